@@ -1,9 +1,16 @@
 """What every test module shares."""
 
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# `make test` must give the same answer every time; `make soak` looks further.
+settings.register_profile("test", derandomize=True, database=None, deadline=None)
+settings.register_profile("soak", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 @pytest.fixture(autouse=True)

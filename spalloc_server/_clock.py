@@ -1,0 +1,19 @@
+"""The one place that reads clocks, so that a test replaces time here.
+
+Callers write ``_clock.monotonic()``, never ``from ... import monotonic``.
+"""
+
+import time
+from datetime import datetime
+
+import pytz
+
+
+def monotonic() -> float:
+    """Seconds on a clock that never steps; for deadlines and rest times."""
+    return time.monotonic()
+
+
+def wall() -> float:
+    """Unix time, UTC, in seconds; only for what people read."""
+    return datetime.now(pytz.utc).timestamp()
