@@ -1,0 +1,254 @@
+"""Does one batch of requests on the hardware, and sorts out whose fault a fault is.
+
+Owns the phases of a batch and each request's own outcome. Knows nothing of threads,
+queues or second tries; the hardware is behind `Frame`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+
+from spalloc_server._bmp_requests import AtomicRequests, BoardFault, LinkRequest
+from spalloc_server._frame import Frame, FrameSilentError
+from spalloc_server._request_batch import in_order, links_to_set
+from spalloc_server._transceiver import AbandonedError, describe
+
+#: How often boards are powered on, in all, until their FPGAs come up right.
+POWER_ON_TRIES = 3
+
+
+class _State(Enum):
+    """What became of one request of the batch."""
+
+    LIVE = "not finished"
+    DONE = "finished well"
+    FAILED = "this try failed"
+    HELD = "has to wait behind one that failed"
+
+
+class _Progress:
+    """One request on its way through the batch."""
+
+    __slots__ = ("boards", "complete", "faults", "links", "request", "state")
+
+    def __init__(self, request: AtomicRequests, links: list[LinkRequest]) -> None:
+        self.request = request
+        self.links = links
+        self.boards = request.boards
+        self.state = _State.LIVE
+        self.complete = False
+        self.faults: list[BoardFault] = []
+
+
+class BatchRun:
+    """One try of one batch.
+
+    Parameters
+    ----------
+    batch : sequence of AtomicRequests
+        In order of arrival; may be done together (see `_request_batch`).
+    frame : Frame
+        The hardware.
+    on_success : callable
+        ``on_success(request)``, called as soon as a request is finished and nothing that
+        is still under way can touch its boards.
+
+    Attributes
+    ----------
+    failed : list of (AtomicRequests, faults)
+        Those whose try failed, in order of arrival, each with its list of BoardFault,
+        which is empty if the frame's silence was the reason. Requests that are neither
+        here nor were finished have not had their try.
+    silent : bool
+        True if the frame stopped answering.
+    """
+
+    def __init__(
+        self,
+        batch: Sequence[AtomicRequests],
+        frame: Frame,
+        on_success: Callable[[AtomicRequests], None],
+    ) -> None:
+        self.silent = False
+        self._frame = frame
+        self._on_success = on_success
+        self._all = [
+            _Progress(request, links)
+            for request, links in zip(batch, links_to_set(batch), strict=True)
+        ]
+
+    @property
+    def failed(self) -> list[tuple[AtomicRequests, list[BoardFault]]]:
+        """See the class."""
+        return [
+            (progress.request, progress.faults)
+            for progress in self._all
+            if progress.state is _State.FAILED
+        ]
+
+    def run(self) -> None:
+        """Do it.
+
+        Raises
+        ------
+        AbandonedError
+            If the frame's thread was told to give up.
+        """
+        phases: list[tuple[Callable[[], None], Callable[[_Progress], object]]] = [
+            (self._power_on, lambda p: p.request.power_on_boards),
+            (self._check_fpgas, lambda p: p.request.power_on_boards),
+            (self._set_links, lambda p: p.links and not p.complete),
+            (self._power_off, lambda p: p.request.power_off_boards),
+        ]
+        for phase, takes_part in phases:
+            try:
+                phase()
+            except FrameSilentError:
+                self.silent = True
+                for progress in self._live():
+                    if takes_part(progress):
+                        progress.state = _State.FAILED
+                return
+            self._settle()
+
+    # --- phases ---
+
+    def _power_on(self) -> None:
+        self._switch(True, {p: in_order(p.request.power_on_boards) for p in self._live()})
+
+    def _check_fpgas(self) -> None:
+        """Check what was powered on, and power-cycle boards that came up wrong."""
+        boards = in_order(b for p in self._live() for b in p.request.power_on_boards)
+        for tries_left in reversed(range(POWER_ON_TRIES)):
+            wrong = self._wrong_boards(boards)
+            if not tries_left:
+                for board, what in wrong.items():
+                    self._blame(BoardFault(board, what, "fpga"))
+            if not tries_left or not wrong:
+                break
+            self._switch(
+                True,
+                {
+                    p: [b for b in in_order(p.request.power_on_boards) if b in wrong]
+                    for p in self._live()
+                },
+            )
+            boards = in_order(
+                b for p in self._live() for b in p.request.power_on_boards if b in wrong
+            )
+        for progress in self._live():
+            progress.complete = not progress.links and not progress.request.power_off_boards
+
+    def _set_links(self) -> None:
+        for progress in self._all:
+            if progress.state is not _State.LIVE:
+                continue
+            for link in progress.links:
+                try:
+                    self._frame.set_link(link)
+                except (AbandonedError, FrameSilentError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - one hardware request
+                    self._fail(progress, [BoardFault(link.board, describe(error), "link")])
+                    break
+            progress.complete = not progress.request.power_off_boards
+            self._settle()
+
+    def _power_off(self) -> None:
+        self._switch(False, {p: in_order(p.request.power_off_boards) for p in self._live()})
+        for progress in self._live():
+            progress.complete = True
+
+    # --- helpers ---
+
+    def _switch(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
+        """Give one power command for all; if it is refused, one for each request."""
+        wanted = {progress: boards for progress, boards in wanted.items() if boards}
+        boards = in_order(board for boards in wanted.values() for board in boards)
+        if not boards:
+            return
+        error = self._power(on, boards)
+        if error is None:
+            return
+        if len(wanted) == 1:
+            (progress,) = wanted
+            self._refused(progress, on, boards, error)
+            return
+        switched: set[int] = set()
+        for progress, its_boards in wanted.items():
+            if switched.issuperset(its_boards):
+                continue
+            error = self._power(on, its_boards)
+            if error is None:
+                switched.update(its_boards)
+            else:
+                self._refused(progress, on, its_boards, error)
+
+    def _power(self, on: bool, boards: list[int]) -> Exception | None:
+        """Give one power command; silence is the frame's, anything else is returned."""
+        try:
+            self._frame.power(on, boards)
+        except (AbandonedError, FrameSilentError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one hardware request
+            return error
+        return None
+
+    def _refused(
+        self, progress: _Progress, on: bool, boards: Iterable[int], error: Exception
+    ) -> None:
+        what = describe(error)
+        during = "power_on" if on else "power_off"
+        self._fail(progress, [BoardFault(board, what, during) for board in boards])
+
+    def _wrong_boards(self, boards: Sequence[int]) -> dict[int, str]:
+        """Check boards; those that cannot even be asked fail their requests."""
+        wrong: dict[int, str] = {}
+        for board in boards:
+            try:
+                what = self._frame.wrong_fpgas(board)
+            except (AbandonedError, FrameSilentError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one hardware request
+                self._blame(BoardFault(board, describe(error), "fpga"))
+            else:
+                if what is not None:
+                    wrong[board] = what
+        return wrong
+
+    def _blame(self, fault: BoardFault) -> None:
+        """Fail every request that wants the board powered on."""
+        for progress in self._all:
+            if (
+                progress.state in (_State.LIVE, _State.FAILED)
+                and fault.board in progress.request.power_on_boards
+            ):
+                self._fail(progress, [fault])
+
+    def _fail(self, progress: _Progress, faults: Iterable[BoardFault]) -> None:
+        progress.state = _State.FAILED
+        progress.faults.extend(faults)
+
+    def _live(self) -> list[_Progress]:
+        return [progress for progress in self._all if progress.state is _State.LIVE]
+
+    def _settle(self) -> None:
+        """Finish what is complete; hold back what comes behind a failure.
+
+        A request that follows a failed one on a board must not go on: the failed one
+        will be tried again, and has to be done with that board first. For the same
+        reason none is finished before those in front of it on its boards.
+        """
+        stuck: set[int] = set()
+        unfinished: set[int] = set()
+        for progress in self._all:
+            if progress.state is _State.DONE:
+                continue
+            if progress.state is _State.LIVE and progress.boards & stuck:
+                progress.state = _State.HELD
+            if progress.state is not _State.LIVE:
+                stuck |= progress.boards
+            elif progress.complete and not progress.boards & unfinished:
+                progress.state = _State.DONE
+                self._on_success(progress.request)
+                continue
+            unfinished |= progress.boards
