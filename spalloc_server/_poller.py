@@ -1,0 +1,95 @@
+"""One way to wait for descriptors, whichever the system has.
+
+Owns the difference between `select.epoll` and `select.poll`. Must not know what
+the descriptors belong to. On Linux the event bits of both are the same numbers.
+"""
+
+import select
+from typing import Protocol
+
+POLLIN = select.POLLIN
+POLLOUT = select.POLLOUT
+POLLNVAL = select.POLLNVAL
+
+
+class Poller(Protocol):
+    """The part of `select.poll` that is used, with waits in milliseconds."""
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Wait for events of a descriptor; if known, as `modify`."""
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """Wait for other events of a descriptor (OSError if unknown)."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Wait for a descriptor no longer (KeyError or OSError if unknown)."""
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Descriptors with their events; wait at most `timeout` milliseconds for one."""
+
+
+class EpollPoller:
+    """`select.epoll` behind the interface of `select.poll`.
+
+    Only ready descriptors cost anything, however many are waited for.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        #: Upper bound of how many can be ready at once: all are to be told of in one turn.
+        self._registered: set[int] = set()
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Wait for events of a descriptor; if known, as `modify`."""
+        try:
+            self._epoll.register(fd, eventmask)
+        except FileExistsError:
+            self._epoll.modify(fd, eventmask)
+        self._registered.add(fd)
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """Wait for other events of a descriptor.
+
+        Raises
+        ------
+        OSError
+            If it is not waited for.
+        """
+        self._epoll.modify(fd, eventmask)
+
+    def unregister(self, fd: int, /) -> None:
+        """Wait for a descriptor no longer.
+
+        Raises
+        ------
+        OSError
+            If it is not waited for, or was closed.
+        """
+        self._registered.discard(fd)
+        self._epoll.unregister(fd)
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Wait for events.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Milliseconds; None waits for ever.
+
+        Returns
+        -------
+        [(descriptor, events), ...]
+            All that are ready.
+        """
+        return self._epoll.poll(
+            -1 if timeout is None else timeout / 1000, max(1, len(self._registered))
+        )
+
+    def close(self) -> None:
+        """Give the epoll descriptor back; may be called twice."""
+        self._epoll.close()
+
+
+def new_poller() -> Poller:
+    """Empty poller of the best kind there is."""
+    return EpollPoller() if hasattr(select, "epoll") else select.poll()

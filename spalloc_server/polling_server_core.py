@@ -1,0 +1,314 @@
+"""Which channels are ready: the bottom of the server's loop.
+
+Owns the poll object, the table of channels by descriptor, the wake-up socket
+pair and listening sockets. Must not know what is read from a channel, nor
+what a server does when woken.
+"""
+
+import errno
+import logging
+import math
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from spalloc_server import _clock
+from spalloc_server._poller import POLLIN, POLLNVAL, POLLOUT, Poller, new_poller
+
+_log = logging.getLogger(__name__)
+
+#: Linux takes 278 one-byte sends into a socket pair, so one read drains it.
+_DRAIN_BYTES = 4096
+#: The kernel lowers it to net.core.somaxconn.
+_BACKLOG = 4096
+#: Between two tries to accept while there is no descriptor left. # arbitrary
+_SECONDS_WITHOUT_ACCEPTING = 0.5
+#: No more descriptors or memory for another socket; trying at once again is no use.
+_OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Channel(Protocol):
+    """What can be waited for: a socket, or anything else with a descriptor."""
+
+    def fileno(self) -> int:
+        """Descriptor, or -1 if closed."""
+
+
+class PollingServerCore:
+    """Waits for channels, and can be woken.
+
+    One thread, the loop's, uses it; only `wake` is for all others. `_fdmap`
+    {descriptor: channel} and `_poll` (as `select.poll`) are looked up at each
+    use and may be replaced or filled from outside.
+    """
+
+    def __init__(self) -> None:
+        self._poll: Poller = new_poller()
+        self._fdmap: dict[int, Channel] = {}
+        #: Channels that are not listened to, and until when (`_clock.monotonic`).
+        self._paused: dict[Channel, float] = {}
+        self._accepting = True
+        #: Guards the sending end against being closed in the middle of a send, which
+        #: would reach whoever got its descriptor. Re-entrant, for signal handlers.
+        self._wake_lock = threading.RLock()
+        self._notify_send, self._notify_recv = socket.socketpair()
+        self._notify_send.setblocking(False)
+        self._notify_recv.setblocking(False)
+        self.register_channel(self._notify_recv)
+
+    def close_polling(self) -> None:
+        """Close all channels still registered, the wake-up and the poll object.
+
+        The loop has ended by then. May be called twice.
+        """
+        with self._wake_lock:
+            self._notify_send.close()
+        for channel in list(self._fdmap.values()):
+            self.unregister_channel(channel)
+            if isinstance(channel, socket.socket):
+                channel.close()
+        self._notify_recv.close()
+        if hasattr(self._poll, "close"):
+            self._poll.close()
+
+    # --- any thread, and signal handlers ---
+
+    def wake(self) -> None:
+        """End the loop's waiting: its queues have something in them.
+
+        Says only that, never how much; harmless after closing.
+        """
+        with self._wake_lock:
+            if self._notify_send.fileno() < 0:
+                return
+            try:
+                self._notify_send.send(b"w")
+            except BlockingIOError:
+                return  # Full of wakes that the loop has yet to read: awake already.
+
+    # --- loop thread only ---
+
+    def register_channel(self, channel: Channel) -> None:
+        """Wait for a channel to be readable from now on.
+
+        Parameters
+        ----------
+        channel : Channel
+            Open; registering it again changes nothing but `watch_writable`,
+            which is off.
+
+        Raises
+        ------
+        ValueError
+            If the channel is closed.
+        """
+        descriptor = channel.fileno()
+        if descriptor < 0:
+            raise ValueError(f"channel {channel!r} is closed: expected an open one")
+        self._fdmap[descriptor] = channel
+        self._paused.pop(channel, None)
+        self._poll.register(descriptor, POLLIN)
+
+    def unregister_channel(self, channel: Channel) -> None:
+        """Wait for a channel no longer; unknown and closed ones are fine.
+
+        Best before closing it, while it still knows its descriptor.
+        """
+        self._paused.pop(channel, None)
+        descriptor = self._descriptor_of(channel)
+        if descriptor is not None:
+            del self._fdmap[descriptor]
+            self._forget(descriptor)
+
+    def watch_writable(self, channel: Channel, on: bool) -> None:
+        """Say whether `_channel_writable` is to be called when a channel takes output.
+
+        Parameters
+        ----------
+        channel : Channel
+            Nothing happens if it is not registered, closed or paused.
+        on : bool
+        """
+        descriptor = channel.fileno()
+        if self._fdmap.get(descriptor) is channel and channel not in self._paused:
+            events = POLLIN | POLLOUT if on else POLLIN
+            try:
+                self._poll.modify(descriptor, events)
+            except FileNotFoundError:  # Put into `_fdmap` from outside.
+                self._poll.register(descriptor, events)
+
+    def pause_channel(self, channel: Channel, seconds: float) -> None:
+        """Leave a channel alone for a while; it stays registered.
+
+        Parameters
+        ----------
+        channel : Channel
+            Nothing happens if it is not registered.
+        seconds : float
+            After which it is waited for again, unless `resume_channel` comes first.
+        """
+        descriptor = self._descriptor_of(channel)
+        if descriptor is not None:
+            self._paused[channel] = _clock.monotonic() + seconds
+            self._forget(descriptor)
+
+    def resume_channel(self, channel: Channel) -> None:
+        """Wait for a paused channel again; others are left as they are."""
+        if self._paused.pop(channel, None) is not None:
+            descriptor = channel.fileno()
+            if self._fdmap.get(descriptor) is channel:
+                self._poll.register(descriptor, POLLIN)
+
+    def ready_channels(self, timeout_check_interval: float | None) -> Iterator[Channel]:
+        """Wait once, then hand out the channels that can be read.
+
+        Parameters
+        ----------
+        timeout_check_interval : float or None
+            Longest wait in seconds; None waits for ever.
+
+        Yields
+        ------
+        Channel
+            Readable, hung up or broken; the wake-up is not among them. What is
+            unregistered before its turn is left out, also if something new has got
+            its descriptor. Channels that only take output go to `_channel_writable`.
+        """
+        try:
+            events = self._poll.poll(self._wait_ms(timeout_check_interval))
+        except InterruptedError:
+            events = []
+        self._resume_due()
+        # The channels are looked up before any of them is handled, since handling one may
+        # close another, and a third may be given its number.
+        ready = [(fd, event, self._fdmap.get(fd)) for fd, event in events]
+        wake = self._notify_recv.fileno()
+        if any(fd == wake for fd, _ in events):
+            self._drain_wakes()
+        for fd, event, channel in ready:
+            if fd == wake:
+                continue
+            if channel is None:
+                self._drop_stray(fd)
+                continue
+            if event & POLLOUT and self._fdmap.get(fd) is channel:
+                self._channel_writable(channel)
+            if event & ~POLLOUT and self._fdmap.get(fd) is channel:
+                if event & POLLNVAL:
+                    # Closed behind our back; reading it will tell its owner.
+                    self._forget(fd)
+                yield channel
+
+    def _channel_writable(self, channel: Channel) -> None:
+        """Take up sending to a channel again; to be overridden.
+
+        Called in the loop's thread from within `ready_channels`, for those that
+        `watch_writable` asked for, until it is told otherwise.
+        """
+        self.watch_writable(channel, False)
+
+    def _open_server_socket(self, ipaddress: str, port: int) -> socket.socket:
+        """Listen, and wait for what comes in.
+
+        Parameters
+        ----------
+        ipaddress : str
+            Host or address of this computer; empty for all of its IPv4 addresses.
+        port : int
+            TCP; 0 lets the kernel choose.
+
+        Returns
+        -------
+        socket.socket
+            Registered, non-blocking.
+
+        Raises
+        ------
+        OSError
+            If it cannot be had; nothing is left open.
+        """
+        family = socket.AF_INET6 if ":" in ipaddress else socket.AF_INET
+        server_socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            server_socket.setblocking(False)
+            server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server_socket.bind((ipaddress, port))
+            server_socket.listen(_BACKLOG)
+            self.register_channel(server_socket)
+        except BaseException:
+            server_socket.close()
+            raise
+        return server_socket
+
+    def _accept(self, server_socket: socket.socket) -> socket.socket | None:
+        """Take the next connection, if there is one that can be taken.
+
+        Without descriptors to spare the listening socket is paused, so that the
+        loop serves whom it has and does not spin; who waits is accepted later.
+
+        Returns
+        -------
+        socket.socket or None
+            Non-blocking, not registered.
+        """
+        try:
+            client, _ = server_socket.accept()
+        except OSError as exc:
+            if exc.errno in _OUT_OF_SOCKETS:
+                self.pause_channel(server_socket, _SECONDS_WITHOUT_ACCEPTING)
+                if self._accepting:
+                    self._accepting = False
+                    _log.error("No new clients until a connection closes: %s", exc)
+            elif not isinstance(exc, BlockingIOError):
+                # The client has gone already, or its network has.
+                _log.info("A connection was lost before it was accepted: %s", exc)
+            return None
+        if not self._accepting:
+            self._accepting = True
+            _log.info("New clients are accepted again.")
+        client.setblocking(False)
+        return client
+
+    # --- helpers, loop thread only ---
+
+    def _descriptor_of(self, channel: Channel) -> int | None:
+        """Descriptor that a channel is registered under, also after it was closed."""
+        descriptor = channel.fileno()
+        if self._fdmap.get(descriptor) is channel:
+            return descriptor
+        # A closed channel no longer knows its own; rare, so a search will do.
+        return next((fd for fd, known in self._fdmap.items() if known is channel), None)
+
+    def _forget(self, descriptor: int) -> None:
+        try:
+            self._poll.unregister(descriptor)
+        except (KeyError, ValueError, OSError) as exc:
+            # Closed, and so gone by itself, or never there.
+            _log.debug("Descriptor %s was not waited for: %s", descriptor, exc)
+
+    def _drop_stray(self, descriptor: int) -> None:
+        """Stop waiting for a descriptor without channel, which would wake the loop for ever."""
+        if descriptor not in self._fdmap:
+            self._forget(descriptor)
+
+    def _wait_ms(self, seconds: float | None) -> int | None:
+        """Whole milliseconds to wait, rounded up so that a deadline is past afterwards."""
+        if self._paused:
+            until_due = max(0.0, min(self._paused.values()) - _clock.monotonic())
+            seconds = until_due if seconds is None else min(seconds, until_due)
+        if seconds is None:
+            return None
+        return math.ceil(min(max(seconds, 0.0), 1e6) * 1000)
+
+    def _resume_due(self) -> None:
+        if self._paused:
+            now = _clock.monotonic()
+            for channel in [channel for channel, due in self._paused.items() if due <= now]:
+                self.resume_channel(channel)
+
+    def _drain_wakes(self) -> None:
+        try:
+            self._notify_recv.recv(_DRAIN_BYTES)
+        except BlockingIOError:
+            return  # Someone replaced the poll object by one that says what it likes.
