@@ -1,0 +1,212 @@
+"""A conversation with a server that outlives its connections.
+
+It makes connections when they are needed, asks each new server's version, and tells it
+again what we want to be notified of. It knows no jobs; who uses it says what to repeat.
+"""
+
+import logging
+import os
+import queue
+import re
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from spalloc_client._connection import Connection
+from spalloc_client.errors import ProtocolError, ServerLostError, ServerVersionError
+
+_log = logging.getLogger(__name__)
+
+#: The versions of servers that speak our protocol: from the first, below the second.
+COMPATIBLE_VERSIONS = ((0, 1, 0), (8, 0, 0))
+
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+def check_version(version: object) -> None:
+    """Make sure that we can talk to a server of that version.
+
+    An epoch (``1!``) and anything after the numbers (``a1``, ``.dev0``) do not count.
+
+    Raises
+    ------
+    ServerVersionError
+        If it is too old, too new, or no version.
+    """
+    first, end = (".".join(map(str, limit)) for limit in COMPATIBLE_VERSIONS)
+    match = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version) if isinstance(version, str) else None
+    if match is None:
+        raise ServerVersionError(f"the server says its version is {version!r}, which is none")
+    numbers = (*map(int, match[1].split(".")), 0, 0)[:3]
+    if not COMPATIBLE_VERSIONS[0] <= numbers < COMPATIBLE_VERSIONS[1]:
+        raise ServerVersionError(
+            f"the server's version is {version}; this client needs at least {first}, below {end}"
+        )
+
+
+class Changes:
+    """What one listener has been told and has not looked at yet."""
+
+    def __init__(self) -> None:
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def tell(self) -> None:
+        """Say that something changed; from any thread."""
+        self._told.put(None)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until something changed, or the connection ended; False on timeout."""
+        limit = None if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+        try:
+            self._told.get(timeout=limit)
+        except queue.Empty:
+            return False
+        with suppress(queue.Empty):
+            while True:  # several changes are looked at in one go
+                self._told.get_nowait()
+        return True
+
+
+class Session:
+    """A conversation with the server at `hostname`:`port`, from any number of threads.
+
+    Parameters
+    ----------
+    hostname, port
+        The server.
+    timeout
+        Seconds to wait for each answer; None: for ever.
+    reconnect_delay
+        Seconds between attempts to reach a lost server.
+    """
+
+    def __init__(
+        self, hostname: str, port: int, timeout: float | None, reconnect_delay: float
+    ) -> None:
+        self.server = f"{hostname}:{port}"
+        self.timeout = timeout
+        self.reconnect_delay = reconnect_delay
+        self._address = (hostname, port)
+        self._connection: Connection | None = None
+        self._connecting = threading.Lock()  # guards _connection, _subscriptions, _subscribed
+        self._met = False  # has this server ever talked to us?
+        self._subscriptions: list[tuple[str, tuple[object, ...]]] = []
+        self._subscribed = 0  # how many of them this connection has been told
+        self._listeners: list[Changes] = []
+        _sessions.add(self)
+
+    def connect(self, timeout: float | None = None) -> Connection:
+        """Return the connection, made anew if there is none that works.
+
+        Parameters
+        ----------
+        timeout
+            Seconds for each step (None: as said at construction).
+
+        Raises
+        ------
+        ProtocolError
+            If the server cannot be reached, does not answer, or is of a version that we
+            cannot talk to.
+        """
+        limit = self.timeout if timeout is None else timeout
+        with self._connecting:
+            if self._connection is None or self._connection.ended is not None:
+                self._connection = self._make_connection(limit)
+                self._subscribed = 0
+                self._met = True
+            connection = self._connection
+            for name, args in self._subscriptions[self._subscribed :]:
+                connection.call(limit, name, *args)
+                self._subscribed += 1
+            return connection
+
+    def try_call(self, timeout: float | None, name: str, *args: object, **kwargs: object) -> Any:
+        """Send a command once; connects before if needed. `timeout` as for `connect`."""
+        limit = self.timeout if timeout is None else timeout
+        return self.connect(limit).call(limit, name, *args, **kwargs)
+
+    def call(self, name: str, *args: object, **kwargs: object) -> Any:
+        """Send a command that may be repeated if the connection ends before its answer.
+
+        A server that has answered us before gets `timeout` seconds to come back.
+
+        Raises
+        ------
+        SpallocServerException, ProtocolError
+            As the connection's `call` does.
+        """
+        patience = self.reconnect_delay if self.timeout is None else self.timeout
+        give_up = time.monotonic() + patience
+        delay = 0.0  # a restarted server may be there again already
+        while True:
+            known = self._met
+            try:
+                return self.try_call(None, name, *args, **kwargs)
+            except ServerLostError as exc:
+                left = give_up - time.monotonic()
+                if not known or left <= 0:
+                    raise
+                _log.info("%s; trying again", exc)
+            time.sleep(min(delay, left))
+            delay = self.reconnect_delay
+
+    def subscribe(self, name: str, *args: object) -> None:
+        """Have a command sent before the next one, and first thing on each new connection."""
+        with self._connecting:
+            if (name, args) not in self._subscriptions:
+                self._subscriptions.append((name, args))
+
+    def nudge(self) -> None:
+        """Make sure that commands submitted so far are on their way."""
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    @contextmanager
+    def listen(self) -> Iterator[Changes]:
+        """Give a listener that hears of every notification, and of lost connections."""
+        changes = Changes()
+        self._listeners.append(changes)
+        try:
+            yield changes
+        finally:
+            self._listeners.remove(changes)
+
+    def close(self) -> None:
+        """Close the connection; the next call would make another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child; the connection stays with the parent."""
+        self._connecting = threading.Lock()
+        self._connection = None
+
+    # --- helpers ---
+
+    def _make_connection(self, timeout: float | None) -> Connection:
+        connection = Connection(*self._address, self._hear)
+        try:
+            connection.wait_open(timeout)
+            check_version(connection.call(timeout, "version"))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _hear(self, message: dict[str, Any] | ProtocolError) -> None:  # noqa: ARG002 (any is news)
+        for changes in list(self._listeners):
+            changes.tell()
+
+
+def _forget_all() -> None:
+    for session in list(_sessions):
+        session.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

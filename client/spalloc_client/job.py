@@ -1,0 +1,532 @@
+"""A job: boards of our own for a while.
+
+It owns the life of one job, from asking for boards to giving them back, and says nothing
+of how it looks. Connections are the session's business, signs of life the keepalive's.
+"""
+
+import enum
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias
+
+from spalloc_client._answers import (
+    Board,
+    JobMachine,
+    JobStatus,
+    read_job_id,
+    read_machine_info,
+    read_place,
+    read_status,
+)
+from spalloc_client._connection import Outcome
+from spalloc_client._keepalive import Keepalive
+from spalloc_client._session import Session
+from spalloc_client._settings import Settings, merge, read_sources, search_path
+from spalloc_client.errors import (
+    JobDestroyedError,
+    ProtocolError,
+    ProtocolTimeoutError,
+    ServerLostError,
+    SpallocServerException,
+    StateChangeTimeoutError,
+)
+from spalloc_client.states import JobState
+
+__all__ = ["Job", "JobDestroyedError", "JobState", "StateChangeTimeoutError"]
+
+_log = logging.getLogger(__name__)
+
+#: How long to wait for the id of a job whose creation was interrupted, seconds.  # arbitrary
+_PATIENCE_AFTER_INTERRUPT = 5.0
+
+
+class _NotGiven(enum.Enum):
+    """Tells an argument that was not given from one that is None."""
+
+    token = 0
+
+
+_NOT_GIVEN: Final = _NotGiven.token
+_Missing: TypeAlias = Literal[_NotGiven.token]
+
+
+class Job:
+    """Boards on a SpiNNaker machine, ours until the job is destroyed.
+
+    ::
+
+        with Job(24, hostname="spalloc.example.org", owner="me@example.org") as job:
+            boot(job.hostname, job.width, job.height)
+
+    A context manager: waits until the boards are ready, and destroys the job at the end.
+    What is not given as an argument is taken from the configuration files (see
+    :mod:`spalloc_client.config`). In the background a process keeps the job alive until
+    it is destroyed, closed, or this program is gone. In a forked child the object can be
+    asked, but leaving its ``with`` block there does nothing: the job is its parent's.
+
+    Parameters
+    ----------
+    *what : int
+        Nothing or 1: a board; `n`: at least so many boards; `w`, `h`: a block of that
+        many triads; `x`, `y`, `z`: the board with these logical coordinates.
+    hostname : str
+        The server. Needed, here or in a configuration file.
+    port : int
+        Its TCP port.
+    reconnect_delay : float
+        Seconds between attempts to reach a lost server.
+    timeout : float or None
+        Seconds to wait for an answer of the server; None: for ever.
+    config_filenames : str or sequence of str
+        Configuration files to read instead of the usual ones.
+    resume_job_id : int
+        Take over this job, rather than ask for a new one.
+    owner : str
+        Whose job it is, by convention an e-mail address. Needed for a new job.
+    keepalive : float or None
+        Seconds without a sign of life from us after which the server destroys the job;
+        None: never.
+    machine : str or None
+        Only boards of this machine.
+    tags : sequence of str or None
+        Only machines that have all of these; None: those tagged "default".
+    min_ratio : float
+        For `n` boards: short side divided by long side of the block at least.
+    max_dead_boards, max_dead_links : int or None
+        So many may be dead in the block; None: any number.
+    require_torus : bool
+        The block must have wrap-around links.
+
+    Attributes
+    ----------
+    id : int
+        The job's number.
+
+    Raises
+    ------
+    ValueError
+        If hostname or owner are missing, or both machine and tags are given.
+    JobDestroyedError
+        If the job to be taken over is gone.
+    SpallocServerException
+        If the server finds fault with the request.
+    ProtocolError
+        If the server cannot be reached, does not answer in time (ProtocolTimeoutError)
+        or is of a version we cannot talk to (ServerVersionError).
+    """
+
+    def __init__(
+        self,
+        *what: int,
+        hostname: str | _Missing | None = _NOT_GIVEN,
+        port: int | _Missing = _NOT_GIVEN,
+        reconnect_delay: float | _Missing = _NOT_GIVEN,
+        timeout: float | _Missing | None = _NOT_GIVEN,
+        config_filenames: str | Sequence[str] | None = None,
+        resume_job_id: int | None = None,
+        owner: str | _Missing | None = _NOT_GIVEN,
+        keepalive: float | _Missing | None = _NOT_GIVEN,
+        machine: str | _Missing | None = _NOT_GIVEN,
+        tags: Sequence[str] | _Missing | None = _NOT_GIVEN,
+        min_ratio: float | _Missing | None = _NOT_GIVEN,
+        max_dead_boards: int | _Missing | None = _NOT_GIVEN,
+        max_dead_links: int | _Missing | None = _NOT_GIVEN,
+        require_torus: bool | _Missing = _NOT_GIVEN,
+    ) -> None:
+        given = {
+            "hostname": hostname or _NOT_GIVEN,
+            "port": port,
+            "reconnect_delay": reconnect_delay,
+            "timeout": timeout,
+            "owner": owner or _NOT_GIVEN,
+            "keepalive": keepalive,
+            "machine": machine,
+            "tags": tags,
+            "min_ratio": min_ratio,
+            "max_dead_boards": max_dead_boards,
+            "max_dead_links": max_dead_links,
+            "require_torus": require_torus,
+        }
+        settings = _settle(config_filenames, given)
+        if settings.hostname is None:
+            raise ValueError("no hostname: give one, or put it into a configuration file")
+        if settings.owner is None and resume_job_id is None:
+            raise ValueError("no owner: give one, or put it into a configuration file")
+        self._hostname = settings.hostname
+        self._settings = settings
+        self._process_id = os.getpid()
+        self._closed = False
+        self._guard: Keepalive | None = None
+        self._session = Session(
+            settings.hostname, settings.port, settings.timeout, settings.reconnect_delay
+        )
+        creation = Outcome()
+        try:
+            if resume_job_id is None:
+                self.id = self._create(creation, what)
+                self._keepalive = settings.keepalive
+            else:
+                self.id = resume_job_id
+                self._keepalive = self._take_over()
+            self._start_keepalive()
+        except BaseException as exc:
+            self._undo(creation, interrupted=not isinstance(exc, Exception))
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} at {self._session.server}>"
+
+    def __enter__(self) -> "Job":
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    # --- the end ---
+
+    def destroy(self, reason: str | None = None) -> None:
+        """Give the boards back; the job is over.
+
+        Parameters
+        ----------
+        reason : str, optional
+            For others to read.
+
+        Raises
+        ------
+        ProtocolError
+            If the server cannot be told. The job then ends when its keepalive period is
+            over, because the signs of life stop in any case.
+        """
+        try:
+            self._ask("destroy_job", self.id, reason)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the job without destroying it.
+
+        The signs of life stop: unless somebody takes it over (`resume_job_id`), the
+        server destroys it when its keepalive period is over.
+        """
+        self._closed = True
+        guard, self._guard = self._guard, None
+        try:
+            if guard is not None:
+                guard.stop()
+        finally:
+            self._session.close()
+
+    # --- what is known of it ---
+
+    @property
+    def state(self) -> JobState:
+        """What has become of the job."""
+        return self._status().state
+
+    @property
+    def power(self) -> bool | None:
+        """Whether the boards are on, or going there; None without boards."""
+        return self._status().power
+
+    @property
+    def reason(self) -> str | None:
+        """Why the job was destroyed; None while it lives."""
+        return self._status().reason
+
+    @property
+    def keepalive(self) -> float | None:
+        """Seconds without a sign of life that the job survives; None: any number."""
+        return self._keepalive
+
+    @property
+    def hostname(self) -> str | None:
+        """The name of the board with chip (0, 0); None without boards."""
+        return (self.connections or {}).get((0, 0))
+
+    @property
+    def connections(self) -> dict[tuple[int, int], str] | None:
+        """The boards' names, by the position of their Ethernet chip; None without boards."""
+        return self._machine_info().connections
+
+    @property
+    def width(self) -> int | None:
+        """Width of the network of chips; None without boards."""
+        return self._machine_info().width
+
+    @property
+    def height(self) -> int | None:
+        """Height of the network of chips; None without boards."""
+        return self._machine_info().height
+
+    @property
+    def machine_name(self) -> str | None:
+        """The machine that the boards are of; None without boards."""
+        return self._machine_info().machine_name
+
+    @property
+    def boards(self) -> list[Board] | None:
+        """The boards' logical coordinates (x, y, z); None without boards."""
+        return self._machine_info().boards
+
+    def where_is_machine(self, chip_x: int, chip_y: int) -> Board:
+        """Find the board that a chip of this job is on.
+
+        Parameters
+        ----------
+        chip_x, chip_y : int
+            The chip, in the job's own coordinates.
+
+        Returns
+        -------
+        (cabinet, frame, board)
+            Where to look for it in the machine room.
+
+        Raises
+        ------
+        ValueError
+            If the job has no such chip.
+        """
+        answer = self._ask("where_is", job_id=self.id, chip_x=chip_x, chip_y=chip_y)
+        place = read_place(answer)
+        if place is None:
+            raise ValueError(f"job {self.id} has no chip ({chip_x}, {chip_y})")
+        return place.physical
+
+    # --- power ---
+
+    def set_power(self, on: bool) -> None:
+        """Switch the boards on (off and on again, if on) or off; does not wait for it."""
+        self._ask("power_on_job_boards" if on else "power_off_job_boards", self.id)
+
+    def reset(self) -> None:
+        """Switch the boards off and on again; does not wait for it."""
+        self.set_power(True)
+
+    # --- waiting ---
+
+    def wait_for_state_change(
+        self, old_state: JobState, timeout: float | None = None
+    ) -> JobState:
+        """Wait until the job is in another state than `old_state`.
+
+        A lost or silent server is waited for as well.
+
+        Parameters
+        ----------
+        old_state : JobState
+            The state that is of no interest.
+        timeout : float, optional
+            Seconds to wait; None: for ever.
+
+        Returns
+        -------
+        JobState
+            The new state; `old_state` if there was none in time.
+
+        Raises
+        ------
+        ProtocolError
+            If the server sends nonsense, or has been replaced by one of a version we
+            cannot talk to.
+        """
+        status = self._wait(old_state, _end_of(timeout))
+        return old_state if status is None else status.state
+
+    def wait_until_ready(self, timeout: float | None = None) -> None:
+        """Wait until the boards are there and powered as asked.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; None: for ever.
+
+        Raises
+        ------
+        StateChangeTimeoutError
+            If that was not long enough.
+        JobDestroyedError
+            If the job is over; the text is the server's reason.
+        ProtocolError
+            As for `wait_for_state_change`.
+        """
+        end = _end_of(timeout)
+        state: JobState | None = None
+        while state is not JobState.ready:
+            status = self._wait(state, end)
+            if status is None:
+                known = "its server is silent" if state is None else f"it is still {state.name}"
+                raise StateChangeTimeoutError(
+                    f"job {self.id} was not ready within {timeout:g} s: {known}"
+                )
+            self._check_alive(status)
+            state = status.state
+
+    def _wait(self, old_state: JobState | None, end: float | None) -> JobStatus | None:
+        """Wait for another state; None if there was none until `end`."""
+        self._session.subscribe("notify_job", self.id)
+        with self._session.listen() as changes:
+            while True:
+                status = self._look(end)
+                if status is not None and status.state is not old_state:
+                    return status
+                left = _left(end)
+                if left <= 0:
+                    return None
+                if status is None:
+                    time.sleep(min(left, max(self._settings.reconnect_delay, 0.05)))
+                else:
+                    changes.wait(left)
+
+    def _look(self, end: float | None) -> JobStatus | None:
+        """Ask for the state once; None if the server cannot be asked just now."""
+        self._keep_guarded()
+        # A second at least: who has no time left still wants to hear what is known.
+        timeout = min(_left(end, at_least=1.0), _left(_end_of(self._settings.timeout)))
+        limit = None if timeout == math.inf else timeout
+        try:
+            return read_status(self._session.try_call(limit, "get_job_state", self.id))
+        except (ServerLostError, ProtocolTimeoutError) as exc:
+            _log.info("%s; trying again", exc)
+            return None
+
+    # --- helpers ---
+
+    def _status(self) -> JobStatus:
+        return read_status(self._ask("get_job_state", self.id))
+
+    def _machine_info(self) -> JobMachine:
+        return read_machine_info(self._ask("get_job_machine_info", self.id))
+
+    def _ask(self, name: str, *args: object, **kwargs: object) -> Any:
+        self._keep_guarded()
+        try:
+            return self._session.call(name, *args, **kwargs)
+        finally:
+            if self._closed:  # asked afterwards, to learn what became of it
+                self._session.close()
+
+    def _keep_guarded(self) -> None:
+        guard = self._guard
+        if guard is not None:
+            guard.ensure()
+
+    def _check_alive(self, status: JobStatus) -> None:
+        if status.state is JobState.unknown:
+            raise JobDestroyedError(f"the server does not know job {self.id} (any more)")
+        if status.state is JobState.destroyed:
+            raise JobDestroyedError(status.reason or f"job {self.id} was destroyed")
+
+    def _create(self, creation: Outcome, what: tuple[int, ...]) -> int:
+        settings = self._settings
+        self._session.connect().submit(
+            creation,
+            "create_job",
+            *what,
+            owner=settings.owner,
+            keepalive=settings.keepalive,
+            machine=settings.machine,
+            tags=settings.tags,
+            min_ratio=settings.min_ratio,
+            max_dead_boards=settings.max_dead_boards,
+            max_dead_links=settings.max_dead_links,
+            require_torus=settings.require_torus,
+        )
+        if not creation.wait(settings.timeout):
+            raise ProtocolTimeoutError(
+                f"{self._session.server} did not answer create_job within {settings.timeout:g} s"
+            )
+        return read_job_id(creation.result())
+
+    def _take_over(self) -> float | None:
+        status = read_status(self._session.call("get_job_state", self.id))
+        self._check_alive(status)
+        return status.keepalive
+
+    def _start_keepalive(self) -> None:
+        if self._keepalive is not None:
+            self._guard = Keepalive(
+                self._hostname,
+                self._settings.port,
+                self.id,
+                self._keepalive,
+                self._settings.reconnect_delay,
+            )
+
+    def _undo(self, creation: Outcome, interrupted: bool) -> None:
+        """Leave nothing behind when the constructor fails, at whatever point."""
+        try:
+            if interrupted and creation.submitted:
+                # The server is making the job; only its answer tells which one it is.
+                self._session.nudge()
+                creation.wait(_PATIENCE_AFTER_INTERRUPT)
+            if creation.known:
+                with suppress(ProtocolError, SpallocServerException):
+                    job_id = read_job_id(creation.result())
+                    self._session.try_call(_PATIENCE_AFTER_INTERRUPT, "destroy_job", job_id)
+        finally:
+            self.close()
+
+    def _leave(self) -> None:
+        """Destroy the job if it is still ours; the last resort is its keepalive period."""
+        if self._closed or os.getpid() != self._process_id:
+            return
+        try:
+            self.destroy()
+        except (ProtocolError, SpallocServerException) as exc:
+            _log.warning(
+                "job %s could not be destroyed: %s; %s",
+                self.id,
+                exc,
+                "it goes on, having no keepalive period"
+                if self._keepalive is None
+                else f"it will end by itself within {self._keepalive:g} s",
+            )
+
+
+def _end_of(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _left(end: float | None, at_least: float = -math.inf) -> float:
+    return math.inf if end is None else max(end - time.monotonic(), at_least)
+
+
+def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any]) -> Settings:
+    """Lay what was given as arguments over what the files say."""
+    if config_filenames is None:
+        filenames: Sequence[str] = search_path()
+    elif isinstance(config_filenames, str):
+        filenames = [config_filenames]
+    else:
+        filenames = config_filenames
+    chosen = {name: value for name, value in given.items() if value is not _NOT_GIVEN}
+    settings = merge(read_sources(filenames))
+    # A machine asked for here and now overrules tags from a file, and the other way.
+    if chosen.get("machine") is not None:
+        settings = settings._replace(tags=None)
+    if chosen.get("tags") is not None:
+        settings = settings._replace(machine=None)
+    settings = settings._replace(**chosen)
+    if settings.machine is not None and settings.tags is not None:
+        raise ValueError("only one of machine and tags may be given")
+    if isinstance(settings.tags, str):
+        raise ValueError(f"tags must be a sequence of texts, not the text {settings.tags!r}")
+    if settings.keepalive is not None and not 0 < settings.keepalive < math.inf:
+        raise ValueError(f"keepalive must be above 0, or None, not {settings.keepalive!r}")
+    return settings

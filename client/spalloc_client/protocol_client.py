@@ -1,0 +1,295 @@
+"""The protocol's commands as methods, over one connection that the caller opens.
+
+What the server answers is handed on as it came: numbers, texts, arrays and objects. It
+does not reconnect, nor look at the server's version; :class:`spalloc_client.Job` does.
+"""
+
+import queue
+from types import TracebackType
+from typing import Any
+
+from spalloc_client._connection import Connection
+from spalloc_client.errors import (
+    ProtocolError,
+    ProtocolTimeoutError,
+    ServerLostError,
+    SpallocServerException,
+)
+
+__all__ = [
+    "DEFAULT_PORT",
+    "ProtocolClient",
+    "ProtocolError",
+    "ProtocolTimeoutError",
+    "ServerLostError",
+    "SpallocServerException",
+]
+
+#: Where servers listen unless told otherwise.
+DEFAULT_PORT = 22244
+
+
+class ProtocolClient:
+    """A client of a spalloc server, to be used from any number of threads.
+
+    ::
+
+        with ProtocolClient("spalloc.example.org") as client:
+            print(client.version())
+
+    Parameters
+    ----------
+    hostname : str
+        The server's name or address.
+    port : int
+        Its TCP port.
+    timeout : float, optional
+        Seconds to wait for an answer when a call does not say otherwise; None: for ever.
+    """
+
+    def __init__(
+        self, hostname: str, port: int = DEFAULT_PORT, timeout: float | None = None
+    ) -> None:
+        self._hostname = hostname
+        self._port = port
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._messages: queue.SimpleQueue[dict[str, Any] | ProtocolError] = queue.SimpleQueue()
+
+    def connect(self, timeout: float | None = None) -> None:
+        """Open the connection; does nothing while there is one.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait (None: as said at construction).
+
+        Raises
+        ------
+        ServerLostError
+            If nobody answers there.
+        ProtocolTimeoutError
+            If it takes too long.
+        """
+        if self._connection is not None and self._connection.ended is None:
+            return
+        self._messages = queue.SimpleQueue()
+        connection = Connection(self._hostname, self._port, self._messages.put)
+        try:
+            connection.wait_open(self._timeout if timeout is None else timeout)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection; calls that are waiting raise ServerLostError."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> "ProtocolClient":
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(
+        self, name: str, *args: object, timeout: float | None = None, **kwargs: object
+    ) -> Any:
+        """Send a command and return the server's answer.
+
+        Parameters
+        ----------
+        name : str
+            The command.
+        timeout : float, optional
+            Seconds to wait (None: as said at construction).
+        *args, **kwargs
+            The command's arguments, to be written as JSON.
+
+        Returns
+        -------
+        object
+            The answer, read from JSON.
+
+        Raises
+        ------
+        SpallocServerException
+            If the server answered an exception. The connection stays usable.
+        ProtocolTimeoutError
+            If no answer came in time. The connection stays usable; a late answer is
+            thrown away.
+        ProtocolError
+            If there is no connection, or it ended, or the server sent nonsense.
+        """
+        connection = self._connection
+        if connection is None:
+            raise ServerLostError(f"not connected to {self._hostname}:{self._port}")
+        limit = self._timeout if timeout is None else timeout
+        return connection.call(limit, name, *args, **kwargs)
+
+    def wait_for_notification(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Return the next notification of the server.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; None: for ever; negative: do not wait, and return None if
+            none is here.
+
+        Returns
+        -------
+        dict or None
+            ``{"jobs_changed": [id, ...]}`` or ``{"machines_changed": [name, ...]}``.
+
+        Raises
+        ------
+        ProtocolTimeoutError
+            If none came in time.
+        ProtocolError
+            If there is no connection, or it ended.
+        """
+        if self._connection is None:
+            raise ServerLostError(f"not connected to {self._hostname}:{self._port}")
+        messages = self._messages
+        try:
+            if timeout is not None and timeout <= 0:
+                message = messages.get_nowait()
+            else:
+                message = messages.get(timeout=timeout)
+        except queue.Empty:
+            if timeout is not None and timeout < 0:
+                return None
+            raise ProtocolTimeoutError(f"no notification within {timeout:g} s") from None
+        if isinstance(message, ProtocolError):
+            messages.put(message)  # for the other threads that wait
+            raise message
+        return message
+
+    # --- the protocol's commands ---
+
+    def version(self, timeout: float | None = None) -> str:
+        """Return the server's version, as text."""
+        return str(self.call("version", timeout=timeout))
+
+    def create_job(self, *args: int, timeout: float | None = None, **kwargs: object) -> int:
+        """Ask for boards and return the new job's id.
+
+        Parameters
+        ----------
+        *args : int
+            None or 1: a board; `n`: so many boards; `w`, `h`: a block of triads;
+            `x`, `y`, `z`: that board.
+        **kwargs
+            owner, keepalive, machine, tags, min_ratio, max_dead_boards, max_dead_links,
+            require_torus.
+        """
+        job_id: int = self.call("create_job", *args, timeout=timeout, **kwargs)
+        return job_id
+
+    def job_keepalive(self, job_id: int, timeout: float | None = None) -> None:
+        """Let the job's keepalive period start anew."""
+        self.call("job_keepalive", job_id, timeout=timeout)
+
+    def get_job_state(self, job_id: int, timeout: float | None = None) -> dict[str, Any]:
+        """Return state, power, keepalive, reason, start_time and keepalivehost."""
+        state: dict[str, Any] = self.call("get_job_state", job_id, timeout=timeout)
+        return state
+
+    def get_job_machine_info(self, job_id: int, timeout: float | None = None) -> dict[str, Any]:
+        """Return width, height, connections, machine_name and boards."""
+        info: dict[str, Any] = self.call("get_job_machine_info", job_id, timeout=timeout)
+        return info
+
+    def power_on_job_boards(self, job_id: int, timeout: float | None = None) -> None:
+        """Switch the job's boards on, or off and on again."""
+        self.call("power_on_job_boards", job_id, timeout=timeout)
+
+    def power_off_job_boards(self, job_id: int, timeout: float | None = None) -> None:
+        """Switch the job's boards off."""
+        self.call("power_off_job_boards", job_id, timeout=timeout)
+
+    def destroy_job(
+        self, job_id: int, reason: str | None = None, timeout: float | None = None
+    ) -> None:
+        """End the job."""
+        self.call("destroy_job", job_id, reason, timeout=timeout)
+
+    def notify_job(self, job_id: int | None = None, timeout: float | None = None) -> None:
+        """Ask for notifications of changes of a job, or of all (None)."""
+        self.call("notify_job", job_id, timeout=timeout)
+
+    def no_notify_job(self, job_id: int | None = None, timeout: float | None = None) -> None:
+        """Stop notifications of changes of a job, or of all (None)."""
+        self.call("no_notify_job", job_id, timeout=timeout)
+
+    def notify_machine(
+        self, machine_name: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Ask for notifications of changes of a machine, or of all (None)."""
+        self.call("notify_machine", machine_name, timeout=timeout)
+
+    def no_notify_machine(
+        self, machine_name: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Stop notifications of changes of a machine, or of all (None)."""
+        self.call("no_notify_machine", machine_name, timeout=timeout)
+
+    def list_jobs(self, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Return the jobs that are queued or running, oldest first."""
+        jobs: list[dict[str, Any]] = self.call("list_jobs", timeout=timeout)
+        return jobs
+
+    def list_machines(self, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Return the machines, highest priority first."""
+        machines: list[dict[str, Any]] = self.call("list_machines", timeout=timeout)
+        return machines
+
+    def get_board_position(
+        self, machine_name: str, x: int, y: int, z: int, timeout: float | None = None
+    ) -> list[int] | None:
+        """Return the [cabinet, frame, board] of a board, or None if there is none."""
+        position: list[int] | None = self.call(
+            "get_board_position", machine_name, x, y, z, timeout=timeout
+        )
+        return position
+
+    def get_board_at_position(
+        self, machine_name: str, x: int, y: int, z: int, timeout: float | None = None
+    ) -> list[int] | None:
+        """Return the logical [x, y, z] of a board, or None if there is none.
+
+        Parameters
+        ----------
+        machine_name : str
+            The machine.
+        x, y, z : int
+            Cabinet, frame and board (these names are the protocol's).
+        timeout : float, optional
+            Seconds to wait.
+        """
+        position: list[int] | None = self.call(
+            "get_board_at_position", machine_name, x, y, z, timeout=timeout
+        )
+        return position
+
+    def where_is(self, timeout: float | None = None, **kwargs: object) -> dict[str, Any] | None:
+        """Return what is known of a board or chip, or None if there is none.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait.
+        **kwargs
+            One of these sets: (machine, x, y, z), (machine, cabinet, frame, board),
+            (machine, chip_x, chip_y), (job_id, chip_x, chip_y).
+        """
+        place: dict[str, Any] | None = self.call("where_is", timeout=timeout, **kwargs)
+        return place
