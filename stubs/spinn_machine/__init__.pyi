@@ -1,0 +1,9 @@
+class SpiNNakerTriadGeometry:
+    @staticmethod
+    def get_spinn5_geometry() -> SpiNNakerTriadGeometry: ...
+    def get_ethernet_chip_coordinates(
+        self, x: int, y: int, width: int, height: int, root_x: int = 0, root_y: int = 0
+    ) -> tuple[int, int]: ...
+    def get_local_chip_coordinate(
+        self, x: int, y: int, root_x: int = 0, root_y: int = 0
+    ) -> tuple[int, int]: ...
