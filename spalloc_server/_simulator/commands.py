@@ -7,6 +7,7 @@ programs. Must not know sockets, threads or locks: the caller holds the frames s
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from spalloc_server._simulator.fault_table import Faults
 from spalloc_server._simulator.faults import BadText
 from spalloc_server._simulator.frame import Frame
 from spalloc_server._simulator.language import Instruction, help_text
@@ -31,7 +32,7 @@ class Answer(NamedTuple):
 def carry_out(
     instruction: Instruction, frames: Sequence[Frame], addresses: Mapping[str, str], log: Log
 ) -> Answer:
-    """Do what an instruction says.
+    """Do to frames what an instruction says.
 
     Parameters
     ----------
@@ -50,14 +51,13 @@ def carry_out(
     Raises
     ------
     BadText
-        If a frame has not the boards named; then nothing was done.
+        If none of the frames has the boards named; then nothing was done.
     """
-    for frame in frames:
-        for board in instruction.boards:
-            if board >= len(frame.boards):
-                raise BadText(
-                    f"{frame.name} has no board {board}, only 0 to {len(frame.boards) - 1}"
-                )
+    frames = _with_boards(frames, instruction.boards)
+    if instruction.command in _FAULT_CHANGES:
+        for frame in frames:
+            change_faults(instruction, frame.faults)
+        return Answer("", {})
     if instruction.command in _CHANGES:
         for frame in frames:
             _CHANGES[instruction.command](instruction, frame)
@@ -75,19 +75,26 @@ def carry_out(
     )
 
 
+def _with_boards(frames: Sequence[Frame], boards: Sequence[int]) -> Sequence[Frame]:
+    """Those frames that have all of these boards."""
+    most = max(boards, default=0)
+    chosen = [frame for frame in frames if most < len(frame.boards)]
+    if frames and not chosen:
+        frame = max(frames, key=lambda frame: len(frame.boards))
+        raise BadText(f"{frame.name} has no board {most}, only 0 to {len(frame.boards) - 1}")
+    return chosen
+
+
 # --- changes ---
 
 
-def inject(instruction: Instruction, frame: Frame) -> None:
-    """Put the instruction's fault in force at a frame."""
-    assert instruction.fault is not None
+def change_faults(instruction: Instruction, faults: Faults) -> None:
+    """Inject into or clear one table of faults, if the instruction does that."""
     for board in instruction.boards or (None,):
-        frame.faults.inject(board, instruction.fault)
-
-
-def _clear(instruction: Instruction, frame: Frame) -> None:
-    for board in instruction.boards or (None,):
-        frame.faults.clear(board, instruction.kinds)
+        if instruction.command == "clear":
+            faults.clear(board, instruction.kinds)
+        elif instruction.fault is not None:
+            faults.inject(board, instruction.fault)
 
 
 def _set_power(instruction: Instruction, frame: Frame) -> None:
@@ -101,7 +108,8 @@ def _forget(instruction: Instruction, frame: Frame) -> None:
         frame.boards[board].forget()
 
 
-_CHANGES = {"inject": inject, "clear": _clear, "set-power": _set_power, "forget": _forget}
+_FAULT_CHANGES = ("inject", "clear")
+_CHANGES = {"set-power": _set_power, "forget": _forget}
 
 
 # --- answers ---

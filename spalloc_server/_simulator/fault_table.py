@@ -42,6 +42,14 @@ class Faults:
         """Put a fault in force; it takes the place of the one of its kind there."""
         self._in_force.setdefault(board, {})[fault.kind] = _InForce(fault)
 
+    def copy(self) -> "Faults":
+        """Make a table of the same faults, none of which has struck yet."""
+        same = Faults()
+        for board, here in self._in_force.items():
+            for entry in here.values():
+                same.inject(board, entry.fault)
+        return same
+
     def clear(self, board: int | None = None, kinds: Iterable[str] = ()) -> None:
         """Remove faults.
 
@@ -101,10 +109,11 @@ class Faults:
         return own if own is not None else self.of(None, kind, board, count=count)
 
     def list(self) -> list[tuple[int | None, str]]:
-        """(board or None, text) of all in force, the frame's first."""
+        """(board or None, text) of all in force, the frame's first; without those used up."""
         places = sorted(self._in_force, key=lambda board: -1 if board is None else board)
         return [
             (place, str(entry.fault))
             for place in places
             for entry in self._in_force[place].values()
+            if entry.fault.per_board or entry.strikes(None, count=False)
         ]

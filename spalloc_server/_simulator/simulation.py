@@ -18,6 +18,7 @@ from spalloc_server import _clock
 from spalloc_server._simulator import addresses, commands, language
 from spalloc_server._simulator.commands import Answer
 from spalloc_server._simulator.control import Listener
+from spalloc_server._simulator.fault_table import Faults
 from spalloc_server._simulator.faults import BadText
 from spalloc_server._simulator.frame import MAX_BOARDS, Frame
 from spalloc_server._simulator.language import Instruction
@@ -65,7 +66,8 @@ class Simulation:
         self._lock = threading.Lock()
         self._frames: dict[str, Frame] = {}
         self._addresses: dict[str, str] = {}
-        self._for_later: list[Instruction] = []
+        # What frames will come with: those named here, and (None) any other.
+        self._coming: dict[str | None, Faults] = {None: Faults()}
         self._listeners: list[Listener] = []
         self._sockets = SocketThread(self._lock, self._answer_line)
 
@@ -174,12 +176,10 @@ class Simulation:
             frame = Frame(
                 hostname, boards, real_time=self._real_time, seed=self.seed, log=self._log
             )
-            for instruction in self._for_later:
-                if instruction.frame in (None, hostname):
-                    commands.inject(instruction, frame)
         except ValueError:
             bound.close()
             raise
+        frame.faults = self._coming.pop(hostname, self._coming[None]).copy()
         self._sockets.serve(bound, frame)
         self._frames[hostname] = frame
         self._addresses[hostname] = address
@@ -279,7 +279,7 @@ class Simulation:
             answer = commands.carry_out(
                 instruction, self._chosen(instruction), self._addresses, self._log
             )
-            self._keep_for_later(instruction)
+            self._prepare_for_coming(instruction)
             return answer
 
     def _chosen(self, instruction: Instruction) -> Sequence[Frame]:
@@ -287,25 +287,15 @@ class Simulation:
             return list(self._frames.values())
         return [self._frames[instruction.frame]] if instruction.frame in self._frames else []
 
-    def _keep_for_later(self, instruction: Instruction) -> None:
-        """Remember faults for frames that are yet to be seen; needs the lock."""
-        if instruction.frame in self._frames:
-            return
-        if instruction.command == "inject":
-            self._for_later.append(instruction)
-        elif instruction.command == "clear":
-            self._for_later = [
-                kept
-                for kept in self._for_later
-                if not (
-                    instruction.frame in (None, kept.frame)
-                    and (not instruction.boards or instruction.boards == kept.boards)
-                    and (
-                        not instruction.kinds
-                        or (kept.fault and kept.fault.kind in instruction.kinds)
-                    )
-                )
-            ]
+    def _prepare_for_coming(self, instruction: Instruction) -> None:
+        """Have the faults of frames that are yet to be seen agree; needs the lock."""
+        name = instruction.frame
+        if name is None:
+            for faults in self._coming.values():
+                commands.change_faults(instruction, faults)
+        elif name not in self._frames:
+            faults = self._coming.setdefault(name, self._coming[None].copy())
+            commands.change_faults(instruction, faults)
 
     def _answer_line(self, line: str) -> str:
         """Answer of the control socket; on its thread."""
