@@ -7,10 +7,10 @@ queues or second tries; the hardware is behind `Frame`.
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
+from spalloc_server._bmp_interface import AbandonedError, describe
 from spalloc_server._bmp_requests import AtomicRequests, BoardFault, LinkRequest
 from spalloc_server._frame import Frame, FrameSilentError
 from spalloc_server._request_batch import in_order, links_to_set
-from spalloc_server._transceiver import AbandonedError, describe
 
 #: How often boards are powered on, in all, until their FPGAs come up right.
 POWER_ON_TRIES = 3
@@ -139,26 +139,36 @@ class BatchRun:
             progress.complete = not progress.links and not progress.request.power_off_boards
 
     def _set_links(self) -> None:
-        for progress in self._all:
-            if progress.state is not _State.LIVE:
-                continue
-            for link in progress.links:
-                try:
-                    self._frame.set_link(link)
-                except (AbandonedError, FrameSilentError):
-                    raise
-                except Exception as error:  # noqa: BLE001 - one hardware request
-                    self._fail(progress, [BoardFault(link.board, describe(error), "link")])
-                    break
-            progress.complete = not progress.request.power_off_boards
-            self._settle()
+        self._settle(self._set_links_of)
 
     def _power_off(self) -> None:
-        self._switch(False, {p: in_order(p.request.power_off_boards) for p in self._live()})
+        """Power off, also what a failed background request has powered on.
+
+        It is not tried again, and nobody owns its board.
+        """
+        self._switch(
+            False,
+            {
+                p: in_order(p.request.power_off_boards)
+                for p in self._all
+                if p.state is _State.LIVE or (p.state is _State.FAILED and p.request.background)
+            },
+        )
         for progress in self._live():
             progress.complete = True
 
     # --- helpers ---
+
+    def _set_links_of(self, progress: _Progress) -> None:
+        for link in progress.links:
+            try:
+                self._frame.set_link(link)
+            except (AbandonedError, FrameSilentError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one hardware request
+                self._fail(progress, [BoardFault(link.board, describe(error), "link")])
+                return
+        progress.complete = not progress.request.power_off_boards
 
     def _switch(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
         """Give one power command for all; if it is refused, one for each request."""
@@ -231,8 +241,10 @@ class BatchRun:
     def _live(self) -> list[_Progress]:
         return [progress for progress in self._all if progress.state is _State.LIVE]
 
-    def _settle(self) -> None:
+    def _settle(self, step: Callable[[_Progress], None] | None = None) -> None:
         """Finish what is complete; hold back what comes behind a failure.
+
+        `step` is done for each request in turn, unless it is held back.
 
         A request that follows a failed one on a board must not go on: the failed one
         will be tried again, and has to be done with that board first. For the same
@@ -245,6 +257,8 @@ class BatchRun:
                 continue
             if progress.state is _State.LIVE and progress.boards & stuck:
                 progress.state = _State.HELD
+            if step is not None and progress.state is _State.LIVE:
+                step(progress)
             if progress.state is not _State.LIVE:
                 stuck |= progress.boards
             elif progress.complete and not progress.boards & unfinished:

@@ -4,19 +4,21 @@ Owns what is known of the frame: its boards' versions, whether it answers, and c
 what was done. Belongs to the frame's thread. Knows nothing of requests or queues.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from spalloc_server._bmp_interface import (
+    AbandonedError,
+    BMPAnswerError,
+    BMPTransceiver,
+    is_silence,
+)
 from spalloc_server._bmp_requests import LinkRequest
-from spalloc_server._transceiver import AbandonedError, BMPTransceiver, is_silence
 from spalloc_server.links import Links
 
 _Answer = TypeVar("_Answer")
-
-_log = logging.getLogger(__name__)
 
 #: Where a link is stopped: {link: (FPGA, register address)}; 1 stops it, 0 lets it run.
 #: Source: spio project, spinnaker_fpgas design, SPI interface.
@@ -256,7 +258,11 @@ class Frame:
     def _ask(self, call: Callable[[], _Answer]) -> _Answer:
         if self._abandoned.is_set():
             raise AbandonedError
-        answer = call()
+        try:
+            answer = call()
+        except BMPAnswerError:
+            self._set_answering(True)
+            raise
         if self._abandoned.is_set():
             raise AbandonedError
         self._set_answering(True)
@@ -270,8 +276,4 @@ class Frame:
     def _set_answering(self, answering: bool) -> None:
         before, self.answering = self.answering, answering
         if answering is not before and not (answering and before is None):
-            _log.log(
-                logging.INFO if answering else logging.WARNING,
-                "frame answers again" if answering else "frame does not answer",
-            )
             self._on_answering_change(answering)

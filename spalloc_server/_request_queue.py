@@ -4,7 +4,7 @@ Owns the choice of what is done next. Knows nothing of hardware, threads or cloc
 time is passed in, and whoever calls holds the lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from spalloc_server._bmp_requests import AtomicRequests
 from spalloc_server._request_batch import BatchBuilder
@@ -132,8 +132,14 @@ class RequestQueue:
         return [e.request for e in self._entries if e.due is not None and e.due <= now]
 
     def next_due(self) -> float | None:
-        """Monotonic time of the earliest second try, None if there is none to come."""
-        return min((e.due for e in self._entries if e.due is not None), default=None)
+        """Monotonic time of the earliest second try that nothing older stands in front of.
+
+        Returns
+        -------
+        float or None
+            None if there is none.
+        """
+        return min((due for due, _ in self._free_retries()), default=None)
 
     @property
     def overtaken(self) -> list[AtomicRequests]:
@@ -175,14 +181,20 @@ class RequestQueue:
         return [self._begun]
 
     def _due_retry(self, now: float) -> list[AtomicRequests]:
-        """Find the first due second try that nothing older stands in front of."""
+        """First second try that is due, as a list of one or none."""
+        for due, request in self._free_retries():
+            if due <= now:
+                return [request]
+        return []
+
+    def _free_retries(self) -> Iterator[tuple[float, AtomicRequests]]:
+        """Second tries that nothing older stands in front of, with the time of each."""
         blocked: set[int] = set()
         for entry in self._entries:
             boards = entry.request.boards
-            if entry.due is not None and entry.due <= now and not boards & blocked:
-                return [entry.request]
+            if entry.due is not None and not boards & blocked:
+                yield entry.due, entry.request
             blocked |= boards
-        return []
 
     def _merged(self) -> list[AtomicRequests]:
         """All first tries that order allows to be done together."""

@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import functools
 import logging
-import socket
 import struct
-import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from spalloc_server import _bmp_wiring, _clock
+from spalloc_server._bmp_interface import (
+    AbandonedError,
+    BMPAnswerError,
+    BMPSilentError,
+    BMPVersion,
+    describe,
+)
+from spalloc_server._name_lookup import LONGEST_NAP, ipv4_address
 
 if TYPE_CHECKING:
     from spinnman.connections.udp_packet_connections import BMPConnection
@@ -58,62 +64,13 @@ _POWER_OFF_WAITS = (1.0, 1.0, 1.0, 1.0)
 _PASSING_RESULTS = frozenset(("RC_LEN", "RC_TIMEOUT", "RC_P2P_NOREPLY", "RC_P2P_TIMEOUT"))
 _PASSING_RESULT_PAUSE = 0.1
 
-#: Longest time, in seconds, in which `abandoned` is not looked at while waiting.
-_LONGEST_NAP = 0.5
-
 #: Result and sequence number come after 2 zero bytes and 8 of SDP header.
 _RESULT_AND_SEQUENCE = struct.Struct("<10x2H")
 _RESPONSE_OFFSET = 2
 
 
-class AbandonedError(Exception):
-    """The frame's thread was told to give up, in the middle of something."""
-
-
-class BMPSilentError(Exception):
-    """No answer came, however often the command was sent."""
-
-
-class BMPAnswerError(Exception):
-    """The BMP answered with an error."""
-
-
 class _PassingError(BMPAnswerError):
     """The BMP answered that it could not just now."""
-
-
-class BMPVersion(Protocol):
-    """What `BMPTransceiver.read_bmp_version` returns."""
-
-    @property
-    def version_number(self) -> tuple[int, ...]:
-        """Major, minor and patch number."""
-
-
-class BMPTransceiver(Protocol):
-    """What a frame's thread asks of the object that talks to its BMP.
-
-    Each method raises if it could not be done; see `is_silence`.
-    """
-
-    def power_on(self, *, boards: list[int], frame: int, cabinet: int) -> None:
-        """Power boards on; returns when their FPGAs can be used."""
-
-    def power_off(self, *, boards: list[int], frame: int, cabinet: int) -> None:
-        """Power boards off."""
-
-    def read_fpga_register(
-        self, *, fpga_num: int, register: int, board: int, cabinet: int, frame: int
-    ) -> int:
-        """Read one 32 bit register of an FPGA."""
-
-    def write_fpga_register(
-        self, fpga: int, register: int, value: int, *, board: int, frame: int, cabinet: int
-    ) -> None:
-        """Write one 32 bit register of an FPGA."""
-
-    def read_bmp_version(self, *, board: int, frame: int, cabinet: int) -> BMPVersion:
-        """Ask a board for its BMP's version."""
 
 
 class _SpiNNMan(NamedTuple):
@@ -158,48 +115,6 @@ def _spinnman() -> _SpiNNMan:
         read_fpga_register=ReadFPGARegister,
         write_fpga_register=WriteFPGARegister,
     )
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Unwrap SpiNNMan's exception around exceptions."""
-    inner = getattr(error, "exception", None)
-    return inner if isinstance(inner, BaseException) else error
-
-
-def is_silence(error: BaseException) -> bool:
-    """Whether an exception from a transceiver says that no answer came.
-
-    Parameters
-    ----------
-    error : BaseException
-        From ours, or from a SpiNNMan transceiver put in its place.
-
-    Returns
-    -------
-    bool
-        False if there was an answer, or if that is not known.
-    """
-    error = _root_cause(error)
-    if isinstance(error, (BMPSilentError, TimeoutError)):
-        return True
-    exceptions = sys.modules.get("spinnman.exceptions")  # not imported: not raised
-    return exceptions is not None and isinstance(error, exceptions.SpinnmanTimeoutException)
-
-
-def describe(error: BaseException) -> str:
-    """Say in one line what an exception from a transceiver was.
-
-    Parameters
-    ----------
-    error : BaseException
-
-    Returns
-    -------
-    str
-        Never empty.
-    """
-    error = _root_cause(error)
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class Transceiver:
@@ -387,7 +302,7 @@ class Transceiver:
         while (left := deadline - _clock.monotonic()) > 0:
             self._check_abandoned()
             try:
-                packet = connection.receive(min(left, _LONGEST_NAP))
+                packet = connection.receive(min(left, LONGEST_NAP))
             except _spinnman().timeout_error:
                 continue
             if len(packet) >= _RESULT_AND_SEQUENCE.size:
@@ -440,7 +355,8 @@ class Transceiver:
         if self._connection is None:
             spinnman = _spinnman()
             try:
-                address = self._address(_bmp_wiring.resolve(self._hostname))
+                host = _bmp_wiring.resolve(self._hostname)
+                address = ipv4_address(host, self._check_abandoned)
                 self._connection = spinnman.connection(
                     spinnman.connection_data(0, 0, address, (), BMP_PORT)
                 )
@@ -449,40 +365,3 @@ class Transceiver:
             except Exception as error:
                 raise BMPSilentError(f"cannot be reached: {describe(error)}") from error
         return self._connection
-
-    def _address(self, host: str) -> str:
-        """IPv4 address of a host, looked up so that the wait can be given up."""
-        try:
-            socket.inet_pton(socket.AF_INET, host)
-        except OSError:
-            look_up = _LookUp(host)
-            look_up.start()
-            while not look_up.done.wait(_LONGEST_NAP):
-                self._check_abandoned()
-            return look_up.address()
-        return host
-
-
-class _LookUp(threading.Thread):
-    """Asks the resolver for one host; a daemon, as nothing interrupts a resolver."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(name=f"resolve-{host}", daemon=True)
-        self.done = threading.Event()
-        self._host = host
-        self._address: str | None = None
-        self._error: OSError | UnicodeError | None = None
-
-    def run(self) -> None:
-        try:
-            self._address = socket.gethostbyname(self._host)
-        except (OSError, UnicodeError) as error:
-            self._error = error
-        finally:
-            self.done.set()
-
-    def address(self) -> str:
-        """Give the result once `done` is set, or raise what the resolver said."""
-        if self._address is None:
-            raise BMPSilentError(f"{self._host} is not known") from self._error
-        return self._address

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from spalloc_server import _clock
 from spalloc_server._batch_run import BatchRun
+from spalloc_server._bmp_interface import AbandonedError, BMPTransceiver
 from spalloc_server._bmp_requests import (
     AtomicRequests,
     BoardFault,
@@ -20,7 +21,7 @@ from spalloc_server._bmp_requests import (
 )
 from spalloc_server._frame import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
 from spalloc_server._request_queue import RequestQueue
-from spalloc_server._transceiver import AbandonedError, BMPTransceiver, Transceiver
+from spalloc_server._transceiver import Transceiver
 
 __all__ = (
     "FPGA_LINK_STOP_REGISTERS",
@@ -229,23 +230,26 @@ class AsyncBMPController:
         except Exception:  # noqa: BLE001 - top of the thread; it is logged
             self._broke(batch)
             return
+        retry_at = _clock.monotonic() + _SECONDS_BETWEEN_TRIES
         for request, faults in run.failed:
-            self._failed(request, faults)
+            self._failed(request, faults, retry_at)
         if run.silent and batch[0] in due:
             # Trying the others would find the same silence, one after the other.
             for request in due:
                 if request is not batch[0]:
-                    self._failed(request, [])
+                    self._failed(request, [], retry_at)
 
     def _succeeded(self, request: AtomicRequests) -> None:
         self._answer(request, True, None)
 
-    def _failed(self, request: AtomicRequests, faults: Sequence[BoardFault]) -> None:
+    def _failed(
+        self, request: AtomicRequests, faults: Sequence[BoardFault], retry_at: float
+    ) -> None:
         """Have a request tried again, or answer it if that was its last try."""
         self._frame.forget(request.boards)
         reason = self._reason(faults)
         with self._changed:
-            again = self._queue.try_again(request, _clock.monotonic() + _SECONDS_BETWEEN_TRIES)
+            again = self._queue.try_again(request, retry_at)
         if again:
             self.statistics.retries += 1
             _log.warning("%s; trying once more", reason)
@@ -295,6 +299,10 @@ class AsyncBMPController:
         self._call_back(request.on_done, success, reason)
 
     def _answering_changed(self, answering: bool) -> None:
+        if answering:
+            _log.info("BMP %s answers again", self.hostname)
+        else:
+            _log.warning("BMP %s does not answer", self.hostname)
         if self.on_answering_change is not None:
             self._call_back(self.on_answering_change, answering)
 
