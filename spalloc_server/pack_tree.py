@@ -273,6 +273,21 @@ class PackTree:
             raise ValueError(f"{block} is taken already")
         node._carve(x, y, width, height)
 
+    def take_all(self, blocks: Iterable[tuple[int, int, int, int]]) -> None:
+        """Forget all allocations and take these instead.
+
+        Parameters
+        ----------
+        blocks : iterable of (x, y, width, height)
+            As from `taken`.
+
+        Raises
+        ------
+        ValueError
+            If they overlap or are not inside; nothing changes.
+        """
+        self._cut_anew([Block(*block) for block in blocks])
+
     def taken(self) -> list[Block]:
         """Blocks that are allocated.
 

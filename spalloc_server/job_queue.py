@@ -1,0 +1,632 @@
+"""Queue jobs for machines, first come first served.
+
+Owns which jobs wait for which machines and which boards each running job has.
+Must not know hardware, clients, keepalives or threads: it talks to its owner
+through callbacks only, which must not call back in.
+
+::
+
+    create_job --> queued --on_allocate--> allocated --destroy_job--> going
+                     |                        |                         |
+                     +--on_cancel--> gone     +--requeue--> queued      free
+                                                                        |
+                     boards rest, then serve others  <------------------+
+"""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from spalloc_server._candidate_filter import Board, DeadSet, Link
+from spalloc_server.allocator import Allocator, Outcome
+from spalloc_server.coordinates import WrapAround
+
+__all__ = ("JobQueue",)
+
+OnAllocate = Callable[[int, str, set[Board], set[Link], WrapAround], object]
+OnEnd = Callable[[int, str | None], object]
+OnRested = Callable[[str, list[int]], object]
+
+_NO_MACHINE = "No suitable machines available."
+_MACHINE_REMOVED = "Machine removed."
+
+#: Queues shorter than this are never searched for jobs that wait no more;
+#: arbitrary.
+_SHORT_QUEUE = 1000
+
+
+class _Job:
+    """A job that waits for boards or has some.
+
+    Attributes
+    ----------
+    id : int
+        Chosen by the owner.
+    pending : bool
+        Whether it waits.
+    going : bool
+        Whether it was destroyed and only its boards are not back yet.
+    machine_name : str or None
+        The machine asked for.
+    tags : set of str
+        What its machine must have; empty if a machine was asked for.
+    args, kwargs
+        What to allocate and under which limits.
+    machine, allocation_id
+        Where its boards are; None while it waits.
+    order : int
+        Rank by time of arrival.
+    """
+
+    def __init__(
+        self,
+        job_id: int,
+        *,
+        args: tuple[int | None, ...],
+        machine_name: str | None,
+        tags: Iterable[str] | None,
+        kwargs: dict[str, Any],
+        order: int,
+    ) -> None:
+        self.id = job_id
+        self.pending = True
+        self.going = False
+        self.machine_name = machine_name
+        self.args = args
+        self.kwargs = kwargs
+        self.order = order
+        self.machine: _Machine | None = None
+        self.allocation_id: int | None = None
+        if machine_name is not None:
+            self.tags: set[str] = set()
+        else:
+            self.tags = {"default"} if tags is None else set(tags)
+
+    def __repr__(self) -> str:
+        return f"<_Job {self.id} {'pending' if self.pending else 'not pending'}>"
+
+
+class _Machine:
+    """A machine and the jobs that wait for it, oldest first."""
+
+    def __init__(self, name: str, tags: set[str], allocator: Allocator) -> None:
+        self.name = name
+        self.tags = tags
+        self.allocator = allocator
+        self.queue: deque[_Job] = deque()
+        self._tidy_at = _SHORT_QUEUE
+
+    def __repr__(self) -> str:
+        return f"<_Machine {self.name}>"
+
+    def suits(self, job: _Job) -> bool:
+        """Whether a job could ever run here."""
+        if job.machine_name is None:
+            wanted = job.tags <= self.tags
+        else:
+            wanted = job.machine_name == self.name
+        return wanted and self.allocator.alloc_possible(*job.args, **job.kwargs)
+
+    def enqueue(self, job: _Job) -> None:
+        """Let a job wait in its place by time of arrival.
+
+        Jobs that were destroyed, or run elsewhere, stay in a queue until they
+        come to its head.  Behind a job that waits for long they could pile up
+        without end, so a long queue is cleared of them when it has doubled.
+        """
+        if not self.queue or self.queue[-1].order < job.order:
+            self.queue.append(job)
+        else:
+            insort(self.queue, job, key=lambda other: other.order)
+        if len(self.queue) >= self._tidy_at:
+            self.queue = deque(other for other in self.queue if other.pending)
+            self._tidy_at = max(_SHORT_QUEUE, 2 * len(self.queue))
+
+    def head(self) -> _Job | None:
+        """Job that is to be served next."""
+        while self.queue and not self.queue[0].pending:
+            self.queue.popleft()
+        return self.queue[0] if self.queue else None
+
+
+class JobQueue:
+    """Gives jobs to machines.
+
+    Parameters
+    ----------
+    on_allocate : callable
+        Called with (job_id, machine_name, boards, periphery, torus).
+    on_free : callable
+        Called with (job_id, reason) when a job that has boards is destroyed;
+        they stay its own until `free`.
+    on_cancel : callable
+        Called with (job_id, reason) when a queued job is destroyed.
+    seconds_before_free : float
+        Seconds that boards rest after use; may be assigned.
+
+    Attributes
+    ----------
+    on_rested : callable or None
+        Called with (machine_name, allocation_ids) when boards came back from
+        resting.
+
+    Notes
+    -----
+    As a context manager (nestable) it makes all changes as one: nothing is
+    given to or taken from a machine until the outermost end.
+    """
+
+    def __init__(
+        self,
+        on_allocate: OnAllocate,
+        on_free: OnEnd,
+        on_cancel: OnEnd,
+        seconds_before_free: float = 30,
+    ) -> None:
+        self.on_allocate: OnAllocate | None = on_allocate
+        self.on_free: OnEnd | None = on_free
+        self.on_cancel: OnEnd | None = on_cancel
+        self.on_rested: OnRested | None = None
+        self._seconds_before_free = seconds_before_free
+        self._machines: dict[str, _Machine] = {}
+        self._jobs: dict[int, _Job] = {}
+        self._arrivals = 0
+        self._postponed = 0
+
+    @property
+    def seconds_before_free(self) -> float:
+        """Seconds that boards rest after use, those resting already too."""
+        return self._seconds_before_free
+
+    @seconds_before_free.setter
+    def seconds_before_free(self, seconds: float) -> None:
+        self._seconds_before_free = seconds
+        for machine in self._machines.values():
+            machine.allocator.seconds_before_free = seconds
+
+    def __enter__(self) -> "JobQueue":
+        self._postponed += 1
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._postponed -= 1
+        if not self._postponed:
+            self._regenerate_queues()
+
+    # --- machines ---
+
+    def add_machine(  # noqa: PLR0917 - the signature is fixed by spec
+        self,
+        name: str,
+        width: int,
+        height: int,
+        tags: Iterable[str] | None = None,
+        dead_boards: DeadSet = frozenset(),
+        dead_links: DeadSet = frozenset(),
+    ) -> None:
+        """Add a machine, last in priority.
+
+        Parameters
+        ----------
+        name : str
+            Not in use yet.
+        width, height : int
+            Size, triads.
+        tags : iterable of str, optional
+            None stands for "default" alone.
+        dead_boards, dead_links : container
+            See `Allocator`.
+
+        Raises
+        ------
+        ValueError
+            If the name is in use.
+        """
+        if name in self._machines:
+            raise ValueError(f"machine name {name!r} is in use already")
+        with self:
+            allocator = Allocator(
+                width,
+                height,
+                dead_boards,
+                dead_links,
+                seconds_before_free=self._seconds_before_free,
+            )
+            self._attach(name, {"default"} if tags is None else set(tags), allocator)
+
+    def modify_machine(
+        self,
+        name: str,
+        tags: Iterable[str] | None = None,
+        dead_boards: DeadSet | None = None,
+        dead_links: DeadSet | None = None,
+    ) -> None:
+        """Change a machine in place; its jobs go on.
+
+        Parameters
+        ----------
+        name : str
+            Of a known machine.
+        tags, dead_boards, dead_links : optional
+            What to change.
+
+        Raises
+        ------
+        KeyError
+            If there is no such machine.
+        """
+        machine = self._machines[name]
+        with self:
+            if tags is not None:
+                machine.tags = set(tags)
+            if dead_boards is not None:
+                machine.allocator.dead_boards = dead_boards
+            if dead_links is not None:
+                machine.allocator.dead_links = dead_links
+
+    def remove_machine(self, name: str) -> None:
+        """Remove a machine and forget the jobs that have its boards.
+
+        Parameters
+        ----------
+        name : str
+            Of a known machine.
+
+        Raises
+        ------
+        KeyError
+            If there is no such machine.
+        """
+        machine = self._machines[name]
+        with self:
+            del self._machines[name]
+            machine.allocator.on_rested = None
+            ended = [job for job in self._jobs.values() if job.machine is machine]
+            for job in ended:
+                del self._jobs[job.id]
+            for job in ended:
+                if not job.going:
+                    self._tell(self.on_free, job, _MACHINE_REMOVED)
+
+    def move_machine_to_end(self, name: str) -> None:
+        """Make a machine the last in priority.
+
+        Parameters
+        ----------
+        name : str
+            Of a known machine.
+
+        Raises
+        ------
+        KeyError
+            If there is no such machine.
+        """
+        self._machines[name] = self._machines.pop(name)
+
+    def quarantine(self, machine_name: str, board: Board) -> None:
+        """Hand out a board no more, see `Allocator.quarantine`."""
+        self._machines[machine_name].allocator.quarantine(board)
+
+    def release(self, machine_name: str, board: Board) -> None:
+        """End the quarantine of a board and let the queues advance."""
+        self._machines[machine_name].allocator.release(board)
+        self._process_queue()
+
+    # --- jobs ---
+
+    def create_job(
+        self,
+        *what: int | None,
+        job_id: int | None = None,
+        machine: str | None = None,
+        tags: Iterable[str] | None = None,
+        **limits: Any,
+    ) -> None:
+        """Queue a job for every machine that suits it.
+
+        Parameters
+        ----------
+        *what, **limits
+            See `Allocator.alloc`.
+        job_id : int
+            Not in use yet.
+        machine : str, optional
+            Use this machine only.
+        tags : iterable of str, optional
+            What the machine must have; None stands for "default" alone.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the request has no meaning; then there is no job.
+        """
+        if job_id is None:
+            raise TypeError("job_id must be specified")
+        if job_id in self._jobs:
+            raise ValueError(f"job_id {job_id} is in use already")
+        if machine is not None and tags is not None:
+            raise TypeError("Only one of machine and tags may be specified for a job.")
+        Allocator._alloc_type(*what, **limits)
+        job = self._enter(job_id, what, machine, tags, limits)
+        self._enqueue_job(job)
+        self._process_queue()
+
+    def destroy_job(self, job_id: int, reason: str | None = None) -> None:
+        """End a job, if it has not ended already.
+
+        Parameters
+        ----------
+        job_id : int
+            Of a job; others do nothing.
+        reason : str, optional
+            Handed on to the callback.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.going:
+            return
+        if job.pending:
+            self._cancel(job, reason)
+        else:
+            job.going = True
+            self._tell(self.on_free, job, reason)
+        self._process_queue()
+
+    def free(self, job_id: int) -> None:
+        """Forget a job whose boards are off; they begin to rest.
+
+        Parameters
+        ----------
+        job_id : int
+            Of a job that has boards; others do nothing.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.machine is None or job.allocation_id is None:
+            return
+        del self._jobs[job_id]
+        job.machine.allocator.free(job.allocation_id)
+        self._process_queue()
+
+    def requeue(self, job_id: int) -> None:
+        """Take a job's boards away and let it wait for others.
+
+        The boards begin to rest.  The job keeps its place by time of arrival;
+        it is cancelled if no machine suits it any more.
+
+        Parameters
+        ----------
+        job_id : int
+            Of a job that runs; others do nothing.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.going or job.machine is None or job.allocation_id is None:
+            return
+        for machine in self._machines.values():
+            if job in machine.queue:
+                machine.queue.remove(job)
+        job.machine.allocator.free(job.allocation_id)
+        job.machine = None
+        job.allocation_id = None
+        job.pending = True
+        self._enqueue_job(job)
+        self._process_queue()
+
+    def allocation_of(self, job_id: int) -> tuple[str, int] | None:
+        """Where a job's boards are.
+
+        Parameters
+        ----------
+        job_id : int
+            Of any job.
+
+        Returns
+        -------
+        (machine_name, allocation_id) or None
+            None if it has no boards or is not known.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.machine is None or job.allocation_id is None:
+            return None
+        return job.machine.name, job.allocation_id
+
+    def restore_job(  # noqa: PLR0917 - mirrors create_job's record
+        self,
+        job_id: int,
+        args: tuple[int | None, ...],
+        machine: str | None,
+        tags: Iterable[str] | None,
+        limits: Mapping[str, Any],
+        allocation: tuple[str, int, Outcome] | None = None,
+        going: bool = False,
+    ) -> None:
+        """Put a job back as it was, deciding nothing.
+
+        Jobs are to be put back in the order of their arrival.
+
+        Parameters
+        ----------
+        job_id, args, machine, tags, limits
+            As in `create_job`.
+        allocation : (machine_name, allocation_id, outcome), optional
+            Its boards; None if it waits for some.
+        going : bool
+            Whether it was destroyed and only its boards are not back yet.
+
+        Raises
+        ------
+        KeyError
+            If there is no such machine.
+        ValueError
+            If `job_id` is in use, or its boards are.
+        """
+        if job_id in self._jobs:
+            raise ValueError(f"job_id {job_id} is in use already")
+        if allocation is None:
+            job = self._enter(job_id, args, machine, tags, limits)
+            for suitable in self._suitable_machines(job):
+                suitable.enqueue(job)
+            return
+        machine_name, allocation_id, outcome = allocation
+        home = self._machines[machine_name]
+        home.allocator.restore(allocation_id, outcome)
+        job = self._enter(job_id, args, machine, tags, limits)
+        job.pending = False
+        job.going = going
+        job.machine = home
+        job.allocation_id = allocation_id
+
+    def check_free(self) -> None:
+        """Let the queues advance if boards came back from resting."""
+        returned = [
+            machine.allocator.check_free() for machine in self._machines.values()
+        ]
+        if any(returned):
+            self._process_queue()
+
+    # --- decide ---
+
+    def _enqueue_job(self, job: _Job) -> None:
+        """Let a job wait for all machines that suit it, or cancel it."""
+        if self._postponed:
+            return
+        machines = self._suitable_machines(job)
+        for machine in machines:
+            machine.enqueue(job)
+        if not machines:
+            self._cancel(job, _NO_MACHINE)
+
+    def _suitable_machines(self, job: _Job) -> list[_Machine]:
+        if job.machine_name is not None:
+            machine = self._machines.get(job.machine_name)
+            candidates = [] if machine is None else [machine]
+        else:
+            candidates = list(self._machines.values())
+        return [machine for machine in candidates if machine.suits(job)]
+
+    def _process_queue(self) -> None:
+        """Give jobs to machines until no head of a queue can be served."""
+        while not self._postponed and self._serve_one():
+            pass
+
+    def _serve_one(self) -> bool:
+        """Give one job to the first machine that can run its head."""
+        for machine in self._machines.values():
+            job = machine.head()
+            if job is None:
+                continue
+            allocation = machine.allocator.alloc(*job.args, **job.kwargs)
+            if allocation is None:
+                continue
+            machine.queue.popleft()
+            job.pending = False
+            job.machine = machine
+            job.allocation_id, boards, periphery, torus = allocation
+            if self.on_allocate is not None:
+                self.on_allocate(job.id, machine.name, boards, periphery, torus)
+            return True
+        return False
+
+    def _regenerate_queues(self) -> None:
+        """Build all queues from the jobs, in order of arrival."""
+        for machine in self._machines.values():
+            machine.queue = deque()
+        for job in list(self._jobs.values()):
+            if job.pending:
+                self._enqueue_job(job)
+        self._process_queue()
+
+    # --- helpers ---
+
+    def _attach(self, name: str, tags: set[str], allocator: Allocator) -> _Machine:
+        allocator.on_rested = partial(self._boards_rested, name)
+        machine = self._machines[name] = _Machine(name, tags, allocator)
+        return machine
+
+    def _boards_rested(self, machine_name: str, allocation_ids: list[int]) -> None:
+        if self.on_rested is not None:
+            self.on_rested(machine_name, allocation_ids)
+
+    def _enter(
+        self,
+        job_id: int,
+        what: tuple[int | None, ...],
+        machine: str | None,
+        tags: Iterable[str] | None,
+        limits: Mapping[str, Any],
+    ) -> _Job:
+        job = _Job(
+            job_id,
+            args=tuple(what),
+            machine_name=machine,
+            tags=tags,
+            kwargs=dict(limits),
+            order=self._arrivals,
+        )
+        self._arrivals += 1
+        self._jobs[job_id] = job
+        return job
+
+    def _cancel(self, job: _Job, reason: str | None) -> None:
+        job.pending = False
+        del self._jobs[job.id]
+        self._tell(self.on_cancel, job, reason)
+
+    @staticmethod
+    def _tell(callback: OnEnd | None, job: _Job, reason: str | None) -> None:
+        if callback is not None:
+            callback(job.id, reason)
+
+    # --- pickling: plain builtins only, no callbacks ---
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "seconds_before_free": self._seconds_before_free,
+            "machines": [
+                {
+                    "name": machine.name,
+                    "tags": set(machine.tags),
+                    "allocator": machine.allocator.__getstate__(),
+                    "queue": [job.id for job in machine.queue if job.pending],
+                }
+                for machine in self._machines.values()
+            ],
+            "jobs": [
+                {
+                    "id": job.id,
+                    "args": job.args,
+                    "machine_name": job.machine_name,
+                    "tags": set(job.tags),
+                    "kwargs": job.kwargs,
+                    "pending": job.pending,
+                    "going": job.going,
+                    "machine": None if job.machine is None else job.machine.name,
+                    "allocation_id": job.allocation_id,
+                }
+                for job in self._jobs.values()
+            ],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(None, None, None, state["seconds_before_free"])  # type: ignore[misc]
+        for told in state["jobs"]:
+            job = self._enter(
+                told["id"], told["args"], told["machine_name"], told["tags"], told["kwargs"]
+            )
+            job.pending = told["pending"]
+            job.going = told["going"]
+            job.allocation_id = told["allocation_id"]
+        for told in state["machines"]:
+            allocator = Allocator.__new__(Allocator)
+            allocator.__setstate__(told["allocator"])
+            machine = self._attach(told["name"], set(told["tags"]), allocator)
+            machine.queue.extend(self._jobs[job_id] for job_id in told["queue"])
+        for told in state["jobs"]:
+            if told["machine"] is not None:
+                self._jobs[told["id"]].machine = self._machines[told["machine"]]
