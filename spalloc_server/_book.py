@@ -122,26 +122,23 @@ def _host(book: Book, job_id: int, host: str) -> None:
 
 
 def _ended(book: Book, job_id: int, reason: str | None) -> None:
-    _let_go(book, job_id, book["jobs"].pop(job_id))
-    book["retired"][job_id] = reason
-    _trim_retired(book)
-
-
-def _requeued(book: Book, job_id: int, attempts: int) -> None:
-    job = book["jobs"][job_id]
-    _let_go(book, job_id, job)
-    job.update(state=_QUEUED, power=None, attempts=attempts, was_ready=False, allocation=None)
-
-
-def _let_go(book: Book, job_id: int, job: dict[str, Any]) -> None:
-    """Note that a job's boards, if it has any, are to be powered off."""
-    allocation = job["allocation"]
+    allocation = book["jobs"].pop(job_id)["allocation"]
     if allocation is not None and allocation["machine"] in book["machines"]:
         book["going"].setdefault(allocation["machine"], {})[allocation["id"]] = {
             "job": job_id,
             "outcome": allocation["outcome"],
             "boards": allocation["boards"],
         }
+    book["retired"][job_id] = reason
+    _trim_retired(book)
+
+
+def _requeued(book: Book, job_id: int, attempts: int) -> None:
+    job = book["jobs"][job_id]
+    given_up = job["allocation"]
+    resting = book["resting"].setdefault(given_up["machine"], {})
+    resting[given_up["id"]] = [given_up["outcome"], 0.0]
+    job.update(state=_QUEUED, power=None, attempts=attempts, was_ready=False, allocation=None)
 
 
 def _returned(book: Book, machine: str, allocation_id: int) -> None:

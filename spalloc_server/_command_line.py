@@ -1,0 +1,323 @@
+"""The program ``spalloc_server``: options, log, signals, exit status.
+
+Owns the process: what is written to the terminal, which files are opened, and
+when it ends.  What a server is and does is in `server`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spalloc_server import __version__, _bmp_wiring, _job_log
+from spalloc_server._configuration_file import DURABILITIES, ConfigurationError
+from spalloc_server._crash_points import kill_at
+from spalloc_server._saved_file import StoreError
+from spalloc_server._serving import StartError
+from spalloc_server._signals import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spalloc_server._book import Book
+    from spalloc_server._simulator import Simulation
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at whether the server still runs; signals end the wait at once.
+_SECONDS_BETWEEN_LOOKS = 0.5
+#: What sets a simulation's files apart from those of the real machine.
+_SIMULATED = "simulated"
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the program, and return its exit status (see `server.main`)."""
+    parser = _parser()
+    options = parser.parse_args(args)
+    if options.config_file is None and not options.simulate:
+        parser.error("give a configuration file, or --simulate for a built-in one")
+    if options.real_time and not options.simulate:
+        parser.error("--real-time goes with --simulate")
+    if options.fault and not options.simulate:
+        parser.error("--fault goes with --simulate")
+    logging.basicConfig(
+        level=logging.ERROR if options.quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        with ExitStack() as stack:
+            _serve(options, stack)
+    except (StartError, StoreError, ConfigurationError) as e:
+        print(f"spalloc_server: {e}", file=sys.stderr)
+        return 1
+    except Exception:
+        log.exception("spalloc_server failed")
+        return 2
+    return 0
+
+
+def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
+    """Run a server from its start to its end."""
+    from spalloc_server import server as server_module  # noqa: PLC0415 - looked up at each call
+
+    signals = stack.enter_context(StopSignals())
+    keywords = _server_options(options)
+    _bmp_wiring.reset()
+    stack.callback(_bmp_wiring.reset)
+    if options.simulate:
+        keywords.update(_simulate(options, stack))
+    elif options.fpga_wait is not None:
+        _bmp_wiring.fpga_wait = options.fpga_wait
+    _open_job_log(options, stack)
+    server = server_module.SpallocServer(
+        config_filename=options.config_file,
+        cold_start=options.cold_start,
+        port=options.port,
+        **keywords,
+    )
+    signals.on_second = getattr(server, "hurry_up", None)
+    if options.simulate and not options.quiet:
+        _say_what_next(getattr(server, "port", options.port))
+    try:
+        while server.is_alive():
+            if signals.wait(_SECONDS_BETWEEN_LOOKS):
+                log.info("stopping; a second signal waits for hardware no longer")
+                break
+    except KeyboardInterrupt:
+        log.info("stopping")
+    server.stop_and_join()
+
+
+def _server_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `SpallocServer` that were given."""
+    given = {
+        "durability": options.durability,
+        "state_dir": options.state_dir,
+        "stop_timeout": options.stop_timeout,
+        "at_point": options.crash_at,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+# --- simulated hardware ---
+
+
+def _simulate(options: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+    """Start simulated frames; returns what the server has to know of it."""
+    from spalloc_server._simulator import Simulation  # noqa: PLC0415 - only where it is used
+
+    simulation = stack.enter_context(Simulation(real_time=options.real_time))
+    for fault in options.fault:
+        try:
+            simulation.inject(fault)
+        except ValueError as e:
+            raise StartError(f"--fault {fault!r}: {e}") from e
+    if options.config_file is None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spalloc-")))
+        options.config_file = str(_write_builtin(folder))
+    if options.fpga_wait is not None:
+        _bmp_wiring.fpga_wait = options.fpga_wait
+    elif not options.real_time:
+        _bmp_wiring.fpga_wait = 0.0
+    _bmp_wiring.resolve = simulation.resolve
+    _listen_to_control(options, simulation)
+
+    def agree(book: Book) -> None:
+        _agree_on_power(simulation, book)
+
+    return {"label": _SIMULATED, "before_hardware": agree}
+
+
+def _write_builtin(folder: Path) -> Path:
+    from spalloc_server._simulator import builtin  # noqa: PLC0415 - only where it is used
+
+    config = folder / "builtin.cfg"
+    config.write_text(builtin.CONFIGURATION, encoding="utf-8")
+    return config
+
+
+def _listen_to_control(options: argparse.Namespace, simulation: Simulation) -> None:
+    """Let faults be set while the simulation runs, if there is a place for the socket."""
+    from spalloc_server._simulator.control import ControlFailed  # noqa: PLC0415 - likewise
+
+    config = Path(options.config_file).absolute()
+    folder = Path(options.state_dir).absolute() if options.state_dir else config.parent
+    path = folder / f".{config.name}.{_SIMULATED}.control"
+    try:
+        simulation.listen(path)
+    except (ControlFailed, OSError) as e:
+        log.warning("no faults can be set while this runs: %s", e)
+        return
+    log.info("simulated frames: spalloc-simulator --control %s frames|power|links|seen|...", path)
+
+
+def _agree_on_power(simulation: Simulation, book: Book) -> None:
+    """Switch on the simulated boards that a saved state says are on."""
+    for job in book["jobs"].values():
+        allocation = job["allocation"]
+        if allocation is None or not job["power"]:
+            continue
+        machine = book["machines"][allocation["machine"]]
+        places = {tuple(board): place for board, place in machine["board_locations"]}
+        hosts = {tuple(frame): host for frame, host in machine["bmp_ips"]}
+        for board in allocation["boards"]:
+            cabinet, frame, number = places[tuple(board)]
+            simulation.set_power(hosts[(cabinet, frame)], number, on=True)
+
+
+def _say_what_next(port: int) -> None:
+    where = "localhost" if port == 22244 else f"localhost --port {port}"
+    print(
+        f"""
+A simulated machine is ready.  In a second terminal:
+
+    python3 -m venv try-spalloc && . try-spalloc/bin/activate
+    pip install ./client            # or a published one: 'spalloc==1!7.0.0'
+    spalloc --hostname {where} --owner me 3
+    spalloc-ps --hostname {where}
+
+Ctrl-C here stops the server; its jobs are there again at the next start.
+""",
+        flush=True,
+    )
+
+
+# --- the job log ---
+
+
+def _open_job_log(options: argparse.Namespace, stack: ExitStack) -> None:
+    filename = options.job_log
+    if filename is None:
+        name = Path(_job_log.DEFAULT_FILE)
+        filename = f"{name.stem}.{_SIMULATED}{name.suffix}" if options.simulate else str(name)
+    try:
+        handler = _job_log.open_file(filename, options.job_log_days)
+    except OSError as e:
+        if options.job_log is not None:
+            raise StartError(f"--job-log {filename}: {e.strerror}") from e
+        log.error("no job log: %s: %s", filename, e.strerror)
+        return
+    stack.callback(_job_log.close_file, handler)
+
+
+# --- options ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spalloc_server",
+        description="Shares SpiNNaker machines among users. "
+        "SIGINT and SIGTERM stop it, SIGHUP has the configuration file read again.",
+    )
+    parser.add_argument("--version", "-V", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "config_file", metavar="CONFIG_FILE", nargs="?", help="what machines there are (Python)"
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="log errors only")
+    parser.add_argument(
+        "--cold-start",
+        action="store_true",
+        help="forget the saved state, and switch off all boards",
+    )
+    parser.add_argument(
+        "--port", "-p", type=_port, default=22244, help="TCP port (22244); 0 chooses a free one"
+    )
+    _add_state_options(parser.add_argument_group("state"))
+    _add_hardware_options(parser.add_argument_group("hardware"))
+    log_options = parser.add_argument_group("logs")
+    log_options.add_argument(
+        "--job-log", metavar="FILE", help=f"what happens to jobs ({_job_log.DEFAULT_FILE})"
+    )
+    log_options.add_argument(
+        "--job-log-days",
+        metavar="N",
+        type=_positive,
+        default=_job_log.DEFAULT_DAYS,
+        help=f"how many days of it are kept ({_job_log.DEFAULT_DAYS})",
+    )
+    return parser
+
+
+def _add_state_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--state-dir", metavar="DIR", help="where jobs are saved (beside CONFIG_FILE)"
+    )
+    group.add_argument(
+        "--durability",
+        choices=DURABILITIES,
+        help="what a job survives: the death of the process (default), always also a power cut, "
+        "or none but a clean stop; beats the configuration file",
+    )
+    group.add_argument(
+        "--stop-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long a stop waits for hardware (30)",
+    )
+    group.add_argument("--crash-at", type=_crash_point, help=argparse.SUPPRESS)
+
+
+def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--simulate",
+        action="store_true",
+        help="run on simulated frames; without CONFIG_FILE, one of 24 boards",
+    )
+    group.add_argument(
+        "--real-time", action="store_true", help="simulated boards take as long as real ones"
+    )
+    group.add_argument(
+        "--fault",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="of the simulated frames, see spalloc-simulator --help; may be repeated",
+    )
+    group.add_argument(
+        "--fpga-wait",
+        metavar="SECONDS",
+        type=_seconds,
+        help="what boards need after power-on (5; 0 if simulated without --real-time)",
+    )
+
+
+def _port(word: str) -> int:
+    try:
+        port = int(word)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a port, 0 to 65535")
+    return port
+
+
+def _positive(word: str) -> int:
+    try:
+        number = int(word)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least 1")
+    return number
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def _crash_point(word: str) -> Any:
+    try:
+        return kill_at(word)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e

@@ -1,0 +1,51 @@
+"""Keepalive deadlines in order, so that nobody has to look at every job.
+
+A job's deadline moves with each sign of life; its entry here is left where it
+was and moved on only when its time comes.  Knows no clock: time is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+
+class Deadlines:
+    """Which jobs may have to end, earliest first.
+
+    Parameters
+    ----------
+    deadline_of : callable
+        job id → its deadline now (monotonic seconds), None if it has none or
+        is gone.
+    """
+
+    def __init__(self, deadline_of: Callable[[int], float | None]) -> None:
+        self._deadline_of = deadline_of
+        self._heap: list[tuple[float, int]] = []
+
+    def add(self, job_id: int, deadline: float | None) -> None:
+        """Watch a job, which must not be watched yet; None is never due."""
+        if deadline is not None:
+            heappush(self._heap, (deadline, job_id))
+
+    def next(self) -> float | None:
+        """Return a time before which nothing is due; None if nothing ever is."""
+        while self._heap:
+            seen, job_id = self._heap[0]
+            deadline = self._deadline_of(job_id)
+            if deadline is not None and deadline <= seen:
+                return seen
+            heappop(self._heap)
+            if deadline is not None:
+                heappush(self._heap, (deadline, job_id))
+        return None
+
+    def due(self, now: float) -> list[int]:
+        """Take out the jobs whose deadline has passed, earliest first."""
+        ids: list[int] = []
+        while True:
+            deadline = self.next()
+            if deadline is None or deadline >= now:
+                return ids
+            ids.append(heappop(self._heap)[1])

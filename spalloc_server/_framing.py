@@ -1,0 +1,116 @@
+"""Lines of JSON: what the bytes of a connection say.
+
+Owns the form of commands, replies and notifications (spec 1, Framing).  Pure:
+knows neither sockets nor what any command does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+#: A line longer than this is malformed.
+MAX_LINE = 1 << 20
+
+
+class MalformedError(Exception):
+    """What a client sent is no command; it is to be disconnected."""
+
+
+class Command(NamedTuple):
+    """A command as it came in; its name and arguments are not yet checked."""
+
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class Row(dict[str, Any]):
+    """An object that will be sent often: remembers how it reads as JSON."""
+
+    __slots__ = ("_text",)
+
+    @property
+    def text(self) -> str:
+        """The object as JSON."""
+        try:
+            return self._text
+        except AttributeError:
+            self._text: str = _encode(self)
+            return self._text
+
+
+class Rows(list[Row]):
+    """An array of rows."""
+
+
+def decode(line: bytes) -> Command:
+    """Read one line, without its line end.
+
+    Raises
+    ------
+    MalformedError
+        If it is not a command as the protocol has it.
+    """
+    try:
+        message = _decode(line.decode())
+    except (ValueError, RecursionError) as e:
+        raise MalformedError(f"not UTF-8 or not JSON: {e}") from e
+    if not isinstance(message, dict):
+        raise MalformedError(f"not an object but {type(message).__name__}")
+    name = message.get("command")
+    if not isinstance(name, str):
+        raise MalformedError("no command, or its name is not text")
+    args = message.get("args")
+    kwargs = message.get("kwargs")
+    if args is None:
+        args = []
+    if kwargs is None:
+        kwargs = {}
+    if not isinstance(args, list):
+        raise MalformedError("args is not an array")
+    if not isinstance(kwargs, dict):
+        raise MalformedError("kwargs is not an object")
+    kwargs.pop("client", None)
+    return Command(name, args, kwargs)
+
+
+def returned(value: object) -> bytes:
+    """Return the reply of a command that worked."""
+    if type(value) is Rows:
+        text = "[" + ", ".join([row.text for row in value]) + "]"
+    elif type(value) is Row:
+        text = value.text
+    else:
+        text = _encode(value)
+    return f'{{"return": {text}}}\n'.encode()
+
+
+def raised(error: BaseException) -> bytes:
+    """Return the reply of a command that did not work."""
+    return f'{{"exception": {_encode(str(error))}}}\n'.encode()
+
+
+def changed(kind: str, names: Iterable[int] | Iterable[str]) -> bytes:
+    """Return the notification that some jobs or machines changed."""
+    return message({kind: list(names)})
+
+
+def message(value: object) -> bytes:
+    """Return any value as a line."""
+    return f"{_encode(value)}\n".encode()
+
+
+def _plain(value: object) -> list[Any]:
+    """Return what JSON has instead of a set: an array, in order where there is one."""
+    if not isinstance(value, (set, frozenset)):
+        raise TypeError(f"{type(value).__name__} does not go into JSON: {value!r}")
+    try:
+        return sorted(value)
+    except TypeError:
+        return list(value)
+
+
+_encode = json.JSONEncoder(default=_plain, check_circular=False).encode
+_decode = json.JSONDecoder().decode

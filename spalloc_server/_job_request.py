@@ -1,0 +1,196 @@
+"""What a user asks for, checked: the arguments of ``create_job``.
+
+Everything that comes over the wire is doubted here, once, before anything is
+made of it, so that a refused request leaves nothing behind.  Whether a machine
+could satisfy a request is not asked here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Longest owner, reason, machine name or tag, in characters (protocol).
+MAX_TEXT = 1024
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return `value` if it is a whole number.
+
+    Raises
+    ------
+    TypeError
+        For anything but an int: 2.0, true and "3" are none on the wire.
+    """
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """Return `value` if it is text of at most `MAX_TEXT` characters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not text, or too long.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {shown(value)}")
+    return _short(name, value)
+
+
+def shown(value: object) -> str:
+    """Return a value as it is quoted in an error: its repr, cut to a sane length."""
+    try:
+        quoted = repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        quoted = f"a number of {value.bit_length()} bits"  # type: ignore[attr-defined]
+    return quoted if len(quoted) <= 200 else quoted[:200] + "..."
+
+
+def owner_name(value: object) -> str:
+    """Return who owns a job, as text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If nobody does, or the name is longer than `MAX_TEXT`.
+    """
+    if value is None:
+        raise TypeError("owner must be specified for all jobs")
+    return _short("owner", str(value))
+
+
+def keepalive_seconds(value: object) -> float | None:
+    """Return a keepalive period, seconds, or None for a job that never expires.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a finite number of at least 0.
+    """
+    return None if value is None else _number("keepalive", value, "seconds or null")
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A request of good form.
+
+    Attributes
+    ----------
+    what : tuple of int
+        Nothing, a number of boards, a width and height in triads, or a
+        board's x, y and z.
+    machine : str or None
+        The only machine that may be used.
+    tags : frozenset of str or None
+        What a machine must have; None if it was not said.
+    limits : dict
+        min_ratio, max_dead_boards, max_dead_links, require_torus; those given.
+    """
+
+    what: tuple[int, ...]
+    machine: str | None = None
+    tags: frozenset[str] | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, what: tuple[object, ...], keywords: dict[str, object]) -> JobRequest:
+        """Check the arguments of ``create_job``, save owner and keepalive.
+
+        Nulls mean *not given* and are dropped.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, its value and what is allowed.
+        """
+        given = {name: value for name, value in keywords.items() if value is not None}
+        numbers = _what(what)
+        machine = text("machine", given.pop("machine")) if "machine" in given else None
+        tags = _tags(given.pop("tags")) if "tags" in given else None
+        if machine is not None and tags is not None:
+            raise TypeError("Only one of machine and tags may be specified for a job.")
+        limits = {name: _limit(name, value) for name, value in given.items()}
+        if limits.get("require_torus") and (len(numbers) in (0, 3) or numbers == (1,)):
+            raise ValueError(
+                "require_torus=True is not allowed for single boards, "
+                "only for a number of boards above 1 or a block of triads"
+            )
+        return cls(numbers, machine, tags, limits)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments that were given, as ``list_jobs`` shows them."""
+        keywords: dict[str, Any] = {}
+        if self.machine is not None:
+            keywords["machine"] = self.machine
+        if self.tags is not None:
+            keywords["tags"] = sorted(self.tags)
+        return {**keywords, **self.limits}
+
+
+def _what(what: tuple[object, ...]) -> tuple[int, ...]:
+    if len(what) > 3:
+        raise TypeError(
+            f"expected at most 3 positional arguments (nothing, boards, width and height, "
+            f"or x, y and z), not {len(what)}: {shown(list(what))}"
+        )
+    end = len(what)
+    while end and what[end - 1] is None:
+        end -= 1
+    for value in what[:end]:
+        whole_number("each of the boards, triads or coordinates asked for", value)
+        if value < 0:  # type: ignore[operator]
+            raise ValueError(
+                "each of the boards, triads or coordinates asked for must be "
+                f"at least 0, not {shown(value)}"
+            )
+    return what[:end]  # type: ignore[return-value]
+
+
+def _tags(value: object) -> frozenset[str]:
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        raise TypeError(f"tags must be an array of texts, not {shown(value)}")
+    return frozenset(text("each of tags", tag) for tag in value)
+
+
+def _limit(name: str, value: object) -> int | float | bool:
+    if name == "min_ratio":
+        return _number(name, value, "a ratio")
+    if name in ("max_dead_boards", "max_dead_links"):
+        number = whole_number(name, value)
+        if number < 0:
+            raise ValueError(f"{name} must be at least 0 or null, not {shown(value)}")
+        return number
+    if name == "require_torus":
+        if not isinstance(value, bool):
+            raise TypeError(f"require_torus must be true or false, not {shown(value)}")
+        return value
+    raise TypeError(
+        f"unknown keyword {shown(name)} in create_job; allowed are owner, keepalive, machine, "
+        "tags, min_ratio, max_dead_boards, max_dead_links and require_torus"
+    )
+
+
+def _number(name: str, value: object, unit: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number ({unit}), not {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0 ({unit}), not {shown(value)}")
+    return number
+
+
+def _short(name: str, value: str) -> str:
+    if len(value) > MAX_TEXT:
+        raise ValueError(
+            f"{name} must be at most {MAX_TEXT} characters, not {len(value)}: {shown(value)}"
+        )
+    return value

@@ -1,0 +1,87 @@
+"""Connections that are being closed politely.
+
+A socket that is closed while something it has not read is still coming in
+sends a reset, which can destroy what its peer has yet to read.  So each is shut
+for sending, read until its peer is done or its time is over, and then closed.
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from spalloc_server import _clock
+
+log = logging.getLogger(__name__)
+
+#: How long a peer has to read our end of file and close its side. # arbitrary
+_SECONDS = 2.0
+#: At most this many at a time; the oldest goes first. # arbitrary
+_MOST = 256
+#: Most bytes that are thrown away of one connection in one go.
+_READ, _READS = 1 << 16, 8
+
+
+class Lingering:
+    """Sockets whose client has been disconnected, until they can be closed.
+
+    Attributes
+    ----------
+    tick : float
+        Seconds after which to call `tend` again while there are any.
+    """
+
+    tick = 0.05
+
+    def __init__(self) -> None:
+        self._sockets: dict[socket.socket, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def add(self, client: socket.socket) -> None:
+        """Shut a socket for sending, and close it now or later."""
+        try:
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            client.close()  # the peer has gone already
+            return
+        if _drained(client):
+            client.close()
+            return
+        if len(self._sockets) >= _MOST:
+            self._close(next(iter(self._sockets)))
+        self._sockets[client] = _clock.monotonic() + _SECONDS
+
+    def tend(self) -> None:
+        """Close those that are done or out of time."""
+        now = _clock.monotonic()
+        for client, deadline in list(self._sockets.items()):
+            if deadline <= now or _drained(client):
+                self._close(client)
+
+    def close(self) -> None:
+        """Close all at once."""
+        for client in list(self._sockets):
+            _drained(client)
+            self._close(client)
+
+    def _close(self, client: socket.socket) -> None:
+        del self._sockets[client]
+        client.close()
+
+
+def _drained(client: socket.socket) -> bool:
+    """Throw away what has come in; returns whether the peer has ended its side."""
+    try:
+        client.setblocking(False)
+        for _ in range(_READS):
+            if not client.recv(_READ):
+                return True
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        log.debug("a closing connection was lost: %s", e)
+        return True
+    return False

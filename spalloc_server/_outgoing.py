@@ -1,0 +1,122 @@
+"""What waits to be sent, client by client.
+
+Owns the bytes that the kernel has not yet taken and how many there are; knows
+nothing of what they say, nor of polling.  A client is any object with
+``send(data)``.  Loop thread only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+#: A client whose waiting output passes this never reads: it is dropped.
+MAX_PER_CLIENT = 16 << 20
+#: All clients' waiting output together; beyond it the fullest is dropped.
+MAX_TOTAL = 256 << 20
+#: No further command of a client is taken while more than this waits for it.
+PAUSE_ABOVE = 1 << 20
+#: Pieces are joined up to about this size, so that many replies are one send.
+_JOIN = 1 << 16
+
+
+class Client(Protocol):
+    """Whatever output can be sent to."""
+
+    def send(self, data: bytes, /) -> int:
+        """Send some of the data, return how many bytes were taken."""
+
+
+class _Waiting:
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: deque[bytes] = deque()
+        self.size = 0
+
+
+class Outgoing:
+    """Waiting output of all clients."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Client, _Waiting] = {}
+        self._total = 0
+
+    def __contains__(self, client: Client) -> bool:
+        return client in self._waiting
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self._waiting))
+
+    def size(self, client: Client) -> int:
+        """Return how many bytes wait for a client."""
+        waiting = self._waiting.get(client)
+        return 0 if waiting is None else waiting.size
+
+    def add(self, client: Client, data: bytes) -> int:
+        """Put data behind what already waits; returns how many bytes wait now."""
+        waiting = self._waiting.get(client)
+        if waiting is None:
+            waiting = self._waiting[client] = _Waiting()
+        waiting.pieces.append(data)
+        waiting.size += len(data)
+        self._total += len(data)
+        return waiting.size
+
+    def forget(self, client: Client) -> None:
+        """Drop what waits for a client."""
+        waiting = self._waiting.pop(client, None)
+        if waiting is not None:
+            self._total -= waiting.size
+
+    def send(self, client: Client) -> bool:
+        """Send what the kernel takes now.
+
+        Returns
+        -------
+        bool
+            Whether nothing is left.
+
+        Raises
+        ------
+        OSError
+            If the client is gone.
+        """
+        waiting = self._waiting.get(client)
+        if waiting is None:
+            return True
+        pieces = waiting.pieces
+        while pieces:
+            data = _joined(pieces)
+            try:
+                sent = client.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            if not isinstance(sent, int):
+                sent = len(data)  # a stand-in that does not say
+            waiting.size -= sent
+            self._total -= sent
+            if sent < len(data):
+                pieces.appendleft(data[sent:])
+                return False
+        del self._waiting[client]
+        return True
+
+    def fullest_beyond_total(self) -> Client | None:
+        """Return whom to drop so that all together hold no more than they may."""
+        if self._total <= MAX_TOTAL:
+            return None
+        return max(self._waiting, key=self.size)
+
+
+def _joined(pieces: deque[bytes]) -> bytes:
+    """Take the next piece, with as many small ones after it as go well in one send."""
+    first = pieces.popleft()
+    if not pieces or len(first) >= _JOIN:
+        return first
+    joined, size = [first], len(first)
+    while pieces and size < _JOIN:
+        joined.append(pieces.popleft())
+        size += len(joined[-1])
+    return b"".join(joined)

@@ -1,0 +1,929 @@
+"""The life of jobs: from a request to boards that are on, and back.
+
+Owns the jobs, the machines, the queue that allocates and the frames' threads,
+under one lock.  Knows nothing of sockets, clients or files: what happens is
+told as sets of changes, and as outcomes (see `_book`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Any
+
+from spalloc_server import _book, _clock, _job_log
+from spalloc_server._deadlines import Deadlines
+from spalloc_server._job import (
+    JobMachineInfoTuple,
+    JobState,
+    JobStateTuple,
+    JobTuple,
+    MachineTuple,
+    _Job,
+    job_from_plain,
+    plain_request,
+)
+from spalloc_server._job_request import (
+    JobRequest,
+    keepalive_seconds,
+    owner_name,
+)
+from spalloc_server._machine_change import MachineChange
+from spalloc_server._machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._release import Release
+from spalloc_server._whereabouts import where_is
+from spalloc_server.async_bmp_controller import AsyncBMPController, AtomicRequests
+from spalloc_server.configuration import Machine
+from spalloc_server.job_queue import JobQueue
+from spalloc_server.links import Links
+
+__all__ = (
+    "Controller",
+    "JobMachineInfoTuple",
+    "JobState",
+    "JobStateTuple",
+    "JobTuple",
+    "MachineTuple",
+)
+
+log = logging.getLogger(__name__)
+
+Board = tuple[int, int, int]
+Frame = tuple[int, int]
+
+#: Jobs that may be queued or running at a time (protocol).
+MAX_JOBS = 10_000
+
+_UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
+_NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
+
+
+class Controller:
+    """Jobs, machines and the frames' hardware behind one lock.
+
+    Every public method may be called from any thread.  Callbacks from the
+    frames' threads come in through `_bmp_on_request_complete` and
+    `_boards_off`.
+
+    Parameters
+    ----------
+    next_id : int
+        Id of the first job.
+    max_retired_jobs : int
+        How many ended jobs' reasons are remembered.
+    on_background_state_change : callable or None
+        Called without arguments, from a frame's thread, when a job has become
+        ready; it must not call back in.
+    seconds_before_free : float
+        How long boards rest after power-off before they are given out again.
+
+    Attributes
+    ----------
+    on_outcome : callable or None
+        Called with each outcome (see `_book`) under the lock, from whichever
+        thread brought it about; it must only note it.
+    """
+
+    def __init__(
+        self,
+        next_id: int = 1,
+        max_retired_jobs: int = 1200,
+        on_background_state_change: Callable[[], None] | None = None,
+        seconds_before_free: float = 30,
+    ) -> None:
+        self._set_up(next_id, max_retired_jobs, seconds_before_free, on_background_state_change)
+
+    def _set_up(
+        self,
+        next_id: int,
+        max_retired_jobs: int,
+        seconds_before_free: float,
+        on_background_state_change: Callable[[], None] | None = None,
+    ) -> None:
+        # Guards everything below; re-entrant, since the queue calls back.
+        self._lock = threading.RLock()
+        self.on_background_state_change = on_background_state_change
+        self.on_outcome: Callable[[_book.Outcome], None] | None = None
+        self._next_id = next_id
+        self._max_retired_jobs = max_retired_jobs
+        self._jobs: dict[int, _Job] = {}
+        self._retired_jobs: dict[int, str | None] = {}
+        self._machines: dict[str, Machine] = {}
+        self._maps: dict[str, MachineMap] = {}
+        self._bmp_controllers: dict[str, dict[Frame, AsyncBMPController]] = {}
+        # Frames that are no longer configured and finish what they were asked.
+        self._draining: list[AsyncBMPController] = []
+        # Boards of ended jobs on their way to off: {(machine, allocation id): ...}.
+        self._going: dict[tuple[str, int], Release] = {}
+        self._orphans: dict[str, set[int]] = {}
+        self._changed_jobs: set[int] = set()
+        self._changed_machines: set[str] = set()
+        self._deadlines = Deadlines(self._deadline_of)
+        self._job_queue = JobQueue(
+            self._job_queue_on_allocate,
+            self._job_queue_on_free,
+            self._job_queue_on_cancel,
+            seconds_before_free,
+        )
+        self._job_queue.on_rested = self._job_queue_on_rested
+
+    # --- settings ---
+
+    @property
+    def max_retired_jobs(self) -> int:
+        """How many ended jobs' reasons are remembered."""
+        return self._max_retired_jobs
+
+    @max_retired_jobs.setter
+    def max_retired_jobs(self, value: int) -> None:
+        with self._lock:
+            self._max_retired_jobs = value
+            self._trim_retired()
+            self._tell_limits()
+
+    @property
+    def seconds_before_free(self) -> float:
+        """How long boards rest after power-off before they are given out again."""
+        return self._job_queue.seconds_before_free
+
+    @seconds_before_free.setter
+    def seconds_before_free(self, value: float) -> None:
+        with self._lock:
+            self._job_queue.seconds_before_free = value
+            self._tell_limits()
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The machines by name, highest priority first; a copy."""
+        with self._lock:
+            return dict(self._machines)
+
+    @machines.setter
+    def machines(self, machines: Mapping[str, Machine]) -> None:
+        machines = dict(machines)
+        with self._lock:
+            change = MachineChange.plan(self._machines, machines)
+            gate = _Gate()
+            frames = self._make_frames(change.added, gate)
+            self._change_machines(machines, change, frames, gate)
+
+    # --- changes that somebody may want to hear of ---
+
+    @property
+    def changed_jobs(self) -> set[int]:
+        """Ids of the jobs that changed since this was last asked; hands them over."""
+        with self._lock:
+            changed, self._changed_jobs = self._changed_jobs, set()
+            return changed
+
+    @property
+    def changed_machines(self) -> set[str]:
+        """Names of the machines that changed since this was last asked; hands them over."""
+        with self._lock:
+            changed, self._changed_machines = self._changed_machines, set()
+            return changed
+
+    def take_changes(self) -> tuple[set[int], set[str]] | None:
+        """Hand over both sets of changes at once; None if there are none."""
+        if not self._changed_jobs and not self._changed_machines:
+            return None
+        with self._lock:
+            return self.changed_jobs, self.changed_machines
+
+    @property
+    def undisturbed(self) -> AbstractContextManager[bool]:
+        """A context in which other threads keep out, for several calls in a row."""
+        return self._lock
+
+    # --- jobs ---
+
+    def create_job(
+        self,
+        ownerhost: str | None,
+        *what: int | None,
+        owner: object = None,
+        keepalive: float | None = 60.0,
+        **limits: Any,
+    ) -> int:
+        """Ask for boards.
+
+        Parameters
+        ----------
+        ownerhost : str or None
+            IP address of who asks; None for a call from within.
+        *what : int
+            Nothing or 1, a number of boards, width and height in triads, or a
+            board's x, y and z.
+        owner : str
+            Whose job it is.
+        keepalive : float or None
+            Seconds between signs of life; None never expires.
+        **limits
+            machine, tags, min_ratio, max_dead_boards, max_dead_links,
+            require_torus.
+
+        Returns
+        -------
+        int
+            The new job's id, also if it had to be cancelled at once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the request is of bad form; nothing was created.
+        """
+        owner = owner_name(owner)
+        keepalive = keepalive_seconds(keepalive)
+        request = JobRequest.parse(what, limits)
+        with self._lock:
+            if len(self._jobs) >= MAX_JOBS:
+                raise ValueError(
+                    f"{len(self._jobs)} jobs are queued or running already, "
+                    f"{MAX_JOBS} are allowed; try again when some have ended"
+                )
+            job = _Job(
+                self._next_id,
+                owner,
+                _clock.wall(),
+                keepalive,
+                keepalive_host=ownerhost,
+                args=request.what,
+                kwargs=request.keywords,
+            )
+            self._next_id += 1
+            self._add_job(job)
+            self._enqueue(job, request)
+            return job.id
+
+    def _add_job(self, job: _Job) -> None:
+        self._jobs[job.id] = job
+        self._keep_alive(job)
+        self._deadlines.add(job.id, job.deadline)
+        self._changed_jobs.add(job.id)
+        self._tell(
+            "created",
+            job.id,
+            plain_request(job),
+        )
+        _job_log.created(job)
+
+    def _enqueue(self, job: _Job, request: JobRequest) -> None:
+        try:
+            self._job_queue.create_job(
+                *request.what,
+                job_id=job.id,
+                machine=request.machine,
+                tags=None if request.tags is None else set(request.tags),
+                **request.limits,
+            )
+        except BaseException as e:
+            if job.id in self._jobs:
+                self._end(job, f"Cancelled: {e}")
+            with suppress(KeyError):
+                self._job_queue.destroy_job(job.id)
+            raise
+
+    def job_keepalive(self, host: str | None, job_id: int) -> None:
+        """Begin a job's keepalive period anew; unknown ids are ignored."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                self._touch(job, host)
+
+    def get_job_state(self, host: str | None, job_id: int) -> JobStateTuple:
+        """Return a job's state, and begin its keepalive period anew."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                self._touch(job, host)
+                return job.state_row()
+            if job_id in self._retired_jobs:
+                reason = self._retired_jobs[job_id]
+                return JobStateTuple(JobState.destroyed, None, None, reason, None, None)
+            return _UNKNOWN
+
+    def get_job_machine_info(self, host: str | None, job_id: int) -> JobMachineInfoTuple:
+        """Return which boards a job has, and begin its keepalive period anew."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return _NO_BOARDS
+            self._touch(job, host)
+            if job.boards is None:
+                return _NO_BOARDS
+            return JobMachineInfoTuple(
+                job.width, job.height, job.connections, job.allocated_machine_name, job.boards
+            )
+
+    def power_on_job_boards(self, host: str | None, job_id: int) -> None:
+        """Switch a job's boards on, or off and on if they are; ignored without boards."""
+        self._power_job(host, job_id, power=True, link_enable=False)
+
+    def power_off_job_boards(self, host: str | None, job_id: int) -> None:
+        """Switch a job's boards off; ignored without boards."""
+        self._power_job(host, job_id, power=False, link_enable=None)
+
+    def _power_job(
+        self, host: str | None, job_id: int, *, power: bool, link_enable: bool | None
+    ) -> None:
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return
+            self._touch(job, host)
+            if job.boards is not None:
+                self._set_job_power_and_links(job, power=power, link_enable=link_enable)
+
+    def destroy_job(self, host: str | None, job_id: int, reason: str | None = None) -> None:
+        """End a job; unknown ids are ignored."""
+        with self._lock:
+            if job_id in self._jobs:
+                self._job_queue.destroy_job(job_id, reason)
+
+    def list_jobs(self) -> list[JobTuple]:
+        """Return the jobs, oldest first; a row is the same object until its job changes."""
+        with self._lock:
+            return [job.row() for job in self._jobs.values()]
+
+    # --- machines ---
+
+    def list_machines(self) -> list[MachineTuple]:
+        """Return the machines, highest priority first."""
+        with self._lock:
+            return [
+                MachineTuple(
+                    machine.name,
+                    set(machine.tags),
+                    machine.width,
+                    machine.height,
+                    set(machine.dead_boards),
+                    set(machine.dead_links),
+                )
+                for machine in self._machines.values()
+            ]
+
+    def get_board_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
+        """Return the (cabinet, frame, board) of a board, None if there is none."""
+        with self._lock:
+            where = self._maps.get(machine_name)
+            return None if where is None else where.locate((x, y, z))
+
+    def get_board_at_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
+        """Return the logical place of the board at cabinet x, frame y, board z."""
+        with self._lock:
+            where = self._maps.get(machine_name)
+            return None if where is None else where.at((x, y, z))
+
+    def where_is(self, **keywords: Any) -> dict[str, Any] | None:
+        """Find a board or chip and tell every way of naming it.
+
+        Exactly one of these sets of keywords: machine, x, y, z; machine,
+        cabinet, frame, board; machine, chip_x, chip_y; job_id, chip_x, chip_y.
+
+        Returns
+        -------
+        dict or None
+            machine, logical, physical, chip, board_chip, job_id, job_chip;
+            None if there is no such thing.
+
+        Raises
+        ------
+        TypeError
+            For any other set of keywords, or what is not a whole number.
+        """
+        with self._lock:
+            return where_is(self._maps, self._jobs, keywords)
+
+    # --- time ---
+
+    def destroy_timed_out_jobs(self, as_of: float | None = None) -> None:
+        """End the jobs whose keepalive period was over at `as_of` (monotonic; now)."""
+        with self._lock:
+            for job_id in self._deadlines.due(_clock.monotonic() if as_of is None else as_of):
+                self.destroy_job(None, job_id, "Job timed out.")
+
+    def check_free(self) -> None:
+        """Give out again the boards that have rested long enough."""
+        with self._lock:
+            self._job_queue.check_free()
+
+    def next_deadline(self) -> float | None:
+        """Return a monotonic time before which no job's keepalive ends; None for never."""
+        with self._lock:
+            return self._deadlines.next()
+
+    def next_rested(self) -> float | None:
+        """Return the monotonic time at which the next boards have rested; None if none rest."""
+        with self._lock:
+            return self._job_queue.next_rested()
+
+    def _deadline_of(self, job_id: int) -> float | None:
+        job = self._jobs.get(job_id)
+        return None if job is None else job.deadline
+
+    def _keep_alive(self, job: _Job) -> None:
+        job.deadline = None if job.keepalive is None else _clock.monotonic() + job.keepalive
+
+    def _touch(self, job: _Job, host: str | None) -> None:
+        self._keep_alive(job)
+        if host is not None and host != job.keepalive_host:
+            job.keepalive_host = host
+            self._tell("host", job.id, host)
+
+    # --- callbacks of the queue, under the lock ---
+
+    def _job_queue_on_allocate(
+        self,
+        job_id: int,
+        machine_name: str,
+        boards: Collection[Board],
+        periphery: Collection[tuple[int, int, int, Links]],
+        torus: int,
+    ) -> None:
+        """Note what a job was given, and power it on."""
+        job = self._jobs[job_id]
+        self._settle(job, machine_name, boards, periphery, torus)
+        self._changed_machines.add(machine_name)
+        held = self._job_queue.allocation_of(job_id)
+        assert held is not None
+        self._tell("allocated", job_id, self._plain_allocation(job, *held))
+        self._set_job_power_and_links(job, power=True, link_enable=False)
+
+    def _settle(
+        self,
+        job: _Job,
+        machine_name: str,
+        boards: Collection[Board],
+        periphery: Collection[tuple[int, int, int, Links]],
+        torus: int,
+    ) -> None:
+        """Write a machine's boards into a job, and the job into the machine's map."""
+        where = self._maps[machine_name]
+        job.tenancy += 1
+        job.was_ready = False
+        job.allocated_machine = where.machine
+        job.boards = set(boards)
+        job.periphery = periphery
+        job.torus = torus
+        job.width, job.height, job.connections, job.origin = where.network(boards, torus)
+        where.job_ids.update(dict.fromkeys(boards, job.id))
+
+    def _job_queue_on_free(self, job_id: int, reason: str | None) -> None:
+        """Power the boards of a destroyed job off; they are given back afterwards."""
+        job = self._jobs[job_id]
+        machine_name = job.allocated_machine_name
+        assert machine_name is not None
+        held = self._job_queue.allocation_of(job_id)
+        self._end(job, reason)
+        # A machine that is being removed has no allocations any more.
+        self._let_go(job, machine_name, -job_id if held is None else held[1])
+
+    def _job_queue_on_cancel(self, job_id: int, reason: str | None) -> None:
+        """End a job that never had boards."""
+        self._end(self._jobs[job_id], f"Cancelled: {reason or ''}")
+
+    def _job_queue_on_rested(self, machine_name: str, allocation_ids: list[int]) -> None:
+        self._tell("rested", machine_name, list(allocation_ids))
+
+    def _end(self, job: _Job, reason: str | None) -> None:
+        """Retire a job, with the reason that its user will be told."""
+        del self._jobs[job.id]
+        job.state = JobState.destroyed
+        job.power = None
+        self._retired_jobs[job.id] = reason
+        self._trim_retired()
+        self._changed_jobs.add(job.id)
+        self._tell("ended", job.id, reason)
+        _job_log.destroyed(job, reason)
+
+    def _trim_retired(self) -> None:
+        while len(self._retired_jobs) > self._max_retired_jobs:
+            del self._retired_jobs[next(iter(self._retired_jobs))]
+
+    def _let_go(self, job: _Job, machine_name: str, allocation_id: int) -> None:
+        """Power off the boards that a job has no more; its record may be gone."""
+        where = self._maps[machine_name]
+        boards = job.boards or set()
+        for board in boards:
+            where.job_ids.pop(board, None)
+        self._changed_machines.add(machine_name)
+        self._power_off(Release(job.id, machine_name, allocation_id, boards))
+
+    # --- hardware ---
+
+    def _set_job_power_and_links(
+        self, job: _Job, power: bool, link_enable: bool | None = None
+    ) -> None:
+        """Switch a job's boards, and its peripheral links unless `link_enable` is None."""
+        with self._lock:
+            assert job.boards is not None
+            assert job.allocated_machine is not None
+            where = self._maps[job.allocated_machine.name]
+            done = partial(self._bmp_answered, job, job.tenancy)
+            requests: dict[Frame, AtomicRequests] = {}
+            for frame, boards in where.by_frame(job.boards).items():
+                requests[frame] = AtomicRequests(done)
+                for _, number in boards:
+                    requests[frame].power(number, power)
+            if link_enable is not None:
+                for x, y, z, link in job.periphery or ():
+                    place = where.locate((x, y, z))
+                    assert place is not None
+                    requests[place[:2]].link(place[2], link, link_enable)
+            job.state = JobState.power
+            job.power = power
+            job.bmp_requests_until_ready += len(requests)
+            self._changed_jobs.add(job.id)
+            self._tell("power", job.id, power)
+            _job_log.powered(job, where, power, link_enable)
+            self._send(where.machine.name, requests)
+
+    def _send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
+        frames = self._bmp_controllers[machine_name]
+        for frame, request in requests.items():
+            frames[frame].add_requests(request)
+
+    def _bmp_answered(
+        self, job: _Job, tenancy: int, success: bool, reason: str | None = None
+    ) -> None:
+        """Take a frame's answer, unless it is about boards that the job gave up."""
+        if job.tenancy == tenancy:
+            self._bmp_on_request_complete(job, success, reason)
+
+    def _bmp_on_request_complete(
+        self, job: _Job, success: bool, reason: str | None = None
+    ) -> None:
+        """Count a frame's answer; the last one makes the job ready (a frame's thread)."""
+        with self._lock:
+            job.bmp_requests_until_ready -= 1
+            if self._jobs.get(job.id) is not job:
+                return
+            if not success:
+                self._hardware_failed(job, reason)
+                return
+            if job.bmp_requests_until_ready != 0:
+                return
+            job.state = JobState.ready
+            job.was_ready = True
+            self._changed_jobs.add(job.id)
+            self._tell("ready", job.id)
+        callback = self.on_background_state_change
+        if callback is not None:
+            callback()
+
+    def _hardware_failed(self, job: _Job, reason: str | None) -> None:
+        log.error("job %d: %s", job.id, reason)
+        what = "" if reason is None else reason
+        self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
+
+    def _power_off(self, release: Release) -> None:
+        """Ask the frames to switch a release's boards off."""
+        where = self._maps[release.machine_name]
+        frames = self._bmp_controllers[release.machine_name]
+        self._going[release.key] = release
+        requests: dict[Frame, AtomicRequests] = {}
+        for frame, boards in where.by_frame(release.boards).items():
+            release.expect(frame, frames[frame].hostname, [number for _, number in boards])
+            requests[frame] = AtomicRequests(partial(self._boards_off, release, frame))
+            for _, number in boards:
+                requests[frame].power(number, False)
+        _job_log.released(release, where)
+        self._send(release.machine_name, requests)
+
+    def _boards_off(
+        self, release: Release, frame: Frame, success: bool, reason: str | None = None
+    ) -> None:
+        """Give a release's boards back once all its frames have answered (a frame's thread)."""
+        with self._lock:
+            host, boards = release.answered(frame)
+            if not success:
+                log.error("boards of job %d not powered off: %s", release.job_id, reason)
+            if release.orphaned:
+                self._orphan_off(host, boards)
+            elif release.done:
+                self._give_back(release)
+
+    def _give_back(self, release: Release) -> None:
+        del self._going[release.key]
+        self._tell("returned", release.machine_name, release.allocation_id)
+        self._job_queue.free(release.job_id)
+
+    def _orphan_off(self, host: str, boards: Collection[int]) -> None:
+        left = self._orphans.pop(host, set()) - set(boards)
+        if left:
+            self._orphans[host] = left
+        self._tell("orphan_off", host, sorted(boards))
+
+    def power_off_unowned_boards(self) -> None:
+        """Ask each frame to switch off all its boards that no job has, in one request.
+
+        For a start after which nobody knows what is on.
+        """
+        with self._lock:
+            for name, where in self._maps.items():
+                requests: dict[Frame, AtomicRequests] = {}
+                locations = where.by_frame(where.unowned())
+                for frame, boards in locations.items():
+                    requests[frame] = AtomicRequests(partial(_log_failure, name, frame))
+                    for _, number in boards:
+                        requests[frame].power(number, False)
+                self._send(name, requests)
+
+    # --- machines come and go ---
+
+    def _make_frames(
+        self, maps: Mapping[str, MachineMap], gate: _Gate
+    ) -> dict[str, dict[Frame, AsyncBMPController]]:
+        """Start the frames of machines that are to come; all of them or none."""
+        made: dict[str, dict[Frame, AsyncBMPController]] = {}
+        try:
+            for name, where in maps.items():
+                made[name] = {}
+                for frame, host in where.machine.bmp_ips.items():
+                    made[name][frame] = AsyncBMPController(host, on_thread_start=gate.wait)
+        except BaseException:
+            gate.open([])
+            _stop(bmp for frames in made.values() for bmp in frames.values())
+            raise
+        return made
+
+    def _change_machines(
+        self,
+        machines: Mapping[str, Machine],
+        change: MachineChange,
+        frames: Mapping[str, dict[Frame, AsyncBMPController]],
+        gate: _Gate,
+    ) -> None:
+        """Carry out a planned change; nothing here can fail for reasons from outside."""
+        old: list[AsyncBMPController] = []
+        orphans: dict[str, list[int]] = {}
+        try:
+            with self._job_queue as queue:
+                for name in change.removed:
+                    old += self._take_down(name, orphans)
+                self._machines = {name: machines[name] for name in change.order}
+                for name in change.added:
+                    self._set_up_machine(change.added[name], frames[name])
+                for name in change.modified:
+                    self._modify_machine(machines[name])
+                for name in change.order:
+                    queue.move_machine_to_end(name)
+                self._changed_machines.update(change.removed, change.added, change.modified)
+                self._tell(
+                    "machines",
+                    change.order,
+                    [to_plain(machines[name]) for name in (*change.added, *change.modified)],
+                    change.removed,
+                    orphans,
+                )
+        finally:
+            _stop(old)
+            self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
+            gate.open(old)
+
+    def _take_down(self, name: str, orphans: dict[str, list[int]]) -> Iterable[AsyncBMPController]:
+        """Remove a machine with its jobs; returns its frames, not yet stopped."""
+        frames = self._bmp_controllers[name]
+        for bmp in frames.values():
+            bmp.__enter__()
+        try:
+            self._job_queue.remove_machine(name)
+        finally:
+            for bmp in frames.values():
+                bmp.__exit__(None, None, None)
+        for key in [key for key in self._going if key[0] == name]:
+            release = self._going.pop(key)
+            release.orphaned = True
+            for host, boards in release.outstanding():
+                orphans.setdefault(host, []).extend(boards)
+                self._orphans.setdefault(host, set()).update(boards)
+        del self._maps[name], self._bmp_controllers[name], self._machines[name]
+        return frames.values()
+
+    def _set_up_machine(self, where: MachineMap, frames: dict[Frame, AsyncBMPController]) -> None:
+        machine = where.machine
+        self._maps[machine.name] = where
+        self._bmp_controllers[machine.name] = frames
+        self._job_queue.add_machine(
+            machine.name,
+            machine.width,
+            machine.height,
+            tags=set(machine.tags),
+            dead_boards=machine.dead_boards,
+            dead_links=machine.dead_links,
+        )
+
+    def _modify_machine(self, machine: Machine) -> None:
+        self._maps[machine.name].machine = machine
+        self._job_queue.modify_machine(
+            machine.name,
+            tags=set(machine.tags),
+            dead_boards=machine.dead_boards,
+            dead_links=machine.dead_links,
+        )
+
+    # --- the end ---
+
+    def stop(self) -> None:
+        """Have the frames finish what they were asked and end; see `join`."""
+        _stop(self.frames)
+
+    def join(self) -> None:
+        """Wait until the frames' threads have ended, however long it takes."""
+        for bmp in self.frames:
+            bmp.join()
+
+    @property
+    def frames(self) -> list[AsyncBMPController]:
+        """All frames that may have something to do, those no longer configured first."""
+        with self._lock:
+            return [
+                *self._draining,
+                *(bmp for frames in self._bmp_controllers.values() for bmp in frames.values()),
+            ]
+
+    # --- the book ---
+
+    def _tell(self, *outcome: Any) -> None:
+        if self.on_outcome is not None:
+            self.on_outcome(outcome)
+
+    def _tell_limits(self) -> None:
+        self._tell("limits", self._max_retired_jobs, self.seconds_before_free)
+
+    def __getstate__(self) -> _book.Book:
+        """Return all that there is to know, as plain builtins (see `_book`)."""
+        with self._lock:
+            return {
+                **_book.empty(),
+                "next_id": self._next_id,
+                "max_retired_jobs": self._max_retired_jobs,
+                "seconds_before_free": self.seconds_before_free,
+                "machines": {name: to_plain(m) for name, m in self._machines.items()},
+                "jobs": {job.id: self._plain_job(job) for job in self._jobs.values()},
+                "retired": dict(self._retired_jobs),
+                "going": self._plain_going(),
+                "resting": self._job_queue.resting(),
+                "orphans": {host: sorted(boards) for host, boards in self._orphans.items()},
+            }
+
+    def _plain_job(self, job: _Job) -> dict[str, Any]:
+        held = self._job_queue.allocation_of(job.id)
+        return {
+            **plain_request(job),
+            "state": int(job.state),
+            "power": job.power,
+            "attempts": job.attempts,
+            "was_ready": job.was_ready,
+            "allocation": None if held is None else self._plain_allocation(job, *held),
+        }
+
+    def _plain_allocation(
+        self, job: _Job, machine_name: str, allocation_id: int
+    ) -> dict[str, Any]:
+        return {
+            "machine": machine_name,
+            "id": allocation_id,
+            "outcome": list(self._job_queue.outcome_of(machine_name, allocation_id)),
+            "boards": sorted(list(board) for board in job.boards or ()),
+            "periphery": sorted([x, y, z, int(n)] for x, y, z, n in job.periphery or ()),
+            "torus": int(job.torus or 0),
+        }
+
+    def _plain_going(self) -> dict[str, dict[int, Any]]:
+        going: dict[str, dict[int, Any]] = {}
+        for release in self._going.values():
+            going.setdefault(release.machine_name, {})[release.allocation_id] = {
+                "job": release.job_id,
+                "outcome": list(self._job_queue.outcome_of(*release.key)),
+                "boards": sorted(list(board) for board in release.boards),
+            }
+        return going
+
+    def __setstate__(self, book: _book.Book) -> None:
+        """Impose what a book says, start the frames, and finish what was begun.
+
+        Jobs that were being powered, and boards that were on their way to off,
+        get their commands again; every job gets a fresh keepalive period.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the book contradicts itself; nothing is left running.
+        """
+        self._set_up(book["next_id"], book["max_retired_jobs"], book["seconds_before_free"])
+        machines = {name: from_plain(plain) for name, plain in book["machines"].items()}
+        maps = {name: MachineMap(machine) for name, machine in machines.items()}
+        gate = _Gate()
+        gate.open([])
+        with self._lock:
+            frames = self._make_frames(maps, gate)
+            try:
+                with self._job_queue:
+                    self._machines = machines
+                    for name, where in maps.items():
+                        self._set_up_machine(where, frames[name])
+                    self._impose(book)
+            except BaseException:
+                _stop(self.frames)
+                raise
+
+    def _impose(self, book: _book.Book) -> None:
+        for host, boards in book["orphans"].items():
+            self._finish_orphans(host, boards)
+        self._retired_jobs = dict(book["retired"])
+        for name, allocations in book["resting"].items():
+            for allocation_id, (outcome, rested) in allocations.items():
+                self._job_queue.restore_resting(name, allocation_id, tuple(outcome), rested)
+        for name, allocations in book["going"].items():
+            for allocation_id, plain in allocations.items():
+                held = (name, allocation_id, tuple(plain["outcome"]))
+                self._job_queue.restore_job(plain["job"], (), None, None, {}, held, going=True)
+                boards = [(x, y, z) for x, y, z in plain["boards"]]
+                self._power_off(Release(plain["job"], name, allocation_id, boards))
+        for job_id, record in book["jobs"].items():
+            self._restore_job(job_id, record)
+
+    def _restore_job(self, job_id: int, record: dict[str, Any]) -> None:
+        job = job_from_plain(job_id, record)
+        self._jobs[job_id] = job
+        self._keep_alive(job)
+        self._deadlines.add(job_id, job.deadline)
+        request = JobRequest.parse(job.args, job.kwargs)
+        plain = record["allocation"]
+        held = None
+        if plain is not None:
+            held = (plain["machine"], plain["id"], tuple(plain["outcome"]))
+        self._job_queue.restore_job(
+            job_id, request.what, request.machine, request.tags, request.limits, held
+        )
+        if plain is None:
+            return
+        boards = [(x, y, z) for x, y, z in plain["boards"]]
+        periphery = [(x, y, z, Links(link)) for x, y, z, link in plain["periphery"]]
+        self._settle(job, plain["machine"], boards, periphery, plain["torus"])
+        job.was_ready = record["was_ready"]
+        if record["state"] == JobState.ready:
+            job.state, job.power = JobState.ready, record["power"]
+        else:
+            power = record["power"] is not False
+            self._set_job_power_and_links(job, power, link_enable=False if power else None)
+
+    def _finish_orphans(self, host: str, boards: list[int]) -> None:
+        """Switch off what a frame that is no longer configured was to switch off."""
+        self._orphans[host] = set(boards)
+        request = AtomicRequests(partial(self._orphan_answered, host, boards))
+        for board in boards:
+            request.power(board, False)
+        bmp = AsyncBMPController(host)
+        self._draining.append(bmp)
+        bmp.add_requests(request)
+        bmp.stop()
+
+    def _orphan_answered(
+        self, host: str, boards: list[int], success: bool, reason: str | None = None
+    ) -> None:
+        with self._lock:
+            if not success:
+                log.error("boards %s of %s not powered off: %s", boards, host, reason)
+            self._orphan_off(host, boards)
+
+
+class _Gate:
+    """Where new frames wait until those that they replace have ended."""
+
+    def __init__(self) -> None:
+        self._maker = threading.get_ident()
+        self._opened = threading.Event()
+        self._old: list[AsyncBMPController] = []
+
+    def open(self, old: list[AsyncBMPController]) -> None:
+        """Let the new frames go on as soon as the old ones, stopped by now, have ended."""
+        self._old = old
+        self._opened.set()
+
+    def wait(self) -> None:
+        """Wait, in the thread of a new frame."""
+        if threading.get_ident() != self._maker:
+            self._opened.wait()
+            for bmp in self._old:
+                bmp.join()
+
+
+def _stop(bmps: Iterable[AsyncBMPController]) -> None:
+    for bmp in bmps:
+        bmp.stop()
+
+
+def _ended(bmp: AsyncBMPController) -> bool:
+    """Whether a stopped frame's thread is known to have ended."""
+    is_alive = getattr(bmp, "is_alive", None)
+    return is_alive is not None and not is_alive()
+
+
+def _log_failure(name: str, frame: Frame, success: bool, reason: str | None = None) -> None:
+    if not success:
+        log.error("machine %s, frame %s: idle boards not powered off: %s", name, frame, reason)

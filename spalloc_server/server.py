@@ -1,0 +1,385 @@
+"""The server: which commands there are, and starting and stopping as a whole.
+
+Owns the table of commands and the order in which state, hardware and clients
+come and go.  The loop is in `_serving`, the life of jobs in `controller`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spinn_utilities.overrides import overrides
+
+from spalloc_server import __version__, _book, _job_log
+from spalloc_server._framing import Rows
+from spalloc_server._job_request import shown, text, whole_number
+from spalloc_server._rows import RowCache, job_row, machine_row, state_row
+from spalloc_server._serving import Handler, Server, StartError, Watches
+from spalloc_server._stopping import Hurry, join_frames
+from spalloc_server._store import Store
+from spalloc_server.controller import Controller
+
+__all__ = ("Server", "SpallocServer", "main", "spalloc_command")
+
+log = logging.getLogger(__name__)
+
+#: Ids or names that one client may watch (protocol).
+MAX_WATCHED = 10_000
+
+_COMMANDS: dict[str, Handler] = {}
+#: Commands that change nothing, so that nobody misses one that is not carried out.
+_READ_ONLY = frozenset(
+    {
+        "version",
+        "list_jobs",
+        "list_machines",
+        "get_board_position",
+        "get_board_at_position",
+        "where_is",
+    }
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def spalloc_command(method: Command) -> Command:
+    """Make a method a command of the protocol, under its own name."""
+    _COMMANDS[method.__name__] = method
+    return method
+
+
+class SpallocServer(Server):
+    """A server that shares machines among users, from its construction on.
+
+    Parameters
+    ----------
+    config_filename : str or Path
+    cold_start : bool
+        Forget the saved state, and switch off all boards that nobody owns.
+    port : int
+        TCP; 0 lets the kernel choose.
+    durability : str or None
+        "process", "always" or "none"; None is what the configuration file says.
+    state_dir : str or Path or None
+        Where the state is saved; None is beside the configuration file.
+    stop_timeout : float
+        Seconds that a stop waits for hardware.
+    label : str
+        Sets the state's files apart from those of the real server's.
+    before_hardware : callable or None
+        Called with the saved state (see `_book`) before any hardware is.
+    at_point : callable or None
+        Called with the names of `_crash_points` as they are passed; for tests.
+
+    Raises
+    ------
+    Exception
+        If the configuration cannot be loaded, the state belongs to somebody
+        else, or the port is taken; nothing is left behind.
+    """
+
+    def __init__(
+        self,
+        config_filename: str | Path,
+        cold_start: bool = False,
+        port: int = 22244,
+        *,
+        durability: str | None = None,
+        state_dir: str | Path | None = None,
+        stop_timeout: float = 30.0,
+        label: str = "",
+        before_hardware: Callable[[_book.Book], None] | None = None,
+        at_point: Callable[[str], None] | None = None,
+    ) -> None:
+        config = Path(config_filename)
+        self.stop_timeout = stop_timeout
+        self._durability = durability
+        self._hurry = Hurry()
+        self._job_rows = RowCache(job_row)
+        self._machine_rows = RowCache(machine_row)
+        self._stopped = False
+        self._store = Store(
+            config.absolute().parent if state_dir is None else Path(state_dir),
+            config.name,
+            __version__,
+            durability or "process",
+            label=label,
+            at_point=at_point,
+        )
+        super().__init__(config_filename, port, _COMMANDS, _READ_ONLY, Controller())
+        try:
+            self._start(cold_start, before_hardware)
+        except BaseException:
+            self._undo_start()
+            raise
+
+    def _start(
+        self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
+    ) -> None:
+        self._store.lock(f"port {self._port}")
+        clean = self._load_state(cold_start, before_hardware)
+        controller = self._controller
+        controller.on_background_state_change = self.wake
+        if not self.read_config_file():
+            raise StartError("Config file could not be loaded.")
+        if self._port == 0:
+            log.info("listening on port %d", self.port)
+        self._store.lock(f"port {self.port}")
+        with controller.undisturbed:
+            controller.on_outcome = self._note_outcome
+            state = controller.__getstate__()
+        self._store.begin(state, 0)
+        if not clean:
+            controller.power_off_unowned_boards()
+        controller.take_changes()
+        self._drain_wakes()
+        self._server_thread.start()
+
+    def _load_state(
+        self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
+    ) -> bool:
+        """Make the controller from the saved state; returns whether all boards are as it says."""
+        loaded = self._store.load(cold=cold_start)
+        for note in loaded.notes:
+            log.warning("%s", note)
+        if before_hardware is not None:
+            before_hardware(_book.empty() if loaded.state is None else loaded.state)
+        if loaded.state is None:
+            self._controller = Controller(next_id=loaded.next_id)
+        else:
+            controller = Controller.__new__(Controller)
+            controller.__setstate__(loaded.state)
+            self._controller = controller
+            log.info("%d jobs were taken over from the saved state", len(controller.list_jobs()))
+        return loaded.clean and not cold_start
+
+    def _undo_start(self) -> None:
+        self._stopped = True
+        self._stop_serving()
+        self._controller.on_outcome = None
+        self._controller.stop()
+        self._hurry.up()
+        join_frames(self._controller.frames, 0.0, self._hurry)
+        self._store.abandon()
+
+    # --- any thread ---
+
+    def __enter__(self) -> SpallocServer:
+        """Use the server as a context that ends with it stopped."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_and_join()
+
+    def hurry_up(self) -> None:
+        """Have a stop wait for hardware no longer; safe in a signal handler."""
+        self._hurry.up()
+
+    def stop_and_join(self) -> None:
+        """Stop serving, let the hardware finish, save the state; twice is harmless."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._stop_serving()
+        self._controller.stop()
+        if not join_frames(self._controller.frames, self.stop_timeout, self._hurry):
+            log.warning("hardware has not finished; the next start goes on with it")
+        self._controller.on_outcome = None
+        self._store.close(self._controller.__getstate__())
+        _job_log.shut_down()
+
+    # --- the loop's hooks ---
+
+    def _note_outcome(self, outcome: _book.Outcome) -> None:
+        """Have an outcome written at the end of this turn, or of one that begins now."""
+        self._store.append(outcome)
+        if not self._in_loop():
+            self.wake()
+
+    @overrides(Server._commit)
+    def _commit(self) -> None:
+        if self._store.pending:
+            self._store.commit()
+
+    @overrides(Server._before_replies)
+    def _before_replies(self) -> None:
+        self._store.point("before-reply")
+
+    @overrides(Server._after_turn)
+    def _after_turn(self) -> None:
+        if self._store.wants_snapshot:
+            with self._controller.undisturbed:
+                state, position = self._controller.__getstate__(), self._store.position
+            self._store.snapshot(state, position)
+        super()._after_turn()
+
+    @overrides(Server._load_valid_config)
+    def _load_valid_config(self, validated_config: Any) -> None:
+        super()._load_valid_config(validated_config)
+        self._store.durability = self._durability or validated_config.durability or "process"
+
+    # --- commands ---
+
+    @spalloc_command
+    def version(self, client: Any) -> str:
+        """Return the server's version, three integers joined by dots."""
+        return __version__
+
+    @spalloc_command
+    def create_job(self, client: Any, *args: Any, **kwargs: Any) -> int:
+        """Ask for boards, and return the job's id; see `Controller.create_job`."""
+        return self._controller.create_job(self._name(client), *args, **kwargs)
+
+    @spalloc_command
+    def job_keepalive(self, client: Any, job_id: int) -> None:
+        """Begin a job's keepalive period anew."""
+        self._controller.job_keepalive(self._name(client), whole_number("job_id", job_id))
+
+    @spalloc_command
+    def get_job_state(self, client: Any, job_id: int) -> dict[str, Any]:
+        """Return state, power, keepalive, reason, start_time and keepalivehost."""
+        job_id = whole_number("job_id", job_id)
+        return state_row(self._controller.get_job_state(self._name(client), job_id))
+
+    @spalloc_command
+    def get_job_machine_info(self, client: Any, job_id: int) -> dict[str, Any]:
+        """Return width, height (chips), connections, machine_name and boards."""
+        info = self._controller.get_job_machine_info(
+            self._name(client), whole_number("job_id", job_id)
+        )._asdict()
+        if info["connections"] is not None:
+            info["connections"] = sorted(info["connections"].items())
+            info["boards"] = sorted(info["boards"])
+        return info
+
+    @spalloc_command
+    def power_on_job_boards(self, client: Any, job_id: int) -> None:
+        """Switch a job's boards on, or off and on again."""
+        self._controller.power_on_job_boards(self._name(client), whole_number("job_id", job_id))
+
+    @spalloc_command
+    def power_off_job_boards(self, client: Any, job_id: int) -> None:
+        """Switch a job's boards off."""
+        self._controller.power_off_job_boards(self._name(client), whole_number("job_id", job_id))
+
+    @spalloc_command
+    def destroy_job(self, client: Any, job_id: int, reason: str | None = None) -> None:
+        """End a job; anybody may end any."""
+        if reason is not None:
+            reason = text("reason", reason)
+        self._controller.destroy_job(self._name(client), whole_number("job_id", job_id), reason)
+
+    @spalloc_command
+    def notify_job(self, client: Any, job_id: int | None = None) -> None:
+        """Tell this client when a job changes, or any if none is named."""
+        if job_id is not None:
+            whole_number("job_id", job_id)
+        _watch(self._client_job_watches, client, job_id, "jobs")
+
+    @spalloc_command
+    def no_notify_job(self, client: Any, job_id: int | None = None) -> None:
+        """Tell this client no more when a job changes, or any if none is named."""
+        if job_id is not None:
+            whole_number("job_id", job_id)
+        _unwatch(self._client_job_watches, client, job_id)
+
+    @spalloc_command
+    def notify_machine(self, client: Any, machine_name: str | None = None) -> None:
+        """Tell this client when a machine changes, or any if none is named."""
+        if machine_name is not None:
+            text("machine_name", machine_name)
+        _watch(self._client_machine_watches, client, machine_name, "machines")
+
+    @spalloc_command
+    def no_notify_machine(self, client: Any, machine_name: str | None = None) -> None:
+        """Tell this client no more when a machine changes, or any if none is named."""
+        if machine_name is not None:
+            text("machine_name", machine_name)
+        _unwatch(self._client_machine_watches, client, machine_name)
+
+    @spalloc_command
+    def list_jobs(self, client: Any) -> Rows:
+        """Return all jobs that are queued or running, oldest first."""
+        return self._job_rows.rows(self._controller.list_jobs())
+
+    @spalloc_command
+    def list_machines(self, client: Any) -> Rows:
+        """Return all machines, highest priority first."""
+        return self._machine_rows.rows(self._controller.list_machines())
+
+    @spalloc_command
+    def get_board_position(
+        self, client: Any, machine_name: str, x: int, y: int, z: int
+    ) -> tuple[int, int, int] | None:
+        """Return the (cabinet, frame, board) of the board at logical x, y, z."""
+        place = _place(machine_name, x, y, z)
+        return self._controller.get_board_position(machine_name, *place)
+
+    @spalloc_command
+    def get_board_at_position(
+        self, client: Any, machine_name: str, x: int, y: int, z: int
+    ) -> tuple[int, int, int] | None:
+        """Return the logical (x, y, z) of the board at cabinet x, frame y, board z."""
+        place = _place(machine_name, x, y, z)
+        return self._controller.get_board_at_position(machine_name, *place)
+
+    @spalloc_command
+    def where_is(self, client: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Find a board or chip in every way of naming it; see `Controller.where_is`."""
+        return self._controller.where_is(**kwargs)
+
+
+def _place(machine_name: object, x: object, y: object, z: object) -> tuple[int, int, int]:
+    if not isinstance(machine_name, str):
+        raise TypeError(f"machine_name must be text, not {shown(machine_name)}")
+    return whole_number("x", x), whole_number("y", y), whole_number("z", z)
+
+
+def _watch(watches: Watches, client: Any, name: int | str | None, kind: str) -> None:
+    """Have a client told of changes to one job or machine, or to all (None)."""
+    if name is None:
+        watches[client] = None
+        return
+    watched = watches.setdefault(client, set())
+    if watched is None or name in watched:
+        return
+    if len(watched) >= MAX_WATCHED:
+        raise ValueError(
+            f"{len(watched)} {kind} are watched already, {MAX_WATCHED} are allowed; "
+            "null watches all"
+        )
+    watched.add(name)
+
+
+def _unwatch(watches: Watches, client: Any, name: int | str | None) -> None:
+    """Have a client told no more of one job or machine, or of any (None)."""
+    if name is None:
+        watches.pop(client, None)
+        return
+    watched = watches.get(client)
+    if watched is not None:
+        watched.discard(name)
+        if not watched:
+            del watches[client]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the server as a program.
+
+    Parameters
+    ----------
+    args : list of str or None
+        Command line arguments; None for the process's own.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after a clean stop, 1 if the configuration or the port
+        cannot be used, 2 for an unexpected failure.
+    """
+    from spalloc_server import _command_line  # noqa: PLC0415 - a program's room, above this one
+
+    return _command_line.run(args)
