@@ -27,6 +27,7 @@ COMMANDS = {
 }
 """{command: (usage, explanation)} of those that are not faults."""
 
+_BOARDS = ("board", "boards")
 _SHOWN = 20  # packets; fits on a screen
 
 
@@ -83,12 +84,12 @@ def read(text: str, frames: Collection[str], *, unseen: bool = False) -> Instruc
         raise BadText(f"nothing to do; commands are {_names()}")
     frame: str | None = None
     # A frame's name wins over a command's, so that no frame is out of reach.
-    if words[0] in frames or (unseen and words[0] != EVERY and words[0] not in _known_words()):
+    if words[0] in frames or (unseen and words[0] not in [EVERY, *_BOARDS, *_known_words()]):
         frame = words.pop(0)
     elif words[0] == EVERY:
         words.pop(0)
     boards: tuple[int, ...] = ()
-    if words and words[0] in ("board", "boards"):
+    if words and words[0] in _BOARDS:
         boards = _boards(words[1] if len(words) > 1 else "")
         del words[:2]
     if not words:

@@ -53,7 +53,7 @@ class SocketThread:
         self._late: list[_Late] = []
         self._order = 0
         self._connections: set[Connection] = set()
-        # Guards _new and _stop.
+        # Guards _new, _sockets and _stop, and _waker against being closed.
         self._lock = threading.Lock()
         self._new: list[tuple[socket.socket, Callable[[], None]]] = []
         self._stop = False
@@ -74,29 +74,38 @@ class SocketThread:
         self._add(listening, lambda: self._accept(listening))
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread; RuntimeError if it was started or stopped before."""
+        with self._lock:
+            self._check_not_stopped()
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread and close every socket; twice, or before `start`, is fine."""
         with self._lock:
             stopped_before, self._stop = self._stop, True
+            if not stopped_before:
+                self._wake_locked()
         if self._thread.ident is not None:
-            self._wake()
             self._thread.join()
         if not stopped_before:
             self._close()
 
     def _add(self, new: socket.socket, on_readable: Callable[[], None]) -> None:
         with self._lock:
-            if self._stop:
+            try:
+                self._check_not_stopped()
+            except RuntimeError:
                 new.close()
-                raise RuntimeError("the simulation has been stopped")
+                raise
             self._sockets.append(new)
             self._new.append((new, on_readable))
-        self._wake()
+            self._wake_locked()
 
-    def _wake(self) -> None:
+    def _check_not_stopped(self) -> None:
+        if self._stop:
+            raise RuntimeError("the simulation has been stopped")
+
+    def _wake_locked(self) -> None:
         # A full wake-up socket means that it is awake already.
         with contextlib.suppress(BlockingIOError):
             self._waker.send(b"!")
@@ -107,12 +116,16 @@ class SocketThread:
         self._selector.register(self._awake, selectors.EVENT_READ, self._on_wake)
         while not self._stop:
             for key, _ in self._selector.select(self._timeout()):
-                try:
-                    key.data()
-                except Exception:  # noqa: BLE001 - one datagram or text must not end the others
-                    _log.exception("The simulator failed at a packet or command; it goes on")
+                self._guard(key.data)
             if self._late:
-                self._send_late(_clock.monotonic())
+                self._guard(self._send_late)
+
+    @staticmethod
+    def _guard(handler: Callable[[], None]) -> None:
+        try:
+            handler()
+        except Exception:  # noqa: BLE001 - one datagram or text must not end the others
+            _log.exception("The simulator failed at a packet or command; it goes on")
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -143,7 +156,8 @@ class SocketThread:
             self._order += 1
             heapq.heappush(self._late, _Late(reply.due, self._order, bound, frame, reply, peer))
 
-    def _send_late(self, now: float) -> None:
+    def _send_late(self) -> None:
+        now = _clock.monotonic()
         while self._late and self._late[0].due <= now:
             late = heapq.heappop(self._late)
             with self._frames_lock:
