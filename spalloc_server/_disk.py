@@ -1,0 +1,115 @@
+"""Every call by which the store reads and changes the file system.
+
+One small class, so that a test can record the calls, let any of them fail, or
+cut the power after any of them.  Must not know what the files hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+#: Files are for the daemon's own user alone.
+_MODE = 0o600
+
+_CLOSE_ON_EXEC = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Disk:
+    """The real file system.  Every method may raise OSError."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open a file, never through a symbolic link; made with mode 0600."""
+        return os.open(path, flags | _CLOSE_ON_EXEC, _MODE)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write what goes in one call; returns how many bytes that was."""
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        """Wait until a file's content would survive a power cut."""
+        os.fsync(fd)
+
+    def links(self, fd: int) -> int:
+        """Return how many names an open file has; 0 when it was removed."""
+        return os.fstat(fd).st_nlink
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file off at `size` bytes."""
+        os.ftruncate(fd, size)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Put a file in another's place."""
+        inode = old.lstat().st_ino
+        try:
+            old.replace(new)
+        except OSError:
+            # NFS may carry out a rename and answer the repeated packet with an error.
+            if _exists(old) or not _exists(new) or new.lstat().st_ino != inode:
+                raise
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name (FileExistsError if that is taken)."""
+        new.hardlink_to(old)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is not there is fine."""
+        path.unlink(missing_ok=True)
+
+    def sync_directory(self, directory: Path) -> None:
+        """Wait until renames and removals in a directory would survive a power cut."""
+        fd = self.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.fsync(fd)
+        except OSError as e:
+            if e.errno != errno.EINVAL:  # not known to some network file systems
+                raise
+        finally:
+            self.close(fd)
+
+    def read(self, path: Path, limit: int = -1) -> bytes:
+        """Return a plain file's content, or its first `limit` bytes."""
+        fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "not a plain file", str(path))
+            return file.read(limit)
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def write_all(disk: Disk, fd: int, data: bytes) -> None:
+    """Write all of `data`, in as many calls as it takes (one, unless the disk is full).
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; part of it may have been written.
+    """
+    while data:
+        written = disk.write(fd, data)
+        if not written:
+            raise OSError(errno.EIO, "the disk takes nothing")
+        data = data[written:]
+
+
+def create(disk: Disk, path: Path) -> int:
+    """Open a new file for appending, in place of what a crash may have left there."""
+    disk.unlink(path)
+    return disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+
+
+def discard(disk: Disk, path: Path) -> None:
+    """Remove a file that is of no use; it may stay if the disk says so."""
+    try:
+        disk.unlink(path)
+    except OSError:
+        return
