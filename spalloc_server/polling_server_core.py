@@ -283,8 +283,9 @@ class PollingServerCore:
     def _forget(self, descriptor: int) -> None:
         try:
             self._poll.unregister(descriptor)
-        except (KeyError, ValueError, OSError) as exc:
-            # Closed, and so gone by itself, or never there.
+        except (KeyError, TypeError, ValueError, OSError) as exc:
+            # Closed, and so gone by itself, or never there; what is put into the table from
+            # outside may have no number at all.
             _log.debug("Descriptor %s was not waited for: %s", descriptor, exc)
 
     def _drop_stray(self, descriptor: int) -> None:

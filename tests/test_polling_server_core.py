@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -396,6 +397,19 @@ def test_an_interrupted_wait_is_an_empty_turn(core: Core) -> None:
     replace_poll(core, Interrupted())
 
     assert list(core.ready_channels(None)) == []
+
+
+def test_a_channel_without_a_number_can_be_unregistered(core: Core) -> None:
+    class Odd:
+        def fileno(self) -> Any:
+            return self
+
+    odd = Odd()
+    core._fdmap[odd.fileno()] = odd
+
+    core.unregister_channel(odd)
+
+    assert list(core._fdmap.values()) == [core._notify_recv]
 
 
 # --- waking ---
