@@ -5,15 +5,9 @@ which blocks are taken, nor remember anything: dead boards and links may change
 from one question to the next.
 """
 
-import math
-from collections.abc import Mapping
-from operator import index
-from typing import Any, NamedTuple, Protocol
-
+from spalloc_server._dead_sets import DeadSet
 from spalloc_server.coordinates import WrapAround, link_to_vector
 from spalloc_server.links import Links
-
-__all__ = ("Board", "DeadSet", "Limits", "Link", "_CandidateFilter")
 
 #: Logical coordinates of a board.
 Board = tuple[int, int, int]
@@ -21,72 +15,10 @@ Board = tuple[int, int, int]
 #: A board and one of its links.
 Link = tuple[int, int, int, Links]
 
-
-class DeadSet(Protocol):
-    """Boards or links that do not work, with whatever else is in there."""
-
-    def __contains__(self, place: object, /) -> bool: ...
-    def __len__(self) -> int: ...
-
-
 #: By z: the six links of a board and where they lead.
 _STEPS = tuple(
     tuple((link, *link_to_vector[z, link]) for link in Links) for z in range(3)
 )
-
-
-class Limits(NamedTuple):
-    """What a request demands beside its size; None where it does not care.
-
-    Attributes
-    ----------
-    max_dead_boards, max_dead_links : int or None
-        At most this many may be missing.
-    require_torus : bool
-        Whether wrap-around links are needed.
-    min_ratio : float
-        Least short side / long side of a block chosen by area.
-    """
-
-    max_dead_boards: int | None = None
-    max_dead_links: int | None = None
-    require_torus: bool = False
-    min_ratio: float = 0.0
-
-    @classmethod
-    def given(cls, limits: Mapping[str, Any]) -> "Limits":
-        """Read keyword arguments, of which None means not given.
-
-        Parameters
-        ----------
-        limits : mapping
-            Keyword arguments of a request.
-
-        Returns
-        -------
-        Limits
-
-        Raises
-        ------
-        TypeError
-            If there is an unknown keyword, or a value is no number.
-        ValueError
-            If `min_ratio` is negative or not finite.
-        """
-        for name in limits:
-            if name not in cls._fields:
-                raise TypeError(
-                    f"unknown keyword {name!r}, allowed are {', '.join(cls._fields)}"
-                )
-        given = cls(**{name: value for name, value in limits.items() if value is not None})
-        for count in (given.max_dead_boards, given.max_dead_links):
-            if count is not None:
-                index(count)
-        if not (math.isfinite(given.min_ratio) and given.min_ratio >= 0.0):
-            raise ValueError(
-                f"min_ratio must not be negative, but is {given.min_ratio!r}"
-            )
-        return given
 
 
 class _CandidateFilter:

@@ -11,22 +11,15 @@ Beside asking for a place there is imposing one (`restore`), which is how an
 earlier run's decisions are put back without being made again.
 """
 
-from bisect import insort
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from spalloc_server import _clock
-from spalloc_server._candidate_filter import (
-    Board,
-    DeadSet,
-    Limits,
-    Link,
-    _CandidateFilter,
-)
+from spalloc_server._candidate_filter import Board, Link, _CandidateFilter
+from spalloc_server._dead_sets import DeadSet, plain_places
+from spalloc_server._request import Limits, _AllocationType, understand
 from spalloc_server._single_boards import SingleBoards, Triad
 from spalloc_server._verdicts import Verdicts
+from spalloc_server._waiting_list import Outcome, WaitingList
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links
@@ -36,26 +29,6 @@ __all__ = ("Allocation", "Allocator", "Outcome", "_AllocationType", "_CandidateF
 
 #: Identifier, boards, links that leave them, wrap-around found among them.
 Allocation = tuple[int, set[Board], set[Link], WrapAround]
-
-#: What an allocation took: ("triads" or "boards", x, y, width, height) for a
-#: block, ("board", x, y, z) for a single board.
-Outcome = tuple[str, int, int, int] | tuple[str, int, int, int, int]
-
-
-class _AllocationType(Enum):
-    """Ways to choose boards."""
-
-    triads = 0
-    board = 1
-    boards = 2
-
-
-class _Resting(NamedTuple):
-    """An allocation on the waiting list."""
-
-    since: float
-    allocation_id: int
-    outcome: Outcome
 
 
 class Allocator:
@@ -101,7 +74,7 @@ class Allocator:
         self.pack_tree = PackTree(0, 0, width, height)
         self.on_rested: Callable[[list[int]], None] | None = None
         self._held: dict[int, Outcome] = {}
-        self._resting: deque[_Resting] = deque()
+        self._waiting_list = WaitingList()
         self._single_boards = SingleBoards()
         self._verdicts = Verdicts()
 
@@ -145,14 +118,14 @@ class Allocator:
         ValueError, TypeError
             If the request has no meaning.
         """
-        kind = self._alloc_type(*what, **limits)
+        kind, numbers, _ = understand(what, limits)
         self.check_free()
         allocate: dict[_AllocationType, Callable[..., Allocation | None]] = {
             _AllocationType.triads: self._alloc_triads,
             _AllocationType.boards: self._alloc_boards,
             _AllocationType.board: self._alloc_board,
         }
-        return allocate[kind](*_sizes(kind, what), **limits)
+        return allocate[kind](*numbers, **limits)
 
     def alloc_possible(self, *what: int | None, **limits: Any) -> bool:
         """Whether a request could ever be met on the idle machine.
@@ -172,28 +145,18 @@ class Allocator:
         ValueError, TypeError
             If the request has no meaning.
         """
-        kind = self._alloc_type(*what, **limits)
+        kind, numbers, _ = understand(what, limits)
         possible: dict[_AllocationType, Callable[..., bool]] = {
             _AllocationType.triads: self._alloc_triads_possible,
             _AllocationType.boards: self._alloc_boards_possible,
             _AllocationType.board: self._alloc_board_possible,
         }
-        return possible[kind](*_sizes(kind, what), **limits)
+        return possible[kind](*numbers, **limits)
 
     @staticmethod
     def _alloc_type(*what: int | None, **limits: Any) -> _AllocationType:
-        """Kind of a request, checking that it has a meaning."""
-        given = _without_nulls(what)
-        if len(given) > 3:
-            raise TypeError(f"at most 3 numbers say what to allocate, not {what!r}")
-        require_torus = Limits.given(limits).require_torus
-        if len(given) == 2:
-            return _AllocationType.triads
-        if len(given) == 1 and given[0] != 1:
-            return _AllocationType.boards
-        if require_torus:
-            raise ValueError("require_torus must be False when allocating single boards")
-        return _AllocationType.board
+        """Kind of a request; complains if it has no meaning."""
+        return understand(what, limits).kind
 
     # --- blocks ---
 
@@ -251,6 +214,7 @@ class Allocator:
         return 0 < area <= self.width * self.height
 
     def _filter(self, wanted: Limits, expected_boards: int | None) -> _CandidateFilter:
+        self._verdicts.refresh(self.dead_boards, self.dead_links)
         return _CandidateFilter(
             self.width,
             self.height,
@@ -263,18 +227,23 @@ class Allocator:
         )
 
     def _fits_in_a_corner(self, width: int, height: int, judge: _CandidateFilter) -> bool:
-        corners = {
-            (x, y): None
-            for x in (0, self.width - width)
-            for y in (0, self.height - height)
-        }
-        return any(self._verdicts.accepts(judge, x, y, width, height) for x, y in corners)
+        return any(
+            self._verdicts.accepts(judge, x, y, width, height)
+            for x in _ends(self.width - width)
+            for y in _ends(self.height - height)
+        )
 
     def _hold_block(self, outcome: Outcome, judge: _CandidateFilter) -> Allocation:
         assert judge.boards is not None
         assert judge.periphery is not None
         assert judge.torus is not None
         return self._hold(outcome), judge.boards, judge.periphery, judge.torus
+
+    def _hold(self, outcome: Outcome) -> int:
+        allocation_id = self.next_id
+        self.next_id += 1
+        self._held[allocation_id] = outcome
+        return allocation_id
 
     # --- single boards ---
 
@@ -287,13 +256,16 @@ class Allocator:
     ) -> Allocation | None:
         """Allocate a given board, or any one."""
         self._alloc_type(x, y, z, **limits)
-        self._single_boards.review(self.dead_boards)
         if x is None or y is None or z is None:
-            board = self._use_any_board()
+            board = self._single_boards.use_any(self.pack_tree, self.dead_boards)
+            if board is None:
+                return None
         else:
-            board = self._use_board((x, y, z))
-        if board is None:
-            return None
+            board = (x, y, z)
+            if not self._is_on_machine(board) or not self._single_boards.use(
+                board, self.pack_tree, self.dead_boards
+            ):
+                return None
         periphery = {(*board, link) for link in Links}
         return self._hold(("board", *board)), {board}, periphery, WrapAround.none
 
@@ -307,43 +279,24 @@ class Allocator:
         """Whether a given board, or any one, works."""
         self._alloc_type(x, y, z, **limits)
         if x is None or y is None or z is None:
-            return any(
-                self._has_live_board(triad_x, triad_y)
-                for triad_x in range(self.width)
-                for triad_y in range(self.height)
-            )
+            self._verdicts.refresh(self.dead_boards, self.dead_links)
+            return self._verdicts.answer(("any board",), self._has_live_board)
         return self._is_on_machine((x, y, z)) and (x, y, z) not in self.dead_boards
 
-    def _use_any_board(self) -> Board | None:
-        board = self._single_boards.use_any(self.dead_boards)
-        if board is not None:
-            return board
-        triad = self.pack_tree.alloc(1, 1, self._has_live_board)
-        if triad is None:
-            return None
-        self._single_boards.open(triad, self.dead_boards)
-        return self._single_boards.use_any(self.dead_boards)
-
-    def _use_board(self, board: Board) -> Board | None:
-        if (
-            not self._is_on_machine(board)
-            or board in self.dead_boards
-            or board in self._single_boards.quarantined
-        ):
-            return None
-        triad = board[:2]
-        if not self._single_boards.is_open(triad):
-            if self.pack_tree.request(*triad) is None:
-                return None
-            self._single_boards.open(triad, self.dead_boards)
-        return board if self._single_boards.use(board) else None
-
-    def _has_live_board(self, x: int, y: int, _width: int = 1, _height: int = 1) -> bool:
-        return any((x, y, z) not in self.dead_boards for z in range(3))
+    def _has_live_board(self) -> bool:
+        return any(board not in self.dead_boards for board in self._all_boards())
 
     def _is_on_machine(self, board: Board) -> bool:
         x, y, z = board
         return 0 <= x < self.width and 0 <= y < self.height and 0 <= z <= 2
+
+    def _all_boards(self) -> Iterable[Board]:
+        return (
+            (x, y, z)
+            for x in range(self.width)
+            for y in range(self.height)
+            for z in range(3)
+        )
 
     # --- give boards back ---
 
@@ -360,8 +313,7 @@ class Allocator:
         KeyError
             If there is no such allocation.
         """
-        outcome = self._held.pop(allocation_id)
-        self._resting.append(_Resting(_clock.monotonic(), allocation_id, outcome))
+        self._waiting_list.add(allocation_id, self._held.pop(allocation_id))
 
     def check_free(self) -> bool:
         """Use boards again that have rested long enough.
@@ -371,29 +323,21 @@ class Allocator:
         bool
             Whether there were any.
         """
-        if not self._resting:
-            return False
-        now = _clock.monotonic()
-        rested = []
-        while self._resting and now - self._resting[0].since >= self.seconds_before_free:
-            resting = self._resting.popleft()
-            self._return(resting.outcome)
-            rested.append(resting.allocation_id)
-        if rested and self.on_rested is not None:
-            self.on_rested(rested)
-        return bool(rested)
+        due = self._waiting_list.take_due(self.seconds_before_free)
+        for _, outcome in due:
+            self._return(outcome)
+        if due and self.on_rested is not None:
+            self.on_rested([allocation_id for allocation_id, _ in due])
+        return bool(due)
 
     def _return(self, outcome: Outcome) -> None:
         """Make the boards of an allocation free at once."""
-        if outcome[0] == "board":
-            _, x, y, z = outcome  # type: ignore[misc]
-            self._single_boards.give_back((x, y, z), self.dead_boards)
-            self._close_if_idle((x, y))
-            return
-        _, x, y, width, height = outcome  # type: ignore[misc]
-        self.pack_tree.free(x, y)
-        for triad in self._quarantined_triads(x, y, width, height):
-            self._withdraw(triad)
+        single_boards, tree = self._single_boards, self.pack_tree
+        if len(outcome) == 4:
+            single_boards.give_back(outcome[1:], tree, self.dead_boards)
+        else:
+            tree.free(*outcome[1:3])
+            single_boards.withdraw(outcome[1:], tree, self.dead_boards)
 
     # --- quarantine ---
 
@@ -423,8 +367,7 @@ class Allocator:
             raise ValueError(
                 f"board {board} is not on a machine of {self.width} x {self.height} triads"
             )
-        self._single_boards.quarantine(board)
-        self._withdraw(board[:2])
+        self._single_boards.quarantine(board, self.pack_tree, self.dead_boards)
 
     def release(self, board: Board) -> None:
         """End the quarantine of a board; harmless if it is not in it.
@@ -434,32 +377,7 @@ class Allocator:
         board : (x, y, z)
             Which one.
         """
-        self._single_boards.release(board, self.dead_boards)
-        self._close_if_idle(board[:2])
-
-    def _withdraw(self, triad: Triad) -> None:
-        """Open a triad for the sake of quarantine, if it is free."""
-        single_boards = self._single_boards
-        if not single_boards.is_open(triad) and self.pack_tree.request(*triad) is not None:
-            single_boards.open(triad, self.dead_boards)
-
-    def _close_if_idle(self, triad: Triad) -> None:
-        single_boards = self._single_boards
-        if (
-            single_boards.is_open(triad)
-            and single_boards.is_idle(triad)
-            and not single_boards.has_quarantined(triad)
-        ):
-            single_boards.close(triad)
-            self.pack_tree.free(*triad)
-
-    def _quarantined_triads(self, x: int, y: int, width: int, height: int) -> set[Triad]:
-        """Triads of a block that have boards in quarantine."""
-        return {
-            (board_x, board_y)
-            for board_x, board_y, _ in self._single_boards.quarantined
-            if x <= board_x < x + width and y <= board_y < y + height
-        }
+        self._single_boards.release(board, self.pack_tree, self.dead_boards)
 
     # --- tell and impose ---
 
@@ -470,12 +388,13 @@ class Allocator:
 
     @property
     def resting(self) -> list[tuple[int, Outcome, float]]:
-        """Identifier, outcome and seconds rested of what rests, oldest first."""
-        now = _clock.monotonic()
-        return [
-            (resting.allocation_id, resting.outcome, now - resting.since)
-            for resting in self._resting
-        ]
+        """Allocation_id, outcome and seconds rested, longest first."""
+        return self._waiting_list.listing()
+
+    @property
+    def next_rested(self) -> float | None:
+        """When the next boards will have rested, monotonic seconds."""
+        return self._waiting_list.next_due(self.seconds_before_free)
 
     def describe(self, allocation_id: int) -> Outcome:
         """Tell what an allocation took.
@@ -494,16 +413,16 @@ class Allocator:
         KeyError
             If there is no such allocation.
         """
-        outcome = self._held.get(allocation_id)
-        if outcome is not None:
-            return outcome
-        for resting in self._resting:
-            if resting.allocation_id == allocation_id:
-                return resting.outcome
-        raise KeyError(allocation_id)
+        outcome = self._held.get(allocation_id) or self._waiting_list.find(allocation_id)
+        if outcome is None:
+            raise KeyError(allocation_id)
+        return outcome
 
     def restore(
-        self, allocation_id: int, outcome: Outcome, resting_for: float | None = None
+        self,
+        allocation_id: int,
+        outcome: Sequence[Any],
+        resting_for: float | None = None,
     ) -> None:
         """Impose an allocation that was decided earlier.
 
@@ -513,8 +432,8 @@ class Allocator:
         ----------
         allocation_id : int
             Not known yet; `next_id` is raised above it.
-        outcome : tuple
-            From `describe`.
+        outcome : sequence
+            From `describe`, as a list if it has been through JSON.
         resting_for : float, optional
             If given, the boards have been resting for so many seconds.
 
@@ -523,72 +442,47 @@ class Allocator:
         ValueError
             If it is known, lies outside or overlaps another; nothing changes.
         """
-        if allocation_id in self._held or any(
-            resting.allocation_id == allocation_id for resting in self._resting
-        ):
+        if allocation_id in self._held or self._waiting_list.find(allocation_id):
             raise ValueError(f"allocation {allocation_id} is known already")
+        outcome = _outcome(outcome)
         self._impose(outcome)
         if resting_for is None:
             self._held[allocation_id] = outcome
         else:
-            since = _clock.monotonic() - resting_for
-            insort(self._resting, _Resting(since, allocation_id, outcome))
+            self._waiting_list.add(allocation_id, outcome, resting_for)
         self.next_id = max(self.next_id, allocation_id + 1)
 
     def _impose(self, outcome: Outcome) -> None:
-        single_boards = self._single_boards
-        if outcome[0] == "board":
-            _, x, y, z = outcome  # type: ignore[misc]
-            if not self._is_on_machine((x, y, z)):
-                raise ValueError(f"{outcome} is not on the machine")
-            if not single_boards.is_open((x, y)):
-                self.pack_tree.take(x, y, 1, 1)
-                single_boards.open((x, y), self.dead_boards)
-            if not single_boards.impose((x, y, z)):
-                raise ValueError(f"{outcome} is in use already")
+        single_boards, tree = self._single_boards, self.pack_tree
+        if len(outcome) == 4:
+            board = outcome[1:]
+            if not self._is_on_machine(board):
+                raise ValueError(f"board {board} is not on the machine")
+            single_boards.impose(board, tree, self.dead_boards)
             return
-        _, *block = outcome
-        withdrawn = [
-            triad
-            for triad in self._quarantined_triads(*block)
-            if single_boards.is_open(triad) and single_boards.is_idle(triad)
-        ]
-        for triad in withdrawn:
-            single_boards.close(triad)
-            self.pack_tree.free(*triad)
+        block = outcome[1:]
+        single_boards.make_way(block, tree)
         try:
-            self.pack_tree.take(*block)
+            tree.take(*block)
         finally:
-            for triad in withdrawn:
-                self._withdraw(triad)
-
-    def _hold(self, outcome: Outcome) -> int:
-        allocation_id = self.next_id
-        self.next_id += 1
-        self._held[allocation_id] = outcome
-        return allocation_id
+            # Where the block could not be taken, all is as it was.
+            single_boards.withdraw(block, tree, self.dead_boards)
 
     # --- pickling: plain builtins only ---
 
     def __getstate__(self) -> dict[str, Any]:
-        single_boards = self._single_boards
+        links = ((*board, link) for board in self._all_boards() for link in Links)
         return {
             "width": self.width,
             "height": self.height,
-            "dead_boards": _plain(self.dead_boards, self._all_boards()),
-            "dead_links": _plain(
-                self.dead_links,
-                ((*board, link) for board in self._all_boards() for link in Links),
-            ),
+            "dead_boards": plain_places(self.dead_boards, self._all_boards()),
+            "dead_links": plain_places(self.dead_links, links),
             "next_id": self.next_id,
             "seconds_before_free": self.seconds_before_free,
             "taken": [tuple(block) for block in self.pack_tree.taken()],
             "held": dict(self._held),
             "resting": self.resting,
-            "spare": {triad: set(zs) for triad, zs in single_boards.spare.items()},
-            "full": set(single_boards.full),
-            "left_out": {triad: set(zs) for triad, zs in single_boards.left_out.items()},
-            "quarantined": set(single_boards.quarantined),
+            "single_boards": self._single_boards.state(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -601,38 +495,19 @@ class Allocator:
             state["seconds_before_free"],
         )
         self.pack_tree.take_all(state["taken"])
-        self._held = dict(state["held"])
-        now = _clock.monotonic()
-        self._resting.extend(
-            _Resting(now - rested, allocation_id, outcome)
-            for allocation_id, outcome, rested in state["resting"]
-        )
-        self._single_boards.restore(
-            state["spare"], state["full"], state["left_out"], state["quarantined"]
-        )
-
-    def _all_boards(self) -> Iterable[Board]:
-        return (
-            (x, y, z)
-            for x in range(self.width)
-            for y in range(self.height)
-            for z in range(3)
-        )
+        self._held.update(state["held"])
+        for allocation_id, outcome, rested in state["resting"]:
+            self._waiting_list.add(allocation_id, outcome, rested)
+        self._single_boards.restore(state["single_boards"])
 
 
-def _without_nulls(what: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """Strip what is asked for of the nulls at its end."""
-    while what and what[-1] is None:
-        what = what[:-1]
-    if None in what:
-        raise ValueError(f"a number after a null says nothing: {what!r}")
-    return what
-
-
-def _sizes(kind: _AllocationType, what: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """Arguments of the method for one kind of request."""
-    given = _without_nulls(what)
-    return () if kind is _AllocationType.board and len(given) < 3 else given
+def _outcome(told: Sequence[Any]) -> Outcome:
+    """Read what an allocation took."""
+    outcome = tuple(told)
+    kinds = {4: ("board",), 5: ("triads", "boards")}
+    if not outcome or outcome[0] not in kinds.get(len(outcome), ()):
+        raise ValueError(f"{told!r} does not tell what an allocation took")
+    return outcome
 
 
 def _triads_for(boards: int) -> int:
@@ -640,19 +515,6 @@ def _triads_for(boards: int) -> int:
     return -(-boards // 3)
 
 
-def _plain(dead: DeadSet, places: Iterable[tuple[int, ...]]) -> Any:
-    """Plain copy of a dead set: whole numbers in tuples, nothing else.
-
-    A container that can only be asked for membership is asked for all places.
-    """
-    if type(dead) is frozenset:
-        return frozenset(_plain_places(dead))
-    if type(dead) is set:
-        return set(_plain_places(dead))
-    return {place for place in places if place in dead}
-
-
-def _plain_places(places: Iterable[object]) -> Iterator[tuple[int, ...]]:
-    for place in places:
-        if isinstance(place, tuple) and all(isinstance(n, int) for n in place):
-            yield tuple(int(number) for number in place)
+def _ends(room: int) -> tuple[int, ...]:
+    """Lowest and highest offset in some room, once if they are the same."""
+    return (0, room) if room else (0,)

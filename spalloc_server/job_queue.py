@@ -20,7 +20,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from spalloc_server._candidate_filter import Board, DeadSet, Link
+from spalloc_server._candidate_filter import Board, Link
+from spalloc_server._dead_sets import DeadSet
 from spalloc_server.allocator import Allocator, Outcome
 from spalloc_server.coordinates import WrapAround
 
@@ -436,6 +437,29 @@ class JobQueue:
             return None
         return job.machine.name, job.allocation_id
 
+    def outcome_of(self, machine_name: str, allocation_id: int) -> Outcome:
+        """Tell what an allocation took, see `Allocator.describe`."""
+        return self._machines[machine_name].allocator.describe(allocation_id)
+
+    def resting(self) -> dict[str, dict[int, list[Any]]]:
+        """Tell what rests: {machine name: {allocation id: [outcome, seconds rested]}}."""
+        return {
+            name: {number: [list(outcome), rested] for number, outcome, rested in resting}
+            for name, machine in self._machines.items()
+            if (resting := machine.allocator.resting)
+        }
+
+    def next_rested(self) -> float | None:
+        """When the next boards will have rested (monotonic seconds); None if none rest."""
+        times = [machine.allocator.next_rested for machine in self._machines.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def restore_resting(
+        self, machine_name: str, allocation_id: int, outcome: Outcome, rested: float
+    ) -> None:
+        """Put boards back that were resting, see `Allocator.restore`."""
+        self._machines[machine_name].allocator.restore(allocation_id, outcome, rested)
+
     def restore_job(  # noqa: PLR0917 - mirrors create_job's record
         self,
         job_id: int,
@@ -511,27 +535,31 @@ class JobQueue:
         return [machine for machine in candidates if machine.suits(job)]
 
     def _process_queue(self) -> None:
-        """Give jobs to machines until no head of a queue can be served."""
-        while not self._postponed and self._serve_one():
-            pass
+        """Give jobs to machines until no head of a queue can be served.
 
-    def _serve_one(self) -> bool:
-        """Give one job to the first machine that can run its head."""
-        for machine in self._machines.values():
-            job = machine.head()
-            if job is None:
-                continue
-            allocation = machine.allocator.alloc(*job.args, **job.kwargs)
-            if allocation is None:
-                continue
-            machine.queue.popleft()
-            job.pending = False
-            job.machine = machine
-            job.allocation_id, boards, periphery, torus = allocation
-            if self.on_allocate is not None:
-                self.on_allocate(job.id, machine.name, boards, periphery, torus)
-            return True
-        return False
+        In each pass every machine, in order of priority, is offered its head.
+        """
+        changed = not self._postponed
+        while changed:
+            changed = False
+            for machine in list(self._machines.values()):
+                changed |= self._serve_head(machine)
+
+    def _serve_head(self, machine: _Machine) -> bool:
+        """Give a machine the head of its queue, if it can run it now."""
+        job = machine.head()
+        if job is None:
+            return False
+        allocation = machine.allocator.alloc(*job.args, **job.kwargs)
+        if allocation is None:
+            return False
+        machine.queue.popleft()
+        job.pending = False
+        job.machine = machine
+        job.allocation_id, boards, periphery, torus = allocation
+        if self.on_allocate is not None:
+            self.on_allocate(job.id, machine.name, boards, periphery, torus)
+        return True
 
     def _regenerate_queues(self) -> None:
         """Build all queues from the jobs, in order of arrival."""

@@ -1,0 +1,151 @@
+"""What a request for boards means.
+
+Owns the kinds of requests and the limits they may carry.  Must not know any
+machine: whether there are such boards is asked elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from operator import index
+from typing import Any, NamedTuple
+
+
+class _AllocationType(Enum):
+    """Ways to choose boards."""
+
+    triads = 0
+    board = 1
+    boards = 2
+
+
+class Limits(NamedTuple):
+    """What a request demands beside its size; None where it does not care.
+
+    Attributes
+    ----------
+    max_dead_boards, max_dead_links : int or None
+        At most this many may be missing.
+    require_torus : bool
+        Whether wrap-around links are needed.
+    min_ratio : float
+        Least short side / long side of a block chosen by area.
+    """
+
+    max_dead_boards: int | None = None
+    max_dead_links: int | None = None
+    require_torus: bool = False
+    min_ratio: float = 0.0
+
+    @classmethod
+    def given(cls, limits: Mapping[str, Any]) -> "Limits":
+        """Read keyword arguments, of which None means not given.
+
+        Parameters
+        ----------
+        limits : mapping
+            Keyword arguments of a request.
+
+        Returns
+        -------
+        Limits
+
+        Raises
+        ------
+        TypeError
+            If there is an unknown keyword, or a value is not a number.
+        ValueError
+            If `min_ratio` is negative or not finite.
+        """
+        if not limits:
+            return _NO_LIMITS
+        for name in limits:
+            if name not in cls._fields:
+                raise TypeError(
+                    f"unknown keyword {name!r}, allowed are {', '.join(cls._fields)}"
+                )
+        given = cls(**{name: value for name, value in limits.items() if value is not None})
+        for name in ("max_dead_boards", "max_dead_links"):
+            _check_whole(name, limits.get(name))
+        if not (math.isfinite(given.min_ratio) and given.min_ratio >= 0.0):
+            raise ValueError(
+                f"min_ratio must be finite and not negative, but is {given.min_ratio!r}"
+            )
+        return given
+
+
+_NO_LIMITS = Limits()
+
+
+class Request(NamedTuple):
+    """A request for boards.
+
+    Attributes
+    ----------
+    kind : _AllocationType
+        How to choose boards.
+    numbers : tuple of int
+        Width and height; or a number of boards; or x, y and z; or nothing
+        for any one board.
+    limits : Limits
+        What else is demanded.
+    """
+
+    kind: _AllocationType
+    numbers: tuple[int, ...]
+    limits: Limits
+
+
+def understand(what: tuple[int | None, ...], limits: Mapping[str, Any]) -> Request:
+    """Read a request, of which None at the end means not given.
+
+    Parameters
+    ----------
+    what : tuple of int
+        Up to three numbers.
+    limits : mapping
+        Keyword arguments, see `Limits`.
+
+    Returns
+    -------
+    Request
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the request has no meaning, whatever the machine.
+    """
+    numbers = _without_nulls(what)
+    wanted = Limits.given(limits)
+    if len(numbers) == 2:
+        return Request(_AllocationType.triads, numbers, wanted)
+    if len(numbers) == 1 and numbers != (1,):
+        return Request(_AllocationType.boards, numbers, wanted)
+    if wanted.require_torus:
+        raise ValueError("require_torus must be False when allocating single boards")
+    return Request(_AllocationType.board, numbers if len(numbers) == 3 else (), wanted)
+
+
+def _without_nulls(what: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Strip the nulls at the end, checking that only numbers are left."""
+    while what and what[-1] is None:
+        what = what[:-1]
+    if len(what) > 3:
+        raise TypeError(f"at most 3 numbers say what to allocate, not {what!r}")
+    numbers = []
+    for number in what:
+        if number is None:
+            raise ValueError(f"a number after a null means nothing: {what!r}")
+        _check_whole("what to allocate", number)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def _check_whole(name: str, number: object) -> None:
+    """Complain about what is neither None nor a whole number."""
+    if number is None:
+        return
+    try:
+        index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {number!r}") from None

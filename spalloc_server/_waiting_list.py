@@ -1,0 +1,100 @@
+"""Boards that rest after use.
+
+Owns what rests and since when.  Must not know what resting boards are made
+of; time is read through `_clock`.
+"""
+
+from bisect import insort
+from collections import deque
+from typing import NamedTuple
+
+from spalloc_server import _clock
+
+#: What an allocation took: ("triads" or "boards", x, y, width, height) for a
+#: block, ("board", x, y, z) for a single board.
+Outcome = tuple[str, int, int, int] | tuple[str, int, int, int, int]
+
+
+class _Entry(NamedTuple):
+    """An allocation that rests; entries sort by the time it began."""
+
+    since: float
+    allocation_id: int
+    outcome: Outcome
+
+
+class WaitingList:
+    """Allocations whose boards rest, longest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque()
+
+    def add(self, allocation_id: int, outcome: Outcome, rested: float = 0.0) -> None:
+        """Put an allocation on the list.
+
+        Parameters
+        ----------
+        allocation_id : int
+            Not on the list.
+        outcome : tuple
+            What it took.
+        rested : float
+            Seconds that it has been resting already.
+        """
+        entry = _Entry(_clock.monotonic() - rested, allocation_id, outcome)
+        if self._entries and entry < self._entries[-1]:
+            insort(self._entries, entry)
+        else:
+            self._entries.append(entry)
+
+    def take_due(self, seconds: float) -> list[tuple[int, Outcome]]:
+        """Remove allocations that have rested long enough.
+
+        Parameters
+        ----------
+        seconds : float
+            How long that is.
+
+        Returns
+        -------
+        list of (allocation_id, outcome)
+            Longest resting first.
+        """
+        due: list[tuple[int, Outcome]] = []
+        if not self._entries:
+            return due
+        now = _clock.monotonic()
+        while self._entries and now - self._entries[0].since >= seconds:
+            _, allocation_id, outcome = self._entries.popleft()
+            due.append((allocation_id, outcome))
+        return due
+
+    def next_due(self, seconds: float) -> float | None:
+        """When the next allocation is due.
+
+        Parameters
+        ----------
+        seconds : float
+            How long allocations rest.
+
+        Returns
+        -------
+        float or None
+            Monotonic seconds; None if nothing rests.
+        """
+        return self._entries[0].since + seconds if self._entries else None
+
+    def find(self, allocation_id: int) -> Outcome | None:
+        """Tell what a resting allocation took; None if it is not here."""
+        for entry in self._entries:
+            if entry.allocation_id == allocation_id:
+                return entry.outcome
+        return None
+
+    def listing(self) -> list[tuple[int, Outcome, float]]:
+        """List (allocation_id, outcome, seconds rested), longest first."""
+        now = _clock.monotonic()
+        return [
+            (allocation_id, outcome, now - since)
+            for since, allocation_id, outcome in self._entries
+        ]
