@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from spalloc_client._connection import Connection
 from spalloc_client.errors import ProtocolError, ServerLostError, ServerVersionError
@@ -45,6 +45,13 @@ def check_version(version: object) -> None:
         raise ServerVersionError(
             f"the server's version is {version}; this client needs at least {first}, below {end}"
         )
+
+
+class Listener(Protocol):
+    """Whoever wants to hear that something changed."""
+
+    def tell(self) -> None:
+        """Hear it; called in a connection's thread, must not block."""
 
 
 class Changes:
@@ -95,7 +102,7 @@ class Session:
         self._met = False  # has this server ever talked to us?
         self._subscriptions: list[tuple[str, tuple[object, ...]]] = []
         self._subscribed = 0  # how many of them this connection has been told
-        self._listeners: list[Changes] = []
+        self._listeners: list[Listener] = []
         _sessions.add(self)
 
     def connect(self, timeout: float | None = None) -> Connection:
@@ -167,14 +174,13 @@ class Session:
             connection.wake()
 
     @contextmanager
-    def listen(self) -> Iterator[Changes]:
-        """Give a listener that hears of every notification, and of lost connections."""
-        changes = Changes()
-        self._listeners.append(changes)
+    def listen(self, listener: Listener) -> Iterator[None]:
+        """Have a listener told of every notification, and of lost connections."""
+        self._listeners.append(listener)
         try:
-            yield changes
+            yield
         finally:
-            self._listeners.remove(changes)
+            self._listeners.remove(listener)
 
     def close(self) -> None:
         """Close the connection; the next call would make another."""
@@ -200,8 +206,8 @@ class Session:
         return connection
 
     def _hear(self, message: dict[str, Any] | ProtocolError) -> None:  # noqa: ARG002 (any is news)
-        for changes in list(self._listeners):
-            changes.tell()
+        for listener in list(self._listeners):
+            listener.tell()
 
 
 def _forget_all() -> None:

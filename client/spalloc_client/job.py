@@ -25,7 +25,7 @@ from spalloc_client._answers import (
 )
 from spalloc_client._connection import Outcome
 from spalloc_client._keepalive import Keepalive
-from spalloc_client._session import Session
+from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings, merge, read_sources, search_path
 from spalloc_client.errors import (
     JobDestroyedError,
@@ -380,7 +380,8 @@ class Job:
     def _wait(self, old_state: JobState | None, end: float | None) -> JobStatus | None:
         """Wait for another state; None if there was none until `end`."""
         self._session.subscribe("notify_job", self.id)
-        with self._session.listen() as changes:
+        changes = Changes()
+        with self._session.listen(changes):
             while True:
                 status = self._look(end)
                 if status is not None and status.state is not old_state:

@@ -1,0 +1,227 @@
+"""Rows of jobs and machines made into tables and maps, ready to be printed.
+
+It knows how things are said (a time, a number of seconds, a job's letter), not where they
+come from nor where they are shown.
+"""
+
+import string
+import time
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from spalloc_client import _hexagons
+from spalloc_client._answers import Board, JobRow, MachineRow
+from spalloc_client._fit import request_of
+from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour, wrap
+from spalloc_client._hexagons import Mark
+from spalloc_client._palette import STRONG, field, word
+from spalloc_client._terminal import clean, draws_unicode, map_width, plain
+from spalloc_client.states import JobState
+
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase
+
+#: What stands in a board that nobody uses.
+FREE = "."
+
+
+def letters(number: int) -> str:
+    """Return the name of the `number`-th job on a map: A to z, then AA, AB ..."""
+    name = ""
+    number += 1
+    while number:
+        number, letter = divmod(number - 1, len(_LETTERS))
+        name = _LETTERS[letter] + name
+    return name
+
+
+class Lettering:
+    """Gives each job a letter that it keeps while it is there, also on a live screen."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+
+    def assign(self, job_ids: Iterable[int]) -> dict[int, int]:
+        """Return each job's number among the letters; letters of others become free."""
+        present = sorted(job_ids)
+        self._numbers = {i: n for i, n in self._numbers.items() if i in set(present)}
+        used = set(self._numbers.values())
+        free = (number for number in range(len(present) + len(used)) if number not in used)
+        for job_id in present:
+            if job_id not in self._numbers:
+                self._numbers[job_id] = next(free)
+        return dict(self._numbers)
+
+
+# --- words ---
+
+
+def when(start_time: float | None) -> str:
+    """Tell a time (Unix, seconds), in the time zone of who looks."""
+    if start_time is None:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start_time))
+
+
+def seconds(number: float | None) -> str:
+    """Tell a keepalive period."""
+    return "never" if number is None else f"{number:g} s"
+
+
+def on_off(power: bool | None) -> str:
+    """Tell whether boards are on."""
+    return {None: "", True: "on", False: "off"}[power]
+
+
+def state_text(state: JobState) -> Text:
+    """Tell a state, in its colour."""
+    return Text(state.name, word(state.name))
+
+
+def boards_wanted(job: JobRow) -> int:
+    """Return how many boards a job has, or asks for."""
+    if job.boards is not None:
+        return len(job.boards)
+    return request_of(job.args, job.kwargs).boards
+
+
+def owner_text(job: JobRow) -> str:
+    """Tell whose job it is and where it is kept alive from."""
+    host = f" ({job.keepalive_host})" if job.keepalive_host else ""
+    return clean(f"{job.owner}{host}")
+
+
+# --- tables ---
+
+
+def make_table(
+    console: Console,
+    *columns: tuple[str, Literal["left", "right"]],
+    flexible: Iterable[str],
+) -> Table:
+    """Make a table without lines; `flexible` columns give way when it is narrow."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=STRONG)
+    # The sign for "cut here" is no ASCII.
+    overflow: Literal["crop", "ellipsis"] = "crop" if console.options.ascii_only else "ellipsis"
+    for name, side in columns:
+        least = 4 if name in flexible else len(name)
+        table.add_column(name, justify=side, no_wrap=True, overflow=overflow, min_width=least)
+    return table
+
+
+def jobs_table(console: Console, jobs: Iterable[JobRow]) -> Table:
+    """Make the table of spalloc-ps."""
+    table = make_table(
+        console,
+        ("ID", "right"),
+        ("State", "left"),
+        ("Power", "left"),
+        ("Boards", "right"),
+        ("Machine", "left"),
+        ("Created at", "left"),
+        ("Keepalive", "right"),
+        ("Owner (Host)", "left"),
+        flexible=("Machine", "Owner (Host)"),
+    )
+    for job in jobs:
+        table.add_row(
+            str(job.job_id),
+            state_text(job.state),
+            on_off(job.power),
+            str(boards_wanted(job)),
+            plain(job.machine or ""),
+            when(job.start_time),
+            seconds(job.keepalive),
+            plain(owner_text(job)),
+        )
+    return table
+
+
+def live_boards(machine: MachineRow) -> list[Board]:
+    """Return the boards of a machine that are not dead."""
+    every = all_boards(machine.width, machine.height)
+    return [board for board in every if board not in machine.dead_boards]
+
+
+def jobs_on(machine: MachineRow, jobs: Iterable[JobRow]) -> list[JobRow]:
+    """Return the jobs that have boards of a machine."""
+    return [job for job in jobs if job.machine == machine.name and job.boards]
+
+
+def boards_in_use(jobs: Iterable[JobRow]) -> int:
+    """Count the boards that jobs have."""
+    return sum(len(job.boards or ()) for job in jobs)
+
+
+def machines_table(
+    console: Console, machines: Iterable[MachineRow], jobs: Sequence[JobRow]
+) -> Table:
+    """Make the table of spalloc-machine."""
+    table = make_table(
+        console,
+        ("Name", "left"),
+        ("Num boards", "right"),
+        ("In-use", "right"),
+        ("Jobs", "right"),
+        ("Tags", "left"),
+        flexible=("Name", "Tags"),
+    )
+    for machine in machines:
+        here = jobs_on(machine, jobs)
+        table.add_row(
+            plain(machine.name),
+            str(len(live_boards(machine))),
+            str(boards_in_use(here)),
+            str(len(here)),
+            plain(", ".join(sorted(machine.tags))),
+        )
+    return table
+
+
+def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
+    """Make a list of named facts, the names right-aligned."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style=STRONG, no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(f"{name}:", plain(value) if isinstance(value, str) else value)
+    return table
+
+
+# --- maps ---
+
+
+def machine_map(
+    console: Console, machine: MachineRow, jobs: Iterable[JobRow], numbers: dict[int, int]
+) -> list[Text]:
+    """Draw a machine, with the letters of its jobs."""
+    marks = {board: Mark(FREE) for board in live_boards(machine)}
+    for job in jobs:
+        number = numbers[job.job_id]
+        for board in job.boards or ():
+            marks[board] = Mark(letters(number), field(number))
+    return _draw(console, machine, marks)
+
+
+def job_map(console: Console, machine: MachineRow, boards: Sequence[Board]) -> list[Text]:
+    """Draw a job's boards (A) and, as free, the live boards that they are linked to."""
+    around = {
+        wrap(neighbour(board, link), machine.width, machine.height)
+        for board in boards
+        for link in LINKS
+    }
+    marks = {board: Mark(FREE) for board in live_boards(machine) if board in around}
+    marks.update(dict.fromkeys(boards, Mark(letters(0), field(0))))
+    return _draw(console, machine, marks)
+
+
+def _draw(console: Console, machine: MachineRow, marks: dict[Board, Mark]) -> list[Text]:
+    return _hexagons.draw(
+        marks,
+        both_ends(machine.dead_links, machine.width, machine.height),
+        max_width=map_width(console),
+        unicode=draws_unicode(console),
+    )

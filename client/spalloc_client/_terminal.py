@@ -1,0 +1,92 @@
+"""What the terminal can do, and texts from elsewhere made fit for it.
+
+It makes the consoles that everything is printed with, and knows nothing of what is.
+"""
+
+import io
+import os
+import sys
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+#: Wide enough that nothing is cut where there is no terminal to cut for.
+_ENDLESS = 100_000
+
+#: Terminals whose usual fonts lack the diagonal lines.
+_POOR_TERMINALS = ("linux", "vt", "dumb", "ansi", "cons")
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """Make a console for a stream (default: standard output).
+
+    Colours only on a terminal, and not if NO_COLOR is set; no control sequences and no
+    cutting at the edge in a pipe.
+    """
+    stream = stream or sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        # Names that the encoding lacks are shown with backslashes rather than not at all.
+        stream.reconfigure(errors="backslashreplace")
+    terminal = stream.isatty()
+    poor = os.environ.get("TERM", "").startswith("dumb")
+    return Console(
+        file=stream,
+        force_terminal=terminal and not poor,
+        no_color=bool(os.environ.get("NO_COLOR")),
+        color_system="auto" if terminal and not poor else None,
+        force_jupyter=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+        width=None if terminal else _columns_wanted(),
+    )
+
+
+def _columns_wanted() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isascii() and columns.isdigit() and int(columns) else _ENDLESS
+
+
+def draws_unicode(console: Console) -> bool:
+    """Whether lines may be drawn with more than ASCII."""
+    return (
+        console.is_terminal
+        and not console.options.ascii_only
+        and not os.environ.get("TERM", "").startswith(_POOR_TERMINALS)
+    )
+
+
+def map_width(console: Console) -> int | None:
+    """Return the characters that a map has room for; None: any number."""
+    return None if console.width >= _ENDLESS else console.width
+
+
+def show(console: Console, *parts: RenderableType) -> None:
+    """Print parts one below the other, in one go."""
+    if console.is_terminal:
+        with console:
+            for part in parts:
+                console.print(part)
+        return
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    # Columns are filled up with spaces, which nobody wants in a file.
+    for line in capture.get().splitlines():
+        console.file.write(line.rstrip() + "\n")
+    console.file.flush()
+
+
+def clean(text: str) -> str:
+    """Make a text from elsewhere harmless: what does not print is shown escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def plain(text: str) -> Text:
+    """Make a text from elsewhere, without markup and cleaned."""
+    return Text(clean(text))

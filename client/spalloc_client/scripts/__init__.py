@@ -1,0 +1,1 @@
+"""The commands: spalloc, spalloc-ps, spalloc-machine, spalloc-job, spalloc-where-is."""

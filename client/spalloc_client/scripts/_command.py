@@ -1,0 +1,241 @@
+"""What all commands have in common: options, errors, signals, and how they end.
+
+A command gives a parser and a body; `run` turns whatever happens into an exit status and,
+at most, a line on standard error.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from spalloc_client._session import Session
+from spalloc_client._settings import Settings
+from spalloc_client._terminal import clean
+from spalloc_client._version import __version__
+from spalloc_client.config import read_config, search_path
+from spalloc_client.errors import SpallocError
+from spalloc_client.states import JobState
+
+_log = logging.getLogger(__name__)
+
+#: What a shell says of a process ended by signal n is 128 + n.
+_SIGNALLED = 128
+
+
+class CommandError(Exception):
+    """Something to tell the user in a line; the command then ends with `status`."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came; passes through everything, like KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one line, and knows the common options."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog)
+        self.add_argument(
+            "--version", "-V", action="version", version=f"%(prog)s {__version__}"
+        )
+
+    def add_server_arguments(self) -> argparse._ArgumentGroup:
+        """Add the options that say which server, and how patient to be with it."""
+        group = self.add_argument_group(
+            "server",
+            "Not given here, these come from the configuration files; "
+            "`python -m spalloc_client.config` shows them.",
+        )
+        group.add_argument("--hostname", "-H", metavar="NAME", help="the server's host")
+        group.add_argument("--port", "-P", type=port, help="the server's port")
+        group.add_argument(
+            "--timeout", type=positive, metavar="SECONDS", help="how long to wait for an answer"
+        )
+        return group
+
+    def error(self, message: str) -> NoReturn:
+        """Complain about the arguments and exit with status 2."""
+        raise CommandError(f"{message} (--help shows what there is)", status=2)
+
+
+# --- types of arguments; ArgumentTypeError's text says what is allowed ---
+
+
+def whole(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def port(text: str) -> int:
+    """Read a TCP port."""
+    number = whole(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 to 65535")
+    return number
+
+
+def number(text: str) -> float:
+    """Read a number that is 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
+
+
+def positive(text: str) -> float:
+    """Read a number of seconds above 0."""
+    value = number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
+# --- the life of a command ---
+
+
+def run(prog: str, body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
+    """Run a command's body and return the status to exit with."""
+    try:
+        with _signals():
+            status = body(argv)
+            sys.stdout.flush()
+            return status
+    except (KeyboardInterrupt, Terminated, BrokenPipeError) as exc:
+        return _stopped(exc)
+    except (CommandError, SpallocError) as exc:
+        return _complain(prog, str(exc), getattr(exc, "status", 1))
+    except OSError as exc:  # a full disk behind standard output, say
+        _abandon_output()
+        return _complain(prog, str(exc))
+    except Exception as exc:  # noqa: BLE001 (the user gets a line, not a traceback)
+        _log.debug("unexpected failure", exc_info=True)
+        return _complain(prog, f"unexpected failure: {type(exc).__name__}: {exc}")
+
+
+def _stopped(exc: BaseException) -> int:
+    """Return the status that a shell would give to a program ended by this signal."""
+    if isinstance(exc, Terminated):
+        return _SIGNALLED + exc.number
+    if isinstance(exc, BrokenPipeError):  # `| head` has seen enough
+        _abandon_output()
+        return _SIGNALLED + signal.SIGPIPE
+    return _SIGNALLED + signal.SIGINT
+
+
+def settings_for(arguments: argparse.Namespace) -> Settings:
+    """Read the configuration and lay the arguments over it; a hostname there must be."""
+    settings = read_config()
+    given = {
+        name: value
+        for name in ("hostname", "port", "timeout", "owner")
+        if (value := getattr(arguments, name, None)) is not None
+    }
+    settings = settings._replace(**given)
+    if settings.hostname is None:
+        places = ", ".join(search_path())
+        raise CommandError(f"no hostname: give --hostname, or write it into one of {places}")
+    return settings
+
+
+@contextmanager
+def session_with(settings: Settings) -> Iterator[Session]:
+    """Give a session with the server, closed at the end."""
+    assert settings.hostname is not None
+    session = Session(
+        settings.hostname, settings.port, settings.timeout, settings.reconnect_delay
+    )
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def check_json(arguments: argparse.Namespace) -> None:
+    """Refuse --json together with --watch."""
+    if arguments.json and arguments.watch:
+        raise CommandError("--json and --watch do not go together", status=2)
+
+
+def with_state_name(job: dict[str, Any]) -> dict[str, Any]:
+    """Add the state in words to a job of the protocol."""
+    return {**job, "state_name": JobState(job["state"]).name}
+
+
+def print_json(data: Any) -> None:
+    """Print data for programs."""
+    print(json.dumps(data, indent=2))
+
+
+def note(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _complain(prog: str, message: str, status: int = 1) -> int:
+    try:
+        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    except (AttributeError, OSError):
+        _log.debug("standard error stays as it is")
+    try:
+        note(f"{prog}: {clean(' '.join(message.split()))}")
+    except OSError:
+        _log.debug("nobody reads standard error")
+    return status
+
+
+def _abandon_output() -> None:
+    """Keep the interpreter from trying again, at its end, to write what nobody takes."""
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+    except (OSError, ValueError):
+        _log.debug("standard output is no file")
+
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal into an exception; the clean-up after it is not disturbed."""
+    ending = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal ending
+        if ending:
+            return
+        ending = True
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated(number)
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Who started us in the background or with nohup had us ignore these; SIGTERM counts.
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, old_handler in before.items():
+            signal.signal(number, old_handler)

@@ -1,0 +1,314 @@
+"""spalloc-job: all about one job, and what can be done to it."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from spalloc_client._answers import (
+    JobMachine,
+    JobRow,
+    JobStatus,
+    MachineRow,
+    read_jobs,
+    read_machine_info,
+    read_machines,
+    read_status,
+)
+from spalloc_client._queue import describe_queue
+from spalloc_client._session import Session
+from spalloc_client._settings import Settings
+from spalloc_client._tables import facts, job_map, on_off, seconds, state_text, when
+from spalloc_client._terminal import clean, make_console, show
+from spalloc_client._watch import watch
+from spalloc_client.job import Job
+from spalloc_client.scripts._command import (
+    CommandError,
+    Parser,
+    check_json,
+    note,
+    print_json,
+    run,
+    session_with,
+    settings_for,
+    whole,
+    with_state_name,
+)
+from spalloc_client.states import JobState
+
+#: Of long lists only so many are shown; the rest is for --json and --ethernet-ips.
+_MOST_SHOWN = 12
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run("spalloc-job", _main, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser("spalloc-job", "Show a job, or do something to it.")
+    parser.add_argument(
+        "job_id", nargs="?", type=whole, metavar="ID", help="the job; else the owner's only one"
+    )
+    parser.add_argument("--owner", "-o", metavar="O", help="whose only job, if no ID is given")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--info", "-i", action="store_true", help="show all that is known (default)")
+    what.add_argument("--watch", "-w", action="store_true", help="keep showing it as it changes")
+    what.add_argument(
+        "--power-on",
+        "--reset",
+        "-p",
+        "-r",
+        action="store_true",
+        help="switch the boards on, or off and on again, and wait until done",
+    )
+    what.add_argument(
+        "--power-off", action="store_true", help="switch the boards off and wait until done"
+    )
+    what.add_argument(
+        "--ethernet-ips", "-e", action="store_true", help="list the boards' host names as CSV"
+    )
+    what.add_argument(
+        "--destroy", "-D", nargs="?", const="", metavar="REASON", help="end the job"
+    )
+    parser.add_argument("--json", action="store_true", help="print what is known as JSON")
+    parser.add_server_arguments()
+    return parser
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    check_json(arguments)
+    doing = arguments.power_on or arguments.power_off or arguments.ethernet_ips
+    if arguments.json and (doing or arguments.destroy is not None):
+        raise CommandError("--json goes with --info only", status=2)
+    if arguments.job_id is None and (arguments.destroy or "").isdigit():
+        raise CommandError(
+            f"to destroy job {arguments.destroy}, say: spalloc-job {arguments.destroy} --destroy",
+            status=2,
+        )
+    settings = settings_for(arguments)
+    with session_with(settings) as session:
+        job_id = arguments.job_id
+        if job_id is None:
+            job_id = _only_job(session, settings.owner)
+        _act(arguments, settings, session, job_id)
+    return 0
+
+
+def _act(
+    arguments: argparse.Namespace, settings: Settings, session: Session, job_id: int
+) -> None:
+    if arguments.power_on or arguments.power_off:
+        _switch(settings, session, job_id, bool(arguments.power_on))
+    elif arguments.ethernet_ips:
+        _list_hostnames(session, job_id)
+    elif arguments.destroy is not None:
+        _destroy(session, job_id, arguments.destroy)
+    elif arguments.json:
+        print_json(_json(session, job_id))
+    else:
+        _show(session, job_id, arguments.watch)
+
+
+def _only_job(session: Session, owner: str | None) -> int:
+    if owner is None:
+        raise CommandError("which job? Give an ID, or --owner for the owner's only one")
+    mine = [job.job_id for job in read_jobs(session.call("list_jobs")) if job.owner == owner]
+    if not mine:
+        raise CommandError(f"{owner} has no job")
+    if len(mine) > 1:
+        jobs = ", ".join(map(str, mine))
+        raise CommandError(f"{owner} has several jobs, say which: {jobs}")
+    return mine[0]
+
+
+# --- showing ---
+
+
+class _View:
+    """What is known of the job; asks for no more than may have changed."""
+
+    def __init__(self, session: Session, job_id: int) -> None:
+        self._session = session
+        self._job_id = job_id
+        self._info_of: JobRow | None = None
+        self._info: JobMachine | None = None
+        self.over = False
+
+    def draw(self, console: Console) -> list[RenderableType]:
+        jobs = read_jobs(self._session.call("list_jobs"))
+        job = next((job for job in jobs if job.job_id == self._job_id), None)
+        if job is None:
+            self.over = True
+            return [_end_facts(self._job_id, _status(self._session, self._job_id))]
+        machines = read_machines(self._session.call("list_machines"))
+        info = self._machine_info(job)
+        parts: list[RenderableType] = [_job_facts(job, info, machines, jobs)]
+        machine = next((m for m in machines if m.name == job.machine), None)
+        if machine is not None and job.boards:
+            parts += [Text(), *job_map(console, machine, job.boards)]
+        return parts
+
+    def _machine_info(self, job: JobRow) -> JobMachine | None:
+        # Asking counts as a sign of life of the job, which watching should not be.
+        if job.boards is None:
+            return None
+        before = self._info_of
+        if before is None or (before.machine, before.boards) != (job.machine, job.boards):
+            answer = self._session.call("get_job_machine_info", self._job_id)
+            self._info = read_machine_info(answer)
+            self._info_of = job
+        return self._info
+
+
+def _show(session: Session, job_id: int, watching: bool) -> None:
+    console = make_console()
+    view = _View(session, job_id)
+    if watching:
+        session.subscribe("notify_job")  # all, for the jobs ahead
+        session.connect()
+        watch(
+            console,
+            session,
+            lambda: view.draw(console),
+            over=lambda: view.over and not console.is_terminal,
+        )
+    else:
+        show(console, *view.draw(console))
+
+
+def _status(session: Session, job_id: int) -> JobStatus:
+    status = read_status(session.call("get_job_state", job_id))
+    if status.state is JobState.unknown:
+        raise CommandError(f"the server does not know job {job_id} (any more)")
+    return status
+
+
+def _end_facts(job_id: int, status: JobStatus) -> RenderableType:
+    return facts(
+        [
+            ("Job", str(job_id)),
+            ("State", state_text(status.state)),
+            ("Reason", status.reason or "none given"),
+        ]
+    )
+
+
+def _job_facts(
+    job: JobRow,
+    info: JobMachine | None,
+    machines: Sequence[MachineRow],
+    jobs: Sequence[JobRow],
+) -> RenderableType:
+    host = f", from {job.keepalive_host}" if job.keepalive_host else ""
+    rows: list[tuple[str, str | Text]] = [
+        ("Job", str(job.job_id)),
+        ("Owner", job.owner),
+        ("State", state_text(job.state)),
+        ("Created at", when(job.start_time)),
+        ("Keepalive", f"{seconds(job.keepalive)}{host}"),
+        ("Request", _request(job)),
+    ]
+    if job.boards is None:
+        rows.append(("Queue", describe_queue(job, machines, jobs)))
+    else:
+        rows += [
+            ("Power", on_off(job.power)),
+            ("Machine", job.machine or ""),
+            ("Boards", f"{len(job.boards)}: {_some(sorted(job.boards), str)}"),
+        ]
+    if info is not None and info.connections is not None:
+        chips = sorted(info.connections.items())
+        rows += [
+            ("Size in chips", f"{info.width} x {info.height}"),
+            ("Hostname", info.connections.get((0, 0), "")),
+            ("Ethernet chips", _some(chips, lambda item: f"{item[0]} {item[1]}")),
+        ]
+    return facts(rows)
+
+
+def _request(job: JobRow) -> str:
+    args = job.args
+    words = {
+        0: "1 board",
+        1: f"{args[0]} board{'s' * (args[0] != 1)}" if len(args) == 1 else "",
+        2: "{} x {} triads".format(*args) if len(args) == 2 else "",
+        3: f"board {args}",
+    }.get(len(args), str(args))
+    limits = [
+        f"{name}={', '.join(value) if isinstance(value, list) else value}"
+        for name, value in sorted(job.kwargs.items())
+        if value is not None
+    ]
+    return "; ".join([words, *limits])
+
+
+def _some(things: Sequence[Any], say: Callable[[Any], str]) -> str:
+    shown = [say(thing) for thing in things[:_MOST_SHOWN]]
+    more = len(things) - len(shown)
+    return ", ".join([*shown, f"and {more} more"] if more else shown)
+
+
+def _json(session: Session, job_id: int) -> dict[str, Any]:
+    raw_jobs = session.call("list_jobs")
+    for raw, job in zip(raw_jobs, read_jobs(raw_jobs), strict=True):
+        if job.job_id == job_id:
+            info = session.call("get_job_machine_info", job_id)
+            read_machine_info(info)
+            return {**with_state_name(raw), "reason": None, **info}
+    _status(session, job_id)
+    return {"job_id": job_id, **with_state_name(session.call("get_job_state", job_id))}
+
+
+# --- doing ---
+
+
+def _list_hostnames(session: Session, job_id: int) -> None:
+    status = _status(session, job_id)
+    info = read_machine_info(session.call("get_job_machine_info", job_id))
+    if info.connections is None:
+        raise CommandError(f"job {job_id} is {status.state.name} and has no boards")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["x", "y", "hostname"])
+    for (x, y), hostname in sorted(info.connections.items()):
+        writer.writerow([x, y, clean(hostname)])
+
+
+def _destroy(session: Session, job_id: int, reason: str) -> None:
+    status = _status(session, job_id)
+    if status.state is JobState.destroyed:
+        note(f"job {job_id} was destroyed before: {clean(status.reason or 'no reason given')}")
+        return
+    session.call("destroy_job", job_id, reason or None)
+    note(f"job {job_id} destroyed")
+
+
+def _switch(settings: Settings, session: Session, job_id: int, on: bool) -> None:
+    status = _status(session, job_id)
+    if status.state not in {JobState.power, JobState.ready}:
+        why = f": {status.reason}" if status.reason else ""
+        raise CommandError(f"job {job_id} is {status.state.name}, it has no boards to switch{why}")
+    job = Job(
+        resume_job_id=job_id,
+        hostname=settings.hostname,
+        port=settings.port,
+        timeout=settings.timeout,
+        reconnect_delay=settings.reconnect_delay,
+        config_filenames=[],
+    )
+    try:
+        note(f"job {job_id}: switching its boards {'on' if on else 'off'} ...")
+        job.set_power(on)
+        job.wait_until_ready()
+    finally:
+        job.close()
+    note(f"job {job_id}: its boards are {'on' if on else 'off'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""spalloc-machine: the machines, or one of them with a map of who uses what."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from spalloc_client._answers import JobRow, MachineRow, read_jobs, read_machines
+from spalloc_client._palette import field, word
+from spalloc_client._session import Session
+from spalloc_client._tables import (
+    FREE,
+    Lettering,
+    boards_in_use,
+    facts,
+    jobs_on,
+    letters,
+    live_boards,
+    machine_map,
+    machines_table,
+    make_table,
+    state_text,
+)
+from spalloc_client._terminal import clean, make_console, plain, show
+from spalloc_client._watch import watch
+from spalloc_client.scripts._command import (
+    CommandError,
+    Parser,
+    check_json,
+    print_json,
+    run,
+    session_with,
+    settings_for,
+    with_state_name,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run("spalloc-machine", _main, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser("spalloc-machine", "Show the machines, or one of them with a map.")
+    parser.add_argument("machine", nargs="?", metavar="MACHINE", help="show this one")
+    parser.add_argument("--watch", "-w", action="store_true", help="keep showing it as it changes")
+    parser.add_argument(
+        "--detailed", "-d", action="store_true", help="below the map, say more of each job"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_server_arguments()
+    return parser
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    check_json(arguments)
+    name: str | None = arguments.machine
+    with session_with(settings_for(arguments)) as session:
+        if arguments.json:
+            print_json(_json(session, name))
+            return 0
+        console = make_console()
+        lettering = Lettering()
+
+        def draw() -> Sequence[RenderableType]:
+            machines, jobs = _ask(session)
+            if name is None:
+                return [machines_table(console, machines, jobs)]
+            machine = _find(machines, name)
+            return draw_machine(console, machine, jobs, lettering, arguments.detailed)
+
+        if arguments.watch:
+            session.subscribe("notify_job")
+            session.subscribe("notify_machine")
+            watch(console, session, draw)
+        else:
+            show(console, *draw())
+    return 0
+
+
+def _ask(session: Session) -> tuple[list[MachineRow], list[JobRow]]:
+    machines = read_machines(session.call("list_machines"))
+    return machines, read_jobs(session.call("list_jobs"))
+
+
+def _find(machines: list[MachineRow], name: str) -> MachineRow:
+    for machine in machines:
+        if machine.name == name:
+            return machine
+    known = ", ".join(machine.name for machine in machines) or "none"
+    raise CommandError(f"no machine is called {name}; there are: {known}")
+
+
+def _json(session: Session, name: str | None) -> Any:
+    raw_machines = session.call("list_machines")
+    raw_jobs = session.call("list_jobs")
+    machines, jobs = read_machines(raw_machines), read_jobs(raw_jobs)
+    shown = []
+    for raw, machine in zip(raw_machines, machines, strict=True):
+        here = [
+            with_state_name(raw_job)
+            for raw_job, job in zip(raw_jobs, jobs, strict=True)
+            if jobs_on(machine, [job])
+        ]
+        counts = {
+            "num_boards": len(live_boards(machine)),
+            "in_use": boards_in_use(jobs_on(machine, jobs)),
+            "jobs": here,
+        }
+        shown.append({**raw, **counts})
+    if name is None:
+        return shown
+    _find(machines, name)
+    return next(machine for machine in shown if machine["name"] == name)
+
+
+def draw_machine(
+    console: Console,
+    machine: MachineRow,
+    jobs: Sequence[JobRow],
+    lettering: Lettering,
+    detailed: bool,
+) -> list[RenderableType]:
+    """Make the summary, the map and the key of a machine."""
+    here = jobs_on(machine, jobs)
+    numbers = lettering.assign(job.job_id for job in here)
+    here.sort(key=lambda job: numbers[job.job_id])
+    return [
+        _summary(machine, here),
+        Text(),
+        *machine_map(console, machine, here, numbers),
+        Text(),
+        *(_details(console, here, numbers) if detailed else _key(console, machine, here, numbers)),
+    ]
+
+
+def _summary(machine: MachineRow, jobs: Sequence[JobRow]) -> RenderableType:
+    alive = len(live_boards(machine))
+    used = boards_in_use(jobs)
+    dead = len(machine.dead_boards), len(machine.dead_links)
+    links = f"{dead[1]} dead link{'s' * (dead[1] != 1)}"
+    boards = f"{alive} ({used} in use, {alive - used} free), {dead[0]} dead, {links}"
+    return facts(
+        [
+            ("Machine", machine.name),
+            ("Size", f"{machine.width} x {machine.height} triads"),
+            ("Boards", boards),
+            ("Jobs", str(len(jobs))),
+            ("Tags", ", ".join(sorted(machine.tags))),
+        ]
+    )
+
+
+def _key(
+    console: Console, machine: MachineRow, jobs: Sequence[JobRow], numbers: dict[int, int]
+) -> list[RenderableType]:
+    entries = [Text.assemble(FREE, "  free")]
+    if machine.dead_links:
+        entries.append(Text.assemble(("#", word("dead")), "  dead link"))
+    for job in jobs:
+        number = numbers[job.job_id]
+        entries.append(Text.assemble((letters(number), field(number)), f"  job {job.job_id}"))
+    if console.is_terminal:
+        return [Columns(entries, padding=(0, 3))]
+    return [Text("   ").join(entries)]
+
+
+def _details(
+    console: Console, jobs: Sequence[JobRow], numbers: dict[int, int]
+) -> list[RenderableType]:
+    table = make_table(
+        console,
+        ("Key", "left"),
+        ("Job", "right"),
+        ("State", "left"),
+        ("Boards", "right"),
+        ("Owner", "left"),
+        flexible=("Owner",),
+    )
+    for job in jobs:
+        number = numbers[job.job_id]
+        table.add_row(
+            Text(letters(number), field(number)),
+            str(job.job_id),
+            state_text(job.state),
+            str(len(job.boards or ())),
+            plain(clean(job.owner)),
+        )
+    return [table]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

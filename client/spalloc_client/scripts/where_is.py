@@ -1,0 +1,125 @@
+"""spalloc-where-is: where a board or chip is, in each of the ways to say it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from spalloc_client._answers import Place, read_place
+from spalloc_client._palette import STRONG
+from spalloc_client._terminal import make_console, plain, show
+from spalloc_client.scripts._command import (
+    CommandError,
+    Parser,
+    print_json,
+    run,
+    session_with,
+    settings_for,
+    whole,
+)
+
+#: Options: flags, names of the values, and the query that they make.
+_WAYS = (
+    (("--board", "-b", "--logical", "-l"), ("MACHINE", "X", "Y", "Z"), ("machine", "x", "y", "z")),
+    (
+        ("--physical", "-p"),
+        ("MACHINE", "CABINET", "FRAME", "BOARD"),
+        ("machine", "cabinet", "frame", "board"),
+    ),
+    (("--chip", "-c"), ("MACHINE", "X", "Y"), ("machine", "chip_x", "chip_y")),
+    (("--job-chip", "-j"), ("ID", "X", "Y"), ("job_id", "chip_x", "chip_y")),
+)
+
+_HELP = (
+    "a board by its logical coordinates",
+    "a board by its place in the machine room",
+    "a chip by its coordinates in the machine booted as a whole",
+    "a chip by its coordinates within a job",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run("spalloc-where-is", _main, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser("spalloc-where-is", "Find out where a board or chip is.")
+    group = parser.add_mutually_exclusive_group(required=True)
+    for (flags, values, keywords), text in zip(_WAYS, _HELP, strict=True):
+        group.add_argument(
+            *flags, nargs=len(values), metavar=values, dest=keywords[-1] + keywords[0], help=text
+        )
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_server_arguments()
+    return parser
+
+
+def _query(arguments: argparse.Namespace) -> dict[str, str | int]:
+    for _, names, keywords in _WAYS:
+        values = getattr(arguments, keywords[-1] + keywords[0])
+        if values is None:
+            continue
+        query: dict[str, str | int] = {}
+        for name, keyword, value in zip(names, keywords, values, strict=True):
+            if keyword == "machine":
+                query[keyword] = value
+                continue
+            try:
+                query[keyword] = whole(value)
+            except argparse.ArgumentTypeError as exc:
+                raise CommandError(f"{name}: {exc}", status=2) from None
+        return query
+    raise AssertionError("argparse requires one of them")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    query = _query(arguments)
+    with session_with(settings_for(arguments)) as session:
+        answer = session.call("where_is", **query)
+        place = read_place(answer)
+        if place is None:
+            raise CommandError(_nowhere(query, {m["name"] for m in session.call("list_machines")}))
+    if arguments.json:
+        print_json(answer)
+    else:
+        show(make_console(), _table(place))
+    return 0
+
+
+def _nowhere(query: dict[str, str | int], machines: set[str]) -> str:
+    if "job_id" in query:
+        return (
+            f"job {query['job_id']} is unknown, has no boards, or none "
+            f"with chip ({query['chip_x']}, {query['chip_y']})"
+        )
+    if query["machine"] not in machines:
+        known = ", ".join(sorted(machines)) or "none"
+        return f"no machine is called {query['machine']}; there are: {known}"
+    place = ", ".join(f"{name} {value}" for name, value in query.items() if name != "machine")
+    return f"machine {query['machine']} has nothing at {place}"
+
+
+def _table(place: Place) -> Table:
+    cabinet, frame, board = place.physical
+    rows = {
+        "Machine": place.machine,
+        "Physical Location": f"Cabinet {cabinet}, Frame {frame}, Board {board}",
+        "Board Coordinate": str(place.logical),
+        "Machine Chip Coordinates": str(place.chip),
+        "Coordinates within board": str(place.board_chip),
+        "Job using board": str(place.job_id),
+        "Coordinates within job": str(place.job_chip),
+    }
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style=STRONG)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(f"{name}:", plain(value))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
