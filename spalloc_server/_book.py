@@ -21,7 +21,7 @@ since then applied: nothing is ever decided again.
     resting     {machine: {allocation id: [outcome, seconds rested]}}
     orphans     {host: [board, ...]}  to be powered off on frames that the
                 configuration no longer has
-    quarantine  {machine: [record, ...]}  boards out of service
+    quarantine  {machine: what is out of service, see `_quarantine`}
 
 It knows nothing of classes, files, threads or hardware.
 """
@@ -188,10 +188,10 @@ def _limits(book: Book, max_retired_jobs: int, seconds_before_free: float) -> No
     _trim_retired(book)
 
 
-def _quarantine(book: Book, machine: str, records: list[Any]) -> None:
-    """Write a machine's boards out of service; the whole list each time."""
-    if records:
-        book["quarantine"][machine] = records
+def _quarantine(book: Book, machine: str, record: dict[str, Any] | None) -> None:
+    """Write what is out of service on a machine; all of it each time."""
+    if record:
+        book["quarantine"][machine] = record
     else:
         book["quarantine"].pop(machine, None)
 

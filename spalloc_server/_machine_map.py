@@ -50,6 +50,9 @@ class MachineMap:
         self.job_ids: dict[Board, int] = {}
         self._locations: dict[Board, Board] = dict(machine.board_locations)
         self._at = {place: board for board, place in self._locations.items()}
+        self._by_frame: dict[Frame, set[Board]] = {}
+        for board, (cabinet, frame, _) in self._locations.items():
+            self._by_frame.setdefault((cabinet, frame), set()).add(board)
 
     def locate(self, board: Board) -> Board | None:
         """Return (cabinet, frame, board) of a logical place, None if nothing is there."""
@@ -77,12 +80,13 @@ class MachineMap:
             frames.setdefault((cabinet, frame), []).append((board, number))
         return frames
 
-    def boards_by_frame(self) -> dict[Frame, set[Board]]:
-        """Return every board with a place: {(cabinet, frame): boards}."""
-        frames: dict[Frame, set[Board]] = {}
-        for board, (cabinet, frame, _) in self._locations.items():
-            frames.setdefault((cabinet, frame), set()).add(board)
-        return frames
+    def frame_boards(self, frame: Frame) -> set[Board]:
+        """Return the live boards of a frame."""
+        return {
+            board
+            for board in self._by_frame.get(frame, ())
+            if board not in self.machine.dead_boards
+        }
 
     def unowned(self) -> list[Board]:
         """Return the boards with a place that no job has."""

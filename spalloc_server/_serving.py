@@ -163,6 +163,9 @@ class Server(PollingServerCore, ConfigurationReloader):
         rested = self._controller.next_rested()
         if rested is not None and rested <= now:
             self._controller.check_free()
+        check = self._controller.next_health_check()
+        if check is not None and check <= now:
+            self._controller.check_health(now)
         if self._lingering:
             self._lingering.tend()
 
@@ -179,7 +182,11 @@ class Server(PollingServerCore, ConfigurationReloader):
         wait = self._timeout_check_interval
         if self._lingering:
             wait = min(wait, Lingering.tick)
-        due = (self._controller.next_deadline(), self._controller.next_rested())
+        due = (
+            self._controller.next_deadline(),
+            self._controller.next_rested(),
+            self._controller.next_health_check(),
+        )
         now = _clock.monotonic()
         return max(0.0, min(wait, *(d - now for d in due if d is not None), math.inf))
 

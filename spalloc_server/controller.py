@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any
 
 from spalloc_server import _book, _clock, _job_log
+from spalloc_server._bmp_requests import FailureReason
 from spalloc_server._deadlines import Deadlines
+from spalloc_server._health import Health, OutOfService
 from spalloc_server._job import (
     JobMachineInfoTuple,
     JobState,
@@ -56,6 +58,8 @@ Frame = tuple[int, int]
 
 #: Jobs that may be queued or running at a time (protocol).
 MAX_JOBS = 10_000
+#: How often a job that met a fault is tried on other boards (spec 7).
+MAX_MOVES = 3
 
 _UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
 _NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
@@ -129,6 +133,13 @@ class Controller:
             seconds_before_free,
         )
         self._job_queue.on_rested = self._job_queue_on_rested
+        self._health = Health(
+            lock=self._lock,
+            maps=self._maps,
+            queue=self._job_queue,
+            send=self._send,
+            tell=self._tell,
+        )
 
     # --- settings ---
 
@@ -522,9 +533,9 @@ class Controller:
             assert job.boards is not None
             assert job.allocated_machine is not None
             where = self._maps[job.allocated_machine.name]
-            done = partial(self._bmp_answered, job, job.tenancy)
             requests: dict[Frame, AtomicRequests] = {}
             for frame, boards in where.by_frame(job.boards).items():
+                done = partial(self._bmp_answered, job, job.tenancy, where, frame)
                 requests[frame] = AtomicRequests(done)
                 for _, number in boards:
                     requests[frame].power(number, power)
@@ -546,10 +557,21 @@ class Controller:
         for frame, request in requests.items():
             frames[frame].add_requests(request)
 
-    def _bmp_answered(
-        self, job: _Job, tenancy: int, success: bool, reason: str | None = None
+    def _bmp_answered(  # noqa: PLR0917 - the last two come from the frame
+        self,
+        job: _Job,
+        tenancy: int,
+        where: MachineMap,
+        frame: Frame,
+        success: bool,
+        reason: str | None = None,
     ) -> None:
-        """Take a frame's answer, unless it is about boards that the job gave up."""
+        """Take a frame's answer (a frame's thread); boards that a job gave up are not its own."""
+        if not success:
+            with self._lock:
+                if self._maps.get(where.machine.name) is where:
+                    self._health.note(where.machine.name, frame, reason)
+                reason = self._health.explain(where, frame, reason)
         if job.tenancy == tenancy:
             self._bmp_on_request_complete(job, success, reason)
 
@@ -575,9 +597,47 @@ class Controller:
             callback()
 
     def _hardware_failed(self, job: _Job, reason: str | None) -> None:
-        log.error("job %d: %s", job.id, reason)
-        what = "" if reason is None else reason
-        self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
+        """Let a job try other boards, or end it with a reason that says what failed."""
+        log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
+        if isinstance(reason, FailureReason) and self._may_move(job):
+            self._requeue(job, reason)
+        else:
+            what = "" if reason is None else reason
+            self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
+
+    def _may_move(self, job: _Job) -> bool:
+        """Whether a job that met a fault may be tried on other boards.
+
+        Not if its user has worked on these, if it has been tried often enough,
+        or if it asks for just these boards: one by name, or all there are.
+        """
+        if job.was_ready or job.attempts >= MAX_MOVES or job.allocated_machine is None:
+            return False
+        machine = job.allocated_machine
+        if any(name != machine.name for name in self._job_queue.machines_for(job.id)):
+            return True
+        held = self._job_queue.allocation_of(job.id)
+        assert held is not None
+        outcome = self._job_queue.outcome_of(*held)
+        whole = outcome[0] != "board" and outcome[3:] == (machine.width, machine.height)
+        return len(job.args) != 3 and not whole
+
+    def _requeue(self, job: _Job, reason: str) -> None:
+        """Put a job back to the front of its queue; its boards are switched off."""
+        assert job.allocated_machine is not None
+        where = self._maps[job.allocated_machine.name]
+        boards = job.boards or set()
+        for board in boards:
+            where.job_ids.pop(board, None)
+        job.attempts += 1
+        job.tenancy += 1
+        job.forget_boards()
+        self._changed_jobs.add(job.id)
+        self._changed_machines.add(where.machine.name)
+        self._tell("requeued", job.id, job.attempts)
+        _job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
+        self._switch_off(where, boards)
+        self._job_queue.requeue(job.id)
 
     def _power_off(self, release: Release) -> None:
         """Ask the frames to switch a release's boards off."""
@@ -601,6 +661,8 @@ class Controller:
             host, boards = release.answered(frame)
             if not success:
                 log.error("boards of job %d not powered off: %s", release.job_id, reason)
+                if not release.orphaned:
+                    self._health.note(release.machine_name, frame, reason, "power_off")
             if release.orphaned:
                 self._orphan_off(host, boards)
             elif release.done:
@@ -623,14 +685,67 @@ class Controller:
         For a start after which nobody knows what is on.
         """
         with self._lock:
-            for name, where in self._maps.items():
-                requests: dict[Frame, AtomicRequests] = {}
-                locations = where.by_frame(where.unowned())
-                for frame, boards in locations.items():
-                    requests[frame] = AtomicRequests(partial(_log_failure, name, frame))
-                    for _, number in boards:
-                        requests[frame].power(number, False)
-                self._send(name, requests)
+            for where in self._maps.values():
+                self._switch_off(where, where.unowned())
+
+    def _switch_off(self, where: MachineMap, boards: Collection[Board]) -> None:
+        """Have boards switched off that nobody has and nobody waits for."""
+        requests: dict[Frame, AtomicRequests] = {}
+        for frame, its_boards in where.by_frame(boards).items():
+            requests[frame] = AtomicRequests(partial(self._switched_off, where, frame))
+            for _, number in its_boards:
+                requests[frame].power(number, False)
+        self._send(where.machine.name, requests)
+
+    def _switched_off(
+        self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None
+    ) -> None:
+        if success:
+            return
+        name = where.machine.name
+        with self._lock:
+            log.error("machine %s, frame %s: boards not switched off: %s", name, frame, reason)
+            if self._maps.get(name) is where:
+                self._health.note(name, frame, reason, "power_off")
+
+    # --- boards out of service ---
+
+    def out_of_service(self) -> list[OutOfService]:
+        """Return the boards that are not handed out because something is wrong with them."""
+        with self._lock:
+            return self._health.out_of_service()
+
+    def hold_board(self, machine_name: str, board: Board, reason: str) -> None:
+        """Take a board out of service after its present job, until it is released.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board.
+        """
+        with self._lock:
+            self._health.hold(machine_name, board, reason)
+
+    def release_board(self, machine_name: str, board: Board) -> None:
+        """Put a board back in service.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board, or it is in service.
+        """
+        with self._lock:
+            self._health.release(machine_name, board)
+
+    def next_health_check(self) -> float | None:
+        """Return the monotonic time of the next test of a board; None if none is due."""
+        with self._lock:
+            return self._health.next_due()
+
+    def check_health(self, now: float | None = None) -> None:
+        """Test the boards out of service whose time has come, in the background."""
+        with self._lock:
+            self._health.tend(_clock.monotonic() if now is None else now)
 
     # --- machines come and go ---
 
@@ -643,7 +758,10 @@ class Controller:
             for name, where in maps.items():
                 made[name] = {}
                 for frame, host in where.machine.bmp_ips.items():
-                    made[name][frame] = AsyncBMPController(host, on_thread_start=gate.wait)
+                    bmp = AsyncBMPController(host, on_thread_start=gate.wait)
+                    made[name][frame] = bmp
+                    if hasattr(bmp, "on_answering_change"):
+                        bmp.on_answering_change = partial(self._health.frame_answers, where, frame)
         except BaseException:
             gate.open([])
             _stop(bmp for frames in made.values() for bmp in frames.values())
@@ -700,6 +818,7 @@ class Controller:
             for host, boards in release.outstanding():
                 orphans.setdefault(host, []).extend(boards)
                 self._orphans.setdefault(host, set()).update(boards)
+        self._health.forget(name)
         del self._maps[name], self._bmp_controllers[name], self._machines[name]
         return frames.values()
 
@@ -768,6 +887,7 @@ class Controller:
                 "going": self._plain_going(),
                 "resting": self._job_queue.resting(),
                 "orphans": {host: sorted(boards) for host, boards in self._orphans.items()},
+                "quarantine": self._health.to_plain(),
             }
 
     def _plain_job(self, job: _Job) -> dict[str, Any]:
@@ -846,6 +966,9 @@ class Controller:
                 self._power_off(Release(plain["job"], name, allocation_id, boards))
         for job_id, record in book["jobs"].items():
             self._restore_job(job_id, record)
+        # After the allocations, some of which may be of boards that are out.
+        self._health.impose(book["quarantine"])
+        self._health.test_silent_frames()
 
     def _restore_job(self, job_id: int, record: dict[str, Any]) -> None:
         job = job_from_plain(job_id, record)
@@ -922,8 +1045,3 @@ def _ended(bmp: AsyncBMPController) -> bool:
     """Whether a stopped frame's thread is known to have ended."""
     is_alive = getattr(bmp, "is_alive", None)
     return is_alive is not None and not is_alive()
-
-
-def _log_failure(name: str, frame: Frame, success: bool, reason: str | None = None) -> None:
-    if not success:
-        log.error("machine %s, frame %s: idle boards not powered off: %s", name, frame, reason)

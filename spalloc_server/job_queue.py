@@ -437,6 +437,11 @@ class JobQueue:
             return None
         return job.machine.name, job.allocation_id
 
+    def machines_for(self, job_id: int) -> list[str]:
+        """Tell which machines could ever run a job, by priority; none if it is not known."""
+        job = self._jobs.get(job_id)
+        return [] if job is None else [each.name for each in self._suitable_machines(job)]
+
     def outcome_of(self, machine_name: str, allocation_id: int) -> Outcome:
         """Tell what an allocation took, see `Allocator.describe`."""
         return self._machines[machine_name].allocator.describe(allocation_id)
