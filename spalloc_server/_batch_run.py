@@ -182,16 +182,20 @@ class BatchRun:
         if len(wanted) == 1:
             (progress,) = wanted
             self._refused(progress, on, boards, error)
-            return
+        else:
+            self._switch_one_by_one(on, wanted)
+
+    def _switch_one_by_one(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
+        """Give one power command for each request that asks for more than those before."""
         switched: set[int] = set()
-        for progress, its_boards in wanted.items():
-            if switched.issuperset(its_boards):
+        for progress, boards in wanted.items():
+            if switched.issuperset(boards):
                 continue
-            error = self._power(on, its_boards)
+            error = self._power(on, boards)
             if error is None:
-                switched.update(its_boards)
+                switched.update(boards)
             else:
-                self._refused(progress, on, its_boards, error)
+                self._refused(progress, on, boards, error)
 
     def _power(self, on: bool, boards: list[int]) -> Exception | None:
         """Give one power command; silence is the frame's, anything else is returned."""

@@ -62,6 +62,8 @@ class BatchBuilder:
     def __init__(self) -> None:
         self.blocked: set[int] = set()
         self._reached: dict[int, Phase] = {}
+        # Boards on which a request that ends with power-off does something before that.
+        self._not_settled: set[int] = set()
 
     def leave(self, request: AtomicRequests) -> None:
         """Leave a request out of the batch: its boards are blocked."""
@@ -80,25 +82,27 @@ class BatchBuilder:
             False if it has to stay behind; then its boards are blocked.
         """
         spans = first_and_last_phases(request)
-        if not all(self._may_follow(board, first) for board, (first, _) in spans.items()):
+        if not all(self._may_follow(board, *span) for board, span in spans.items()):
             self.blocked |= spans.keys()
             return False
-        for board, (_, last) in spans.items():
+        for board, (first, last) in spans.items():
             self._reached[board] = last
+            if request.power_off_boards and first is not Phase.POWER_OFF:
+                self._not_settled.add(board)
         return True
 
-    def _may_follow(self, board: int, first: Phase) -> bool:
-        """Whether a request that begins at `first` may be next on `board`.
+    def _may_follow(self, board: int, first: Phase, last: Phase) -> bool:
+        """Whether a request that spans these phases on `board` may be next on it.
 
         Beginning with power-on is fine after anything but power-off: equal commands
-        collapse into one, and links asked for before it need not be set.
+        collapse into one, and links asked for before it need not be set. Power-off has to
+        wait until no failure can make an earlier request begin again on the board.
         """
         if board in self.blocked:
             return False
-        reached = self._reached.get(board)
-        if reached is None or reached != Phase.POWER_OFF:
-            return True
-        return first is Phase.POWER_OFF
+        if last is Phase.POWER_OFF and board in self._not_settled:
+            return False
+        return self._reached.get(board) is not Phase.POWER_OFF or first is Phase.POWER_OFF
 
 
 def in_order(boards: Iterable[int]) -> list[int]:

@@ -222,8 +222,8 @@ class AsyncBMPController:
         """Try one batch, and answer those whose outcome is known."""
         with self._changed:
             due = self._queue.due_retries(_clock.monotonic())
-        run = BatchRun(batch, self._frame, self._succeeded)
         try:
+            run = BatchRun(batch, self._frame, self._succeeded)
             run.run()
         except AbandonedError:
             raise
