@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 import struct
 import threading
 from collections.abc import Sequence
@@ -135,7 +136,8 @@ class Transceiver:
         self._hostname = hostname
         self._abandoned = threading.Event() if abandoned is None else abandoned
         self._connection: BMPConnection | None = None
-        self._sequence = 0
+        # Anywhere: a BMP may remember the numbers of who had this port before.
+        self._sequence = random.randrange(0x10000)
 
     def close(self) -> None:
         """Close the socket, if any; the next command opens another."""
