@@ -112,10 +112,17 @@ class Op(NamedTuple):
     size: int = 0
 
 
-class RecordingDisk(Disk):
-    """A disk that does what it is told and writes it down."""
+IGNORED = -1
 
-    def __init__(self) -> None:
+
+class RecordingDisk(Disk):
+    """A disk that does what it is told and writes it down.
+
+    Files whose names end with `ignored` are of no interest.
+    """
+
+    def __init__(self, ignored: str) -> None:
+        self._ignored = ignored
         self.ops: list[Op] = []
         self._files: dict[int, int] = {}
         self._directories: set[int] = set()
@@ -131,24 +138,30 @@ class RecordingDisk(Disk):
             self._directories.add(fd)
             return fd
         # Not the inode's number, which is soon used again.
-        self._files[fd] = len(self.ops) if new else -1
-        if new:
+        self._files[fd] = len(self.ops)
+        if path.name.endswith(self._ignored):
+            self._files[fd] = IGNORED
+        elif new:
             self.ops.append(Op("name", self._files[fd], (path.name,)))
         return fd
 
+    def _note(self, op: Op) -> None:
+        if op.file != IGNORED:
+            self.ops.append(op)
+
     def write(self, fd: int, data: bytes) -> int:
         written = super().write(fd, data)
-        self.ops.append(Op("write", self._files[fd], data=data[:written]))
+        self._note(Op("write", self._files[fd], data=data[:written]))
         return written
 
     def truncate(self, fd: int, size: int) -> None:
         super().truncate(fd, size)
-        self.ops.append(Op("truncate", self._files[fd], size=size))
+        self._note(Op("truncate", self._files[fd], size=size))
 
     def fsync(self, fd: int) -> None:
         super().fsync(fd)
         if fd not in self._directories:
-            self.ops.append(Op("fsync", self._files[fd]))
+            self._note(Op("fsync", self._files[fd]))
 
     def close(self, fd: int) -> None:
         super().close(fd)
@@ -166,7 +179,7 @@ class RecordingDisk(Disk):
     def unlink(self, path: Path) -> None:
         there = path.exists()
         super().unlink(path)
-        if there:
+        if there and not path.name.endswith(self._ignored):
             self.ops.append(Op("unlink", names=(path.name,)))
 
     def sync_directory(self, directory: Path) -> None:

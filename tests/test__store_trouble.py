@@ -1,0 +1,457 @@
+"""A disk that fails at any call, or is full, or gone."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spalloc_server import _store
+from tests.store_disks import FailingDisk
+from tests.store_life import (
+    BOOK,
+    JOURNAL,
+    FakeTime,
+    Life,
+    Lives,
+    ManualSyncer,
+    found,
+    found_state,
+    lives,
+    syncers,
+    time,
+)
+
+__all__ = (
+    "lives",
+    "syncers",
+    "time",
+)
+
+
+# --- trouble ---
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_what_could_not_be_written_is_written_later(
+    tmp_path: Path,
+    lives: Lives,
+    time: FakeTime,
+    error: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = FailingDisk()
+    life = lives(tmp_path, disk).start()
+    life.busy()
+    saved = found_state(tmp_path)
+    disk.fail("write", error=error)
+
+    for _ in range(100):
+        life.create()
+
+    assert os.strerror(error) in (life.store.trouble or "")
+    assert life.store.pending
+    assert found_state(tmp_path) == saved
+    assert len(caplog.records) == 1
+    disk.fail()
+    time.now += 20
+    life.store.commit()
+    assert life.store.trouble is None
+    assert not life.store.pending
+    assert found_state(tmp_path) == life.state
+    assert life.store.snapshots == 1
+    assert "again" in caplog.text
+
+
+def test_a_disk_in_trouble_is_asked_less_and_less(
+    tmp_path: Path, lives: Lives, time: FakeTime
+) -> None:
+    disk = FailingDisk()
+    life = lives(tmp_path, disk).start()
+    disk.fail("write")
+    disk.calls.clear()
+
+    for _ in range(600):
+        life.create()
+        time.now += 0.1
+
+    assert 4 < disk.calls.count("write") < 12
+
+
+def test_trouble_is_told_now_and_then(
+    tmp_path: Path, lives: Lives, time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FailingDisk()
+    life = lives(tmp_path, disk).start()
+    disk.fail("write", error=errno.ENOSPC)
+
+    for _ in range(300):
+        life.create()
+        time.now += 1
+
+    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 5
+    disk.fail("write", error=errno.EROFS)
+    time.now += 20
+    life.create()
+    assert "Read-only" in caplog.text
+
+
+def test_a_disk_full_within_a_record_damages_nothing(
+    tmp_path: Path, lives: Lives, time: FakeTime
+) -> None:
+    for room in range(0, 60, 7):
+        directory = tmp_path / str(room)
+        directory.mkdir()
+        disk = FailingDisk()
+        life = lives(directory, disk).start()
+        life.busy()
+        saved = found_state(directory)
+        disk.room = room
+
+        life.create("a job with a record of some length, so that only a part has room")
+
+        assert found_state(directory) == saved
+        disk.room = None
+        time.now += 20
+        life.create()
+        assert found_state(directory) == life.state
+        assert life.store.trouble is None
+
+
+def test_too_much_unwritten_is_given_up_for_a_snapshot(
+    tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_store, "_MOST_UNWRITTEN", 10_000)
+    disk = FailingDisk()
+    life = lives(tmp_path, disk).start()
+    life.busy()
+    saved = found_state(tmp_path)
+    disk.room = 0
+
+    for _ in range(1000):
+        life.create()
+        assert sum(map(len, life.store._unwritten)) <= 10_100
+
+    assert found_state(tmp_path) == saved
+    disk.room = None
+    time.now += 20
+    assert life.store.wants_snapshot
+    life.create()
+    assert life.store.trouble is None
+    assert found_state(tmp_path) == life.state
+
+
+def test_a_failed_fsync_is_answered_with_a_snapshot(
+    tmp_path: Path, syncers: list[ManualSyncer], time: FakeTime
+) -> None:
+    disk = FailingDisk()
+    life = Life(tmp_path, disk).start()
+    life.create()
+    disk.fail("fsync")
+    syncers[-1].now()
+    disk.fail()
+
+    assert "fsync" in (life.store.trouble or "")
+    assert life.store.wants_snapshot
+    life.create()
+
+    assert life.store.trouble is None
+    assert life.store.snapshots == 2
+    life.die()
+
+
+def test_always_goes_on_when_fsync_fails(tmp_path: Path, lives: Lives, time: FakeTime) -> None:
+    disk = FailingDisk()
+    life = lives(tmp_path, disk, durability="always").start()
+    disk.fail("fsync")
+
+    life.busy()
+
+    assert "fsync" in (life.store.trouble or "") or "snapshot" in (life.store.trouble or "")
+    assert found_state(tmp_path) == life.state  # a crash of the process loses nothing
+    disk.fail()
+    time.now += 20
+    life.create()
+    assert life.store.trouble is None
+    assert life.store.snapshots == 2
+
+
+def test_a_journal_that_somebody_removed_is_made_anew(
+    tmp_path: Path, syncers: list[ManualSyncer]
+) -> None:
+    life = Life(tmp_path).start()
+    life.busy()
+    (tmp_path / JOURNAL).unlink()
+    life.create()
+
+    syncers[-1].now()
+    life.create()
+
+    assert life.store.trouble is None
+    assert found_state(tmp_path) == life.state
+    life.die()
+
+
+def test_a_folder_that_is_gone_and_comes_back(
+    tmp_path: Path, syncers: list[ManualSyncer], time: FakeTime
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    life = Life(folder).start()
+    life.busy()
+    shutil.rmtree(folder)
+    life.create()
+    syncers[-1].now()
+
+    life.create()
+
+    assert "No such file" in (life.store.trouble or "")
+    folder.mkdir()
+    time.now += 20
+    life.create()
+    assert life.store.trouble is None
+    assert found_state(folder) == life.state
+    life.stop()
+
+
+def test_an_outcome_that_cannot_be_written_is_answered_with_a_snapshot(
+    tmp_path: Path, lives: Lives, caplog: pytest.LogCaptureFixture
+) -> None:
+    life = lives(tmp_path).start()
+    life.busy()
+
+    life.turn(("created", 17, {1, 2}))
+
+    assert "cannot be written" in caplog.text
+    assert life.store.trouble is None
+    assert life.store.snapshots == 2
+    life.create()
+    assert found_state(tmp_path) == life.state
+
+
+def test_a_state_that_cannot_be_written_does_not_stop_the_journal(
+    tmp_path: Path, lives: Lives, time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    life = lives(tmp_path).start()
+    life.busy()
+
+    life.store.snapshot({**life.state, "mistake": object()})
+
+    assert "mistake" not in (life.store.trouble or "")
+    assert life.store.trouble is not None
+    life.happens(("created", 7, "x"))
+    life.store.commit()
+    assert found_state(tmp_path) == life.state
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename", "sync_directory", "unlink"])
+def test_a_stop_on_a_failing_disk_leaves_what_there_was(
+    tmp_path: Path, call: str, caplog: pytest.LogCaptureFixture, syncers: list[ManualSyncer]
+) -> None:
+    disk = FailingDisk()
+    life = Life(tmp_path, disk).start()
+    life.busy()
+    disk.fail(call)
+
+    life.stop()
+
+    assert found_state(tmp_path) == life.state
+    assert life.store.trouble is not None
+    assert "could not be saved as a whole" in caplog.text
+
+
+# --- every call fails ---
+
+
+def script(life: Life, time: FakeTime) -> None:
+    """All that a store does, on a disk that may fail at any moment."""
+    life.start()
+    life.busy()
+    life.store._syncer.now()  # type: ignore[attr-defined]
+    time.now += 20
+    life.create()
+    life.store.snapshot(life.state)
+    life.busy()
+    time.now += 20
+    life.busy()
+
+
+def number_of_calls(tmp_path: Path, time: FakeTime, durability: str) -> int:
+    (tmp_path / "count").mkdir()
+    life = Life(tmp_path / "count", disk := FailingDisk(), durability=durability)
+    script(life, time)
+    life.stop()
+    assert life.store.trouble is None
+    return len(disk.calls)
+
+
+ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO)
+
+
+@pytest.mark.parametrize("durability", ["process", "always"])
+def test_any_call_may_fail_once(
+    tmp_path: Path, durability: str, time: FakeTime, syncers: list[ManualSyncer]
+) -> None:
+    for number in range(number_of_calls(tmp_path, time, durability)):
+        error = ERRORS[number % len(ERRORS)]
+        directory = tmp_path / f"{number} {error}"
+        directory.mkdir()
+        disk = FailingDisk()
+        disk.failing = lambda n, name, number=number, error=error: (  # type: ignore[misc]
+            error if n == number else None
+        )
+        life = Life(directory, disk, durability=durability)
+
+        script(life, time)
+        time.now += 20
+        life.turn()
+
+        assert life.store.trouble is None
+        assert found_state(directory) == life.state
+        life.stop()
+        assert found_state(directory) == life.state
+
+
+@pytest.mark.parametrize("durability", ["process", "always"])
+@pytest.mark.parametrize("before", [False, True])
+def test_all_calls_may_fail_from_any_moment_on(
+    tmp_path: Path, durability: str, time: FakeTime, syncers: list[ManualSyncer], before: bool
+) -> None:
+    """What was saved is not damaged; and all is saved again when the disk is well."""
+    for number in range(number_of_calls(tmp_path, time, durability)):
+        error = ERRORS[number % len(ERRORS)]
+        directory = tmp_path / f"{number} {error}"
+        directory.mkdir()
+        history = [BOOK.empty()]
+        if before:
+            first = Life(directory, version="0.9").start()
+            first.busy()
+            first.die()
+            history = []  # goes on where the first one ended
+        disk = FailingDisk()
+        life = Life(directory, disk, durability=durability)
+        turns_before: list[int] = []
+
+        def failing(
+            n: int,
+            name: str,
+            number: int = number,
+            error: int = error,
+            life: Life = life,
+            turns_before: list[int] = turns_before,
+        ) -> int | None:
+            if n < number or name == "read":
+                return None
+            turns_before.append(len(life.history) - 1)
+            return error
+
+        disk.failing = failing
+
+        script(life, time)
+
+        state = found_state(directory)
+        history += life.history
+        newest = max(turn for turn, then in enumerate(history) if then == state)
+        assert newest >= min(turns_before, default=0)
+        disk.fail()
+        time.now += 20
+        life.create()
+        assert life.store.trouble is None
+        assert found_state(directory) == life.state
+        life.stop()
+        assert found(directory).clean
+
+
+# --- a real small disk ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 KiB, where the machine allows one."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k,mode=700", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a file system")
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_real_disk_that_is_full_and_then_has_room(
+    small_disk: Path, time: FakeTime, syncers: list[ManualSyncer]
+) -> None:
+    life = Life(small_disk).start()
+    life.busy()
+    saved = found_state(small_disk)
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+    for _ in range(200):
+        life.create("x" * 50)
+
+    assert "No space" in (life.store.trouble or "")
+    state = found_state(small_disk)
+    assert state in life.history
+    assert state["next_id"] >= saved["next_id"]
+    life.store.snapshot(life.state)
+    assert found_state(small_disk) == state
+    ballast.unlink()
+    time.now += 20
+    life.create()
+    assert life.store.trouble is None
+    assert found_state(small_disk) == life.state
+    life.stop()
+    assert found(small_disk).clean
+
+
+def test_a_real_disk_that_is_full_at_the_stop(
+    small_disk: Path, syncers: list[ManualSyncer]
+) -> None:
+    life = Life(small_disk).start()
+    life.busy()
+    with (
+        pytest.raises(OSError, match="No space"),
+        (small_disk / "ballast").open("wb", buffering=0) as file,
+    ):
+        while True:
+            file.write(bytes(4096))
+
+    life.stop()
+
+    assert found_state(small_disk) == life.state
+
+
+def test_a_real_disk_that_becomes_read_only(
+    small_disk: Path, time: FakeTime, syncers: list[ManualSyncer]
+) -> None:
+    life = Life(small_disk).start()
+    life.busy()
+    life.store._drop_journal()  # an open file keeps a disk from becoming read-only
+    life.store._lock.release()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    saved = found_state(small_disk)
+
+    life.create()
+
+    assert "Read-only" in (life.store.trouble or "")
+    assert found_state(small_disk) == saved
+    life.stop()
+    again = Life(small_disk).start()
+    assert again.loaded.state == saved
+    assert "Read-only" in (again.store.trouble or "")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    time.now += 20
+    again.create()
+    assert again.store.trouble is None
+    assert found_state(small_disk) == again.state
+    again.stop()
