@@ -15,7 +15,6 @@ import pytest
 from spalloc_server import _store
 from tests.store_disks import FailingDisk
 from tests.store_life import (
-    BOOK,
     JOURNAL,
     FakeTime,
     Life,
@@ -318,6 +317,25 @@ def test_any_call_may_fail_once(
         assert found_state(directory) == life.state
 
 
+class FailingFrom:
+    """Makes a disk fail from its n-th call on, and remembers what was saved by then."""
+
+    def __init__(self, number: int, life: Life, disk: FailingDisk) -> None:
+        self._number = number
+        self._error = ERRORS[number % len(ERRORS)]
+        self._life = life
+        #: The turn before the one in which the disk failed.
+        self.saved: int | None = None
+        disk.failing = self._failing
+
+    def _failing(self, number: int, name: str) -> int | None:
+        if number < self._number or name == "read":
+            return None
+        if self.saved is None:
+            self.saved = len(self._life.history) - 2
+        return self._error
+
+
 @pytest.mark.parametrize("durability", ["process", "always"])
 @pytest.mark.parametrize("before", [False, True])
 def test_all_calls_may_fail_from_any_moment_on(
@@ -325,40 +343,21 @@ def test_all_calls_may_fail_from_any_moment_on(
 ) -> None:
     """What was saved is not damaged; and all is saved again when the disk is well."""
     for number in range(number_of_calls(tmp_path, time, durability)):
-        error = ERRORS[number % len(ERRORS)]
-        directory = tmp_path / f"{number} {error}"
+        directory = tmp_path / str(number)
         directory.mkdir()
-        history = [BOOK.empty()]
         if before:
             first = Life(directory, version="0.9").start()
             first.busy()
             first.die()
-            history = []  # goes on where the first one ended
         disk = FailingDisk()
         life = Life(directory, disk, durability=durability)
-        turns_before: list[int] = []
-
-        def failing(
-            n: int,
-            name: str,
-            number: int = number,
-            error: int = error,
-            life: Life = life,
-            turns_before: list[int] = turns_before,
-        ) -> int | None:
-            if n < number or name == "read":
-                return None
-            turns_before.append(len(life.history) - 1)
-            return error
-
-        disk.failing = failing
+        trouble = FailingFrom(number, life, disk)
 
         script(life, time)
 
         state = found_state(directory)
-        history += life.history
-        newest = max(turn for turn, then in enumerate(history) if then == state)
-        assert newest >= min(turns_before, default=0)
+        newest = max(turn for turn, then in enumerate(life.history) if then == state)
+        assert trouble.saved is None or newest >= trouble.saved
         disk.fail()
         time.now += 20
         life.create()
