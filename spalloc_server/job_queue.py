@@ -13,7 +13,6 @@ through callbacks only, which must not call back in.
                      boards rest, then serve others  <------------------+
 """
 
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -22,10 +21,11 @@ from typing import Any
 
 from spalloc_server._candidate_filter import Board, Link
 from spalloc_server._dead_sets import DeadSet
+from spalloc_server._machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator, Outcome
 from spalloc_server.coordinates import WrapAround
 
-__all__ = ("JobQueue",)
+__all__ = ("JobQueue", "_Job", "_Machine")
 
 OnAllocate = Callable[[int, str, set[Board], set[Link], WrapAround], object]
 OnEnd = Callable[[int, str | None], object]
@@ -33,104 +33,6 @@ OnRested = Callable[[str, list[int]], object]
 
 _NO_MACHINE = "No suitable machines available."
 _MACHINE_REMOVED = "Machine removed."
-
-#: Queues shorter than this are never searched for jobs that wait no more;
-#: arbitrary.
-_SHORT_QUEUE = 1000
-
-
-class _Job:
-    """A job that waits for boards or has some.
-
-    Attributes
-    ----------
-    id : int
-        Chosen by the owner.
-    pending : bool
-        Whether it waits.
-    going : bool
-        Whether it was destroyed and only its boards are not back yet.
-    machine_name : str or None
-        The machine asked for.
-    tags : set of str
-        What its machine must have; empty if a machine was asked for.
-    args, kwargs
-        What to allocate and under which limits.
-    machine, allocation_id
-        Where its boards are; None while it waits.
-    order : int
-        Rank by time of arrival.
-    """
-
-    def __init__(
-        self,
-        job_id: int,
-        *,
-        args: tuple[int | None, ...],
-        machine_name: str | None,
-        tags: Iterable[str] | None,
-        kwargs: dict[str, Any],
-        order: int,
-    ) -> None:
-        self.id = job_id
-        self.pending = True
-        self.going = False
-        self.machine_name = machine_name
-        self.args = args
-        self.kwargs = kwargs
-        self.order = order
-        self.machine: _Machine | None = None
-        self.allocation_id: int | None = None
-        if machine_name is not None:
-            self.tags: set[str] = set()
-        else:
-            self.tags = {"default"} if tags is None else set(tags)
-
-    def __repr__(self) -> str:
-        return f"<_Job {self.id} {'pending' if self.pending else 'not pending'}>"
-
-
-class _Machine:
-    """A machine and the jobs that wait for it, oldest first."""
-
-    def __init__(self, name: str, tags: set[str], allocator: Allocator) -> None:
-        self.name = name
-        self.tags = tags
-        self.allocator = allocator
-        self.queue: deque[_Job] = deque()
-        self._tidy_at = _SHORT_QUEUE
-
-    def __repr__(self) -> str:
-        return f"<_Machine {self.name}>"
-
-    def suits(self, job: _Job) -> bool:
-        """Whether a job could ever run here."""
-        if job.machine_name is None:
-            wanted = job.tags <= self.tags
-        else:
-            wanted = job.machine_name == self.name
-        return wanted and self.allocator.alloc_possible(*job.args, **job.kwargs)
-
-    def enqueue(self, job: _Job) -> None:
-        """Let a job wait in its place by time of arrival.
-
-        Jobs that were destroyed, or run elsewhere, stay in a queue until they
-        come to its head.  Behind a job that waits for long they could pile up
-        without end, so a long queue is cleared of them when it has doubled.
-        """
-        if not self.queue or self.queue[-1].order < job.order:
-            self.queue.append(job)
-        else:
-            insort(self.queue, job, key=lambda other: other.order)
-        if len(self.queue) >= self._tidy_at:
-            self.queue = deque(other for other in self.queue if other.pending)
-            self._tidy_at = max(_SHORT_QUEUE, 2 * len(self.queue))
-
-    def head(self) -> _Job | None:
-        """Job that is to be served next."""
-        while self.queue and not self.queue[0].pending:
-            self.queue.popleft()
-        return self.queue[0] if self.queue else None
 
 
 class JobQueue:

@@ -53,8 +53,9 @@ class PackTree:
     Notes
     -----
     Each node remembers the sizes of the free leaves below it, so that a walk
-    enters only where there is room.  They are brought up to date from a
-    changed node towards the root, until a node's do not change any more.
+    enters only where there is room; and where the way down to them forks, so
+    that it need not go step by step through what is taken.  Both are brought
+    up to date from a changed node towards the root, until nothing changes.
     """
 
     def __init__(self, x: int, y: int, width: int, height: int) -> None:
@@ -66,6 +67,8 @@ class PackTree:
         self._allocated = False
         self._children: tuple[PackTree, PackTree] | None = None
         self._free_sizes: _Sizes = ((width, height),)
+        # None stands for the node itself, lest each refers to itself.
+        self._fork: PackTree | None = None
 
     def __contains__(self, position: tuple[int, int]) -> bool:
         x, y = position
@@ -335,6 +338,7 @@ class PackTree:
             first, second = parent._children or (node, node)
             if not (first._is_free_leaf() and second._is_free_leaf()):
                 break
+            first._parent = second._parent = None
             parent._children = None
             parent._allocated = False
             node = parent
@@ -420,6 +424,7 @@ class PackTree:
         stack = [self]
         while stack:
             node = stack.pop()
+            node = node._fork or node
             if not fits(node._free_sizes):
                 continue
             if node._children is None:
@@ -487,34 +492,42 @@ class PackTree:
                 continue
             if inside == [region]:
                 node._allocated = True
-                node._free_sizes = ()
+                node._look_below()
                 continue
             vertical, at = find_cut(region, inside)
             first, second = node._vsplit(at) if vertical else node._hsplit(at)
             before = [b for b in inside if (b.x if vertical else b.y) < at]
             after = [b for b in inside if (b.x if vertical else b.y) >= at]
             stack += ((first, before), (second, after))
-            splits.append((node, first, second))
-        for node, first, second in reversed(splits):
-            node._free_sizes = _largest(first._free_sizes, second._free_sizes)
+            splits.append(node)
+        for node in reversed(splits):
+            node._look_below()
         self._allocated = fresh._allocated
         self.children = fresh._children
 
     def _free_sizes_changed(self) -> None:
-        """Bring the remembered sizes up to date from here to the root."""
+        """Bring what is remembered up to date from here to the root."""
         node: PackTree | None = self
-        while node is not None:
-            if node._children is not None:
-                first, second = node._children
-                sizes = _largest(first._free_sizes, second._free_sizes)
-            elif node._allocated:
-                sizes = ()
-            else:
-                sizes = ((node.width, node.height),)
-            if sizes == node._free_sizes:
-                return
-            node._free_sizes = sizes
+        while node is not None and node._look_below():
             node = node._parent
+
+    def _look_below(self) -> bool:
+        """Remember what is right below; tell whether that is new."""
+        fork = None
+        if self._children is None:
+            sizes: _Sizes = () if self._allocated else ((self.width, self.height),)
+        else:
+            first, second = self._children
+            sizes = _largest(first._free_sizes, second._free_sizes)
+            if not second._free_sizes:
+                fork = first._fork or first
+            elif not first._free_sizes:
+                fork = second._fork or second
+        if sizes == self._free_sizes and fork is self._fork:
+            return False
+        self._free_sizes = sizes
+        self._fork = fork
+        return True
 
 
 def _largest(some: _Sizes, others: _Sizes) -> _Sizes:
