@@ -7,6 +7,7 @@ configuration.  What the bytes say is in `_framing`, which commands there are in
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import socket
@@ -18,12 +19,17 @@ from typing import Any
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock, _framing
-from spalloc_server._configuration_file import LoadedConfiguration, run_configuration
+from spalloc_server._configuration_file import (
+    ConfigurationError,
+    LoadedConfiguration,
+    run_configuration,
+)
 from spalloc_server._framing import MalformedError
 from spalloc_server._job_log import escaped
 from spalloc_server._lingering import Lingering
 from spalloc_server._outgoing import MAX_PER_CLIENT, PAUSE_ABOVE, Outgoing
 from spalloc_server._poller import POLLIN, POLLOUT
+from spalloc_server._port_holder import holder_of
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
@@ -536,7 +542,10 @@ class Server(PollingServerCore, ConfigurationReloader):
     def _load_valid_config(self, validated_config: Any) -> None:
         configuration = validated_config.configuration
         before = self._ip
-        self._listen(configuration.ip)
+        try:
+            self._listen(configuration.ip)
+        except OSError as e:
+            raise self._not_listening(configuration.ip, e) from e
         try:
             self._controller.machines = {m.name: m for m in configuration.machines}
         except BaseException:
@@ -570,6 +579,14 @@ class Server(PollingServerCore, ConfigurationReloader):
                 self._close_channel(old)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._server_socket, self._ip = new, ip
+
+    def _not_listening(self, ip: str, error: OSError) -> ConfigurationError:
+        """Return an address that cannot be had as words, with who has it if that is known."""
+        holder = holder_of(self._port) if error.errno == errno.EADDRINUSE else None
+        text = f"cannot listen on {ip or 'any address'}, port {self._port}: {error.strerror}"
+        return ConfigurationError(
+            str(self.configuration_file), None, text + (f" by {holder}" if holder else "")
+        )
 
     def _close_channel(self, channel: socket.socket) -> None:
         self.unregister_channel(channel)

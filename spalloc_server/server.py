@@ -7,6 +7,8 @@ come and go.  The loop is in `_serving`, the life of jobs in `controller`.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,7 +121,7 @@ class SpallocServer(Server):
     def _start(
         self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
     ) -> None:
-        self._store.lock(f"port {self._port}")
+        self._store.lock(_who(self._port))
         clean = self._load_state(cold_start, before_hardware)
         controller = self._controller
         controller.on_background_state_change = self.wake
@@ -127,7 +129,7 @@ class SpallocServer(Server):
             raise StartError("Config file could not be loaded.")
         if self._port == 0:
             log.info("listening on port %d", self.port)
-        self._store.lock(f"port {self.port}")
+        self._store.lock(_who(self.port))
         with controller.undisturbed:
             controller.on_outcome = self._note_outcome
             state = controller.__getstate__()
@@ -330,6 +332,11 @@ class SpallocServer(Server):
     def where_is(self, client: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Find a board or chip in every way of naming it; see `Controller.where_is`."""
         return self._controller.where_is(**kwargs)
+
+
+def _who(port: int) -> str:
+    """Return who holds the state, for a second server that finds it locked."""
+    return f"process {os.getpid()} on {socket.gethostname()}, port {port}"
 
 
 def _place(machine_name: object, x: object, y: object, z: object) -> tuple[int, int, int]:
