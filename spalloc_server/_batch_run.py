@@ -4,6 +4,7 @@ Owns the phases of a batch and each request's own outcome. Knows nothing of thre
 queues or second tries; the hardware is behind `Frame`.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
@@ -117,24 +118,19 @@ class BatchRun:
 
     def _check_fpgas(self) -> None:
         """Check what was powered on, and power-cycle boards that came up wrong."""
-        boards = in_order(b for p in self._live() for b in p.request.power_on_boards)
-        for tries_left in reversed(range(POWER_ON_TRIES)):
-            wrong = self._wrong_boards(boards)
-            if not tries_left:
-                for board, what in wrong.items():
-                    self._blame(BoardFault(board, what, "fpga"))
-            if not tries_left or not wrong:
+        wrong = self._wrong_boards(p.request.power_on_boards for p in self._live())
+        for _ in range(POWER_ON_TRIES - 1):
+            if not wrong:
                 break
-            self._switch(
-                True,
-                {
-                    p: [b for b in in_order(p.request.power_on_boards) if b in wrong]
-                    for p in self._live()
-                },
-            )
-            boards = in_order(
-                b for p in self._live() for b in p.request.power_on_boards if b in wrong
-            )
+            self._go_on_without(wrong)
+            again = {
+                progress: [b for b in in_order(progress.request.power_on_boards) if b in wrong]
+                for progress in self._live()
+            }
+            self._switch(True, again)
+            wrong = self._wrong_boards(again[progress] for progress in self._live())
+        for board, what in wrong.items():
+            self._blame(BoardFault(board, what, "fpga"))
         for progress in self._live():
             progress.complete = not progress.links and not progress.request.power_off_boards
 
@@ -159,6 +155,16 @@ class BatchRun:
 
     # --- helpers ---
 
+    def _go_on_without(self, wrong: Iterable[int]) -> None:
+        """Set the links of requests that need not wait for boards to be power-cycled."""
+        waiting = set(wrong)
+        for progress in self._all:
+            if progress.state is _State.LIVE and not progress.boards & waiting:
+                self._set_links_of(progress)
+            elif progress.state is not _State.DONE:
+                waiting |= progress.boards
+        self._settle()
+
     def _set_links_of(self, progress: _Progress) -> None:
         for link in progress.links:
             try:
@@ -168,6 +174,7 @@ class BatchRun:
             except Exception as error:  # noqa: BLE001 - one hardware request
                 self._fail(progress, [BoardFault(link.board, describe(error), "link")])
                 return
+        progress.links = []
         progress.complete = not progress.request.power_off_boards
 
     def _switch(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
@@ -214,10 +221,10 @@ class BatchRun:
         during = "power_on" if on else "power_off"
         self._fail(progress, [BoardFault(board, what, during) for board in boards])
 
-    def _wrong_boards(self, boards: Sequence[int]) -> dict[int, str]:
+    def _wrong_boards(self, boards: Iterable[Iterable[int]]) -> dict[int, str]:
         """Check boards; those that cannot even be asked fail their requests."""
         wrong: dict[int, str] = {}
-        for board in boards:
+        for board in in_order(itertools.chain.from_iterable(boards)):
             try:
                 what = self._frame.wrong_fpgas(board)
             except (AbandonedError, FrameSilentError):

@@ -4,6 +4,7 @@ Owns what is known of the frame: its boards' versions, whether it answers, and c
 what was done. Belongs to the frame's thread. Knows nothing of requests or queues.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TypeVar
 from spalloc_server._bmp_interface import (
     AbandonedError,
     BMPAnswerError,
+    BMPSilentError,
     BMPTransceiver,
     is_silence,
 )
@@ -131,12 +133,9 @@ class Frame:
         self._statistics.power_commands += 1
         try:
             self._ask(lambda: command(boards=boards, frame=0, cabinet=0))
-        except (AbandonedError, FrameSilentError):
-            raise
-        except Exception as error:
-            if is_silence(error):
-                raise self._fell_silent() from error
-            raise
+        except BMPSilentError as error:
+            self._fell_silent()
+            raise FrameSilentError from error
 
     def wrong_fpgas(self, board: int) -> str | None:
         """Check that a board's FPGAs have configured properly.
@@ -204,10 +203,10 @@ class Frame:
             self._ask(lambda: self._transceiver().read_bmp_version(board=0, frame=0, cabinet=0))
         except AbandonedError:
             raise
-        except Exception as error:  # noqa: BLE001 - one hardware request
-            if is_silence(error):
-                self._fell_silent()
-                return False
+        except BMPSilentError:
+            self._fell_silent()
+            return False
+        except Exception:  # noqa: BLE001 - one hardware request; whatever it was, it is no silence
             self._set_answering(True)
         return True
 
@@ -241,21 +240,19 @@ class Frame:
         job over a whole frame, with its hundreds of commands, would fail too often if
         four copies of each were all.
         """
-        for tries_left in (1, 0):
-            try:
-                return self._ask(call)
-            except AbandonedError:
-                raise
-            except Exception as error:
-                if not is_silence(error):
-                    raise
-                if not self.probe():
-                    raise FrameSilentError("no answer") from error
-                if not tries_left:
-                    raise BoardSilentError("no answer") from error
-        raise AssertionError("unreachable")
+        with contextlib.suppress(BMPSilentError):
+            return self._ask(call)
+        if not self.probe():
+            raise FrameSilentError
+        try:
+            return self._ask(call)
+        except BMPSilentError as error:
+            if not self.probe():
+                raise FrameSilentError from error
+            raise BoardSilentError("no answer") from error
 
     def _ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Ask anything; silence of any kind is a BMPSilentError."""
         if self._abandoned.is_set():
             raise AbandonedError
         try:
@@ -263,15 +260,18 @@ class Frame:
         except BMPAnswerError:
             self._set_answering(True)
             raise
+        except Exception as error:
+            if is_silence(error):
+                raise BMPSilentError("no answer") from error
+            raise
         if self._abandoned.is_set():
             raise AbandonedError
         self._set_answering(True)
         return answer
 
-    def _fell_silent(self) -> FrameSilentError:
+    def _fell_silent(self) -> None:
         self._major_versions.clear()
         self._set_answering(False)
-        return FrameSilentError("no answer")
 
     def _set_answering(self, answering: bool) -> None:
         before, self.answering = self.answering, answering

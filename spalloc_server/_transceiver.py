@@ -321,7 +321,8 @@ class Transceiver:
         except Exception as error:
             name = getattr(error, "response", None)
             kind = _PassingError if name in _PASSING_RESULTS else BMPAnswerError
-            raise kind(f"{command!r} answered {name or error}") from error
+            asked = repr(command).rpartition(".")[2]
+            raise kind(f"{asked} answered {name or error}") from error
         return response
 
     def _wait_for_fpgas(self, sequence: int) -> None:

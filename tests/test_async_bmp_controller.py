@@ -341,6 +341,26 @@ def test_only_boards_with_wrong_fpgas_are_power_cycled_again(rig: Rig, times: in
     assert rig.bmp.powers == [("on", 1, 2, 3)] + times * [("on", 2)]
 
 
+def test_jobs_do_not_wait_for_their_neighbours_power_cycles(rig: Rig) -> None:
+    rig.bmp.wrong_fpgas[2] = 2
+    order: list[str] = []
+    bad = Asked(on=[2, 3], links=[link(2), link(3)], then=lambda: order.append("bad"))
+    good = Asked(on=[1], links=[link(1)], then=lambda: order.append("good"))
+    shares = Asked(on=[3, 4], links=[link(3), link(4)], then=lambda: order.append("shares"))
+    rig.bmp.before = lambda what, boards: order.append(what) if what in ("on", "write") else None
+
+    rig.do(bad, good, shares)
+
+    assert order == [
+        "on",
+        *["write", "good"],
+        *["on", "on"],
+        *["write", "bad"],
+        *["write", "write", "shares"],
+    ]
+    assert [entry[1] for entry in rig.bmp.log if entry[0] == "write"] == [1, 2, 3, 4]
+
+
 def test_three_power_ons_in_all_are_one_try(rig: Rig, at_once: None) -> None:
     rig.bmp.wrong_fpgas[2] = ALWAYS
     bad, good = Asked(on=[1, 2]), Asked(on=[3])
@@ -935,6 +955,86 @@ def test_abandon_calls_no_callback_and_tells_what_is_unfinished(rig: Rig) -> Non
     assert asked[1].answers == asked[2].answers == []
     assert rig.controller.unfinished == [asked[1].requests, asked[2].requests]
     assert rig.bmp.count("write") == 2
+
+
+def test_abandon_in_a_callback_is_obeyed_at_once(rig: Rig) -> None:
+    first, second = Asked(off=[1], then=rig.controller.abandon), Asked(off=[1])
+
+    rig.ask(first, second)
+    rig.controller.join(PATIENCE)
+
+    assert first.succeeded
+    assert second.answers == []
+    assert rig.controller.unfinished == [second.requests]
+
+
+def test_abandon_ends_probing(rig: Rig, at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_PROBES", 0.0)
+
+    def abandon(what: str, boards: list[int]) -> None:
+        if what == "version":
+            rig.controller.abandon()
+
+    rig.bmp.before = abandon
+    rig.bmp.silences = 2
+    rig.ask(Asked(off=[1]))
+    rig.controller.join(PATIENCE)
+
+    assert not rig.controller.is_alive()
+    assert rig.answering == [False]
+
+
+def test_nothing_is_sent_after_abandon(rig: Rig) -> None:
+    gate = Gate(rig.bmp, "version", 1)
+    rig.ask(Asked(links=[link(1)]))
+    assert gate.reached.wait(PATIENCE)
+
+    rig.bmp.bad_registers[1] = rig.bmp.mute_boards[1] = ALWAYS
+    rig.controller.abandon()
+    gate.open.set()
+    rig.controller.join(PATIENCE)
+
+    assert not rig.controller.is_alive()
+    assert [entry[0] for entry in rig.bmp.log] == ["version"]
+
+
+def test_a_probe_that_is_answered_with_an_error_is_answered(
+    rig: Rig, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_PROBES", 0.0)
+    back = threading.Event()
+
+    def break_version(what: str, boards: list[int]) -> None:
+        if what == "version":
+            raise ValueError("not a version")
+
+    rig.bmp.before = break_version
+    rig.controller.on_answering_change = lambda answering: back.set() if answering else None
+    rig.bmp.silences = 2
+    rig.ask(Asked(off=[1]))
+
+    assert back.wait(PATIENCE)
+
+
+def test_a_frame_that_falls_silent_after_a_board_did_is_silent(rig: Rig, never: None) -> None:
+    rig.bmp.mute_boards.update({2: 2, 0: 0})
+    versions_of_0 = 0
+
+    def mute_at_second_question(what: str, boards: list[int]) -> None:
+        nonlocal versions_of_0
+        if boards == [0]:
+            versions_of_0 += 1
+            if versions_of_0 == 2:
+                rig.bmp.mute_boards[0] = 1
+
+    rig.bmp.before = mute_at_second_question
+    silent = threading.Event()
+    rig.controller.on_answering_change = lambda answering: silent.set()
+
+    rig.ask(Asked(links=[link(2)]))
+
+    assert silent.wait(PATIENCE)
+    assert rig.controller.answering is False
 
 
 def test_abandon_ends_the_wait_for_a_second_try(rig: Rig, never: None) -> None:

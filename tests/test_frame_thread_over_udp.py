@@ -28,6 +28,12 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
 
 
 @pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send nothing again, however busy the machine is."""
+    set_waits(monkeypatch, PATIENCE, PATIENCE, PATIENCE, PATIENCE)
+
+
+@pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send again soon, but give up late: nothing here is ever silent for good."""
     set_waits(monkeypatch, 0.03, 0.1, 0.3, PATIENCE)
@@ -82,7 +88,7 @@ def stopped_links(simulation: Simulation, board: int) -> set[str]:
 
 
 def test_a_whole_frame_takes_one_power_command_and_a_packet_per_register(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     asked = Asked(
         on=list(range(24)), links=[link for board in range(24) for link in stop_all(board)]
@@ -102,7 +108,7 @@ def test_a_whole_frame_takes_one_power_command_and_a_packet_per_register(
 
 
 def test_each_link_is_stopped_and_let_run_at_its_own_register(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     do(controller, Asked(on=[5]))
 
@@ -114,7 +120,7 @@ def test_each_link_is_stopped_and_let_run_at_its_own_register(
 
 
 def test_power_off_takes_one_packet(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     simulation.set_power(HOST, 3, True)
     simulation.set_power(HOST, 4, True)
@@ -199,7 +205,7 @@ def test_a_mute_board_fails_only_who_needs_it(
 
 
 def test_boards_that_refuse_power_fail_only_who_asked_for_them(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     simulation.inject(f"{HOST} board 2 refuse-power on")
     simulation.inject(f"{HOST} board 5 refuse-power on 1 times")
@@ -215,7 +221,7 @@ def test_boards_that_refuse_power_fail_only_who_asked_for_them(
 
 
 def test_boards_that_refuse_to_go_off_are_named(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     do(controller, Asked(on=[1, 2]))
     simulation.inject(f"{HOST} board 2 refuse-power off")
@@ -232,7 +238,7 @@ def test_boards_that_refuse_to_go_off_are_named(
 def test_fpgas_that_come_up_wrong_are_power_cycled(
     simulation: Simulation,
     controller: AsyncBMPController,
-    patient: None,
+    calm: None,
     times: int,
     ready: bool,
 ) -> None:
@@ -255,7 +261,7 @@ def test_fpgas_that_come_up_wrong_are_power_cycled(
     [("board 2 error ARG read", "fpga"), ("board 2 error 0x83 write", "link")],
 )
 def test_error_answers_fail_only_who_asked(
-    simulation: Simulation, controller: AsyncBMPController, patient: None, fault: str, during: str
+    simulation: Simulation, controller: AsyncBMPController, calm: None, fault: str, during: str
 ) -> None:
     simulation.inject(f"{HOST} {fault}")
     jobs = [Asked(on=[board], links=stop_all(board)) for board in (1, 2, 3)]
@@ -269,7 +275,7 @@ def test_error_answers_fail_only_who_asked(
 @pytest.mark.parametrize("code", ["ARG", "TIMEOUT", "BUF"])
 @pytest.mark.parametrize("command", ["version", "read", "write", "power"])
 def test_passing_errors_cost_no_job(
-    simulation: Simulation, controller: AsyncBMPController, patient: None, code: str, command: str
+    simulation: Simulation, controller: AsyncBMPController, calm: None, code: str, command: str
 ) -> None:
     simulation.inject(f"{HOST} error {code} {command} once")
     asked = Asked(on=[1], links=stop_all(1))
@@ -294,7 +300,7 @@ def test_a_slow_frame_is_waited_for(
 
 
 def test_an_old_frame_has_no_registers(
-    simulation: Simulation, controller: AsyncBMPController, patient: None
+    simulation: Simulation, controller: AsyncBMPController, calm: None
 ) -> None:
     simulation.inject(f"{HOST} old")
     asked = Asked(on=[1], links=stop_all(1))
