@@ -179,7 +179,7 @@ def read_trusted(disk: Disk, path: Path) -> bytes | None:
     """
     try:
         status = path.lstat()
-        _check_trust(path, status)
+        check_trust(path, status)
         return disk.read(path)
     except FileNotFoundError:
         return None
@@ -187,7 +187,8 @@ def read_trusted(disk: Disk, path: Path) -> bytes | None:
         raise DamagedError(f"cannot be read ({e.strerror})") from e
 
 
-def _check_trust(path: Path, status: os.stat_result) -> None:
+def check_trust(path: Path, status: os.stat_result) -> None:
+    """Raise StoreError unless only this process's user can have written a file."""
     if not stat.S_ISREG(status.st_mode):
         why = "is no plain file"
     elif status.st_uid != os.geteuid():
