@@ -16,7 +16,7 @@ from rich.text import Text
 from spalloc_client import _hexagons
 from spalloc_client._answers import Board, JobRow, MachineRow
 from spalloc_client._fit import request_of
-from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour, wrap
+from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour
 from spalloc_client._hexagons import Mark
 from spalloc_client._palette import STRONG, field, word
 from spalloc_client._terminal import clean, draws_unicode, map_width, plain
@@ -207,12 +207,8 @@ def machine_map(
 
 
 def job_map(console: Console, machine: MachineRow, boards: Sequence[Board]) -> list[Text]:
-    """Draw a job's boards (A) and, as free, the live boards that they are linked to."""
-    around = {
-        wrap(neighbour(board, link), machine.width, machine.height)
-        for board in boards
-        for link in LINKS
-    }
+    """Draw a job's boards (A) and, as free, the live boards that lie around them."""
+    around = {neighbour(board, link) for board in boards for link in LINKS}
     marks = {board: Mark(FREE) for board in live_boards(machine) if board in around}
     marks.update(dict.fromkeys(boards, Mark(letters(0), field(0))))
     return _draw(console, machine, marks)

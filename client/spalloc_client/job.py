@@ -197,6 +197,11 @@ class Job:
     ) -> None:
         self._leave()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the job is there and ours: made, and neither destroyed nor closed by us."""
+        return hasattr(self, "id") and not self._closed
+
     # --- the end ---
 
     def destroy(self, reason: str | None = None) -> None:

@@ -1,0 +1,184 @@
+"""Holding boards: until Enter, or while a command runs.
+
+Meanwhile it looks after the job, to say at once when it is lost.
+"""
+
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spalloc_client._session import Session
+from spalloc_client._watch import Bell
+from spalloc_client.errors import ProtocolTimeoutError, ServerLostError
+from spalloc_client.job import Job
+from spalloc_client.scripts._command import CommandError, Terminated
+from spalloc_client.scripts._progress import Progress
+from spalloc_client.states import JobState
+
+#: How long a command gets to end by itself after Ctrl-C, and after SIGTERM, seconds.  # arbitrary
+_PATIENCE_AFTER_INTERRUPT = 10.0
+_PATIENCE_AFTER_TERMINATE = 5.0
+
+#: Statuses that shells give to commands that cannot be run.
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+class Guard:
+    """Follows a job that is ready, and says what becomes of it."""
+
+    def __init__(self, job: Job, session: Session, progress: Progress) -> None:
+        self._job = job
+        self._session = session
+        self._progress = progress
+        self._state = JobState.ready
+        self._lost = False
+        self.bell = Bell()
+        session.subscribe("notify_job", job.id)
+
+    def look(self) -> float | None:
+        """Look at the job; returns the seconds to the next look (None: when it rings).
+
+        Raises
+        ------
+        CommandError
+            If the job is no more.
+        """
+        self.bell.hush()
+        try:
+            self._session.connect()  # or nobody would ring
+            state = self._job.state
+        except (ServerLostError, ProtocolTimeoutError) as exc:
+            if not self._lost:
+                self._progress.say(f"{exc}; trying again")
+            self._lost = True
+            return max(self._session.reconnect_delay, 0.1)
+        if self._lost:
+            self._progress.say("the server is back")
+            self._lost = False
+        self._tell(state)
+        return None
+
+    def _tell(self, state: JobState) -> None:
+        before, self._state = self._state, state
+        job_id = self._job.id
+        if state is JobState.destroyed:
+            reason = self._job.reason or "no reason given"
+            raise CommandError(f"job {job_id} was destroyed: {reason}")
+        if state is JobState.unknown:
+            raise CommandError(f"the server does not know job {job_id} any more")
+        if state is before:
+            return
+        self._progress.say(
+            {
+                JobState.queued: f"Job {job_id} lost its boards and is queued again",
+                JobState.power: f"Job {job_id}: its boards are being switched",
+                JobState.ready: f"Job {job_id} is ready again",
+            }[state]
+        )
+
+
+def hold(guard: Guard) -> None:
+    """Return when Enter is pressed, or standard input ends."""
+    while True:
+        delay = guard.look()
+        files: list[Any] = [sys.stdin] if delay is not None else [sys.stdin, guard.bell]
+        if sys.stdin in select.select(files, [], [], delay)[0]:
+            if not _in_background():
+                os.read(sys.stdin.fileno(), 4096)
+                return
+            time.sleep(0.5)  # what is typed is not for us
+
+
+def _in_background() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
+
+
+# --- commands ---
+
+_PLACEHOLDER = re.compile(r"\{(hostname|w|width|h|height|ethernet_ips|id|)\}")
+
+
+def fill_in(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Replace ``{name}`` in a command; other braces are left alone.
+
+    Parameters
+    ----------
+    command
+        Separate words; or one, which is a line for the shell if it has more than a
+        name in it.
+    values
+        By name.
+
+    Returns
+    -------
+    list of str
+        What to execute.
+    """
+    if len(command) > 1:
+        return [_PLACEHOLDER.sub(lambda m: values[m[1]], part) for part in command]
+    # The shell must not find anything in a value but its letters.
+    line = _PLACEHOLDER.sub(lambda match: shlex.quote(values[match[1]]), command[0])
+    return ["/bin/sh", "-c", line]
+
+
+def run_command(command: Sequence[str], guard: Guard, progress: Progress) -> int:
+    """Run a command and return its exit status, as a shell would tell it."""
+    try:
+        process = subprocess.Popen(command)
+    except FileNotFoundError as exc:
+        raise CommandError(f"{exc.filename}: no such command", _NOT_FOUND) from None
+    except OSError as exc:
+        raise CommandError(f"{command[0]}: {exc.strerror}", _NOT_EXECUTABLE) from None
+    try:
+        _wait(process, guard, progress)
+    except KeyboardInterrupt:
+        _interrupt(process)
+    except Terminated:
+        _terminate(process)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _wait(process: "subprocess.Popen[bytes]", guard: Guard, progress: Progress) -> None:
+    ended = os.pidfd_open(process.pid)
+    try:
+        alive = True
+        while process.poll() is None:
+            delay = None
+            if alive:
+                try:
+                    delay = guard.look()
+                except CommandError as exc:
+                    progress.say(f"{exc}; the command goes on without boards", True)
+                    alive = False
+            files: list[Any] = [ended, guard.bell] if alive and delay is None else [ended]
+            select.select(files, [], [], delay)
+    finally:
+        os.close(ended)
+
+
+def _interrupt(process: "subprocess.Popen[bytes]") -> None:
+    """After Ctrl-C: the command heard it too, if it came from the terminal."""
+    if not sys.stdin.isatty() or _in_background():
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_PATIENCE_AFTER_INTERRUPT)
+    except subprocess.TimeoutExpired:
+        _terminate(process)
+
+
+def _terminate(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_AFTER_TERMINATE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,70 @@
+"""What spalloc says while it waits: a line that changes on a terminal, else lines.
+
+All of it goes to standard error, so that standard output holds only what was got.
+"""
+
+import sys
+from types import TracebackType
+
+from rich.status import Status
+from rich.text import Text
+
+from spalloc_client._palette import STRONG, word
+from spalloc_client._terminal import draws_unicode, make_console
+from spalloc_client.states import JobState
+
+
+class Progress:
+    """Says how a job comes along; says nothing if `quiet`."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = make_console(sys.stderr)
+        self._status: Status | None = None
+        self._last = ""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.clear()
+
+    def waiting(self, job_id: int, state: JobState, detail: str) -> None:
+        """Show what is being waited for; replaced by what comes next."""
+        if self._quiet:
+            return
+        text = Text.assemble(
+            (f"Job {job_id}", STRONG), ": ", (state.name, word(state.name)), f" - {detail}"
+        )
+        if not self._console.is_terminal:
+            self._print_new(text)
+            return
+        text.truncate(max(self._console.width - 4, 10), overflow="crop")
+        if self._status is None:
+            spinner = "dots" if draws_unicode(self._console) else "line"
+            self._status = self._console.status(text, spinner=spinner)
+            self._status.start()
+        else:
+            self._status.update(text)
+
+    def say(self, text: str, even_if_quiet: bool = False) -> None:
+        """Print a line that stays."""
+        if not self._quiet or even_if_quiet:
+            self.clear()
+            self._print_new(Text(text))
+
+    def clear(self) -> None:
+        """Take the changing line away, and give the cursor back."""
+        status, self._status = self._status, None
+        if status is not None:
+            status.stop()
+
+    def _print_new(self, text: Text) -> None:
+        if text.plain != self._last:
+            self._last = text.plain
+            self._console.print(text, soft_wrap=True)

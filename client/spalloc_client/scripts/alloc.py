@@ -1,0 +1,370 @@
+"""spalloc: ask for boards, hold them or run a command with them, and give them back."""
+
+import argparse
+import csv
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spalloc_client._answers import read_jobs, read_machines
+from spalloc_client._fit import Request
+from spalloc_client._queue import describe_misfits, describe_queue
+from spalloc_client._session import Changes, Session
+from spalloc_client._settings import Settings
+from spalloc_client._tables import facts
+from spalloc_client._terminal import make_console, show
+from spalloc_client.errors import (
+    JobDestroyedError,
+    ProtocolError,
+    ProtocolTimeoutError,
+    ServerLostError,
+    SpallocServerException,
+)
+from spalloc_client.job import Job
+from spalloc_client.scripts._command import (
+    CommandError,
+    Parser,
+    note,
+    number,
+    positive,
+    run,
+    session_with,
+    settings_for,
+    whole,
+)
+from spalloc_client.scripts._hold import Guard, fill_in, hold, run_command
+from spalloc_client.scripts._progress import Progress
+from spalloc_client.states import JobState
+
+#: How the reason of a job begins that no machine suits.
+_NO_MACHINE = "Cancelled: No suitable machines available"
+
+#: The shortest time between two looks at the queue, seconds.  # arbitrary
+_PAUSE = 0.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run("spalloc", _main, argv)
+
+
+# --- arguments ---
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "spalloc",
+        "Ask for SpiNNaker boards, hold them until Enter or Ctrl-C, and give them back.",
+        "In the command, {} or {hostname} stand for the name of the board with chip (0, 0), "
+        "{w} or {width} and {h} or {height} for the size in chips, {id} for the job, "
+        "{ethernet_ips} for the name of a CSV file with the columns x, y, hostname.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="*",
+        type=whole,
+        metavar="WHAT",
+        help="nothing or 1: a board; N: so many boards; W H: a block of W x H triads; "
+        "X Y Z: the board there",
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but errors")
+    parser.add_argument("--debug", action="store_true", help="say what is sent and received")
+    parser.add_argument(
+        "--no-destroy", "-D", action="store_true", help="leave the job to itself at the end"
+    )
+    parser.add_argument(
+        "--resume", "-r", type=whole, metavar="ID", help="take over a job instead of a new one"
+    )
+    parser.add_argument(
+        "--command",
+        "-c",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="hold the boards while this runs (the rest of the line, or one shell line in "
+        "quotes) and exit with its status",
+    )
+    _add_limits(parser)
+    server = parser.add_server_arguments()
+    server.add_argument("--owner", metavar="O", help="by convention, your e-mail address")
+    server.add_argument(
+        "--keepalive",
+        type=_minus_one_or(positive),
+        metavar="SECONDS",
+        help="the server destroys the job after so long without a sign of life; -1: never",
+    )
+    server.add_argument(
+        "--reconnect-delay",
+        type=number,
+        metavar="SECONDS",
+        help="time between attempts to reach a lost server",
+    )
+    return parser
+
+
+def _add_limits(parser: Parser) -> None:
+    limits = parser.add_argument_group("which boards")
+    limits.add_argument(
+        "--machine", "-m", nargs="?", const=_ANY, metavar="NAME", help="of this machine; any"
+    )
+    limits.add_argument(
+        "--tags", "-t", nargs="*", metavar="TAG", help="of a machine with all of these tags"
+    )
+    limits.add_argument(
+        "--min-ratio", type=number, metavar="RATIO", help="least short side / long side"
+    )
+    limits.add_argument(
+        "--max-dead-boards", type=_minus_one_or(_count), metavar="N", help="-1: any number"
+    )
+    limits.add_argument(
+        "--max-dead-links", type=_minus_one_or(_count), metavar="N", help="-1: any number"
+    )
+    torus = limits.add_mutually_exclusive_group()
+    torus.add_argument(
+        "--require-torus", "-w", action="store_true", default=None, help="with wrap-around links"
+    )
+    torus.add_argument(
+        "--no-require-torus",
+        "-W",
+        action="store_false",
+        dest="require_torus",
+        default=None,
+        help="with or without",
+    )
+
+
+class _Minus:
+    """Stands for "-1", which means none, where no argument at all is None."""
+
+
+_MINUS = _Minus()
+
+#: ``--machine`` without a name: any, whatever the configuration says.
+_ANY = ""
+
+
+def _count(text: str) -> int:
+    value = whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0, or -1")
+    return value
+
+
+def _minus_one_or(read: Any) -> Any:
+    def reader(text: str) -> Any:
+        return _MINUS if text in {"-1", "-1.0"} else read(text)
+
+    return reader
+
+
+def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
+    arguments = _parser().parse_args(argv)
+    if len(arguments.what) > 3:
+        raise CommandError("WHAT is at most three numbers", status=2)
+    if arguments.command is not None and not arguments.command:
+        raise CommandError("--command: which?", status=2)
+    settings = settings_for(arguments)
+    if arguments.machine and arguments.tags is not None:
+        raise CommandError("only one of --machine and --tags may be given", status=2)
+    # What is said here overrules the files, where one excludes the other too.
+    if arguments.machine is not None:
+        settings = settings._replace(machine=arguments.machine or None)
+        settings = settings._replace(tags=None if arguments.machine else settings.tags)
+    if arguments.tags is not None:
+        settings = settings._replace(tags=arguments.tags, machine=None)
+    for name in (
+        "min_ratio",
+        "max_dead_boards",
+        "max_dead_links",
+        "require_torus",
+        "keepalive",
+        "reconnect_delay",
+    ):
+        value: Any = getattr(arguments, name)
+        if value is not None:
+            change: dict[str, Any] = {name: None if value is _MINUS else value}
+            settings = settings._replace(**change)
+    if settings.owner is None and arguments.resume is None:
+        raise CommandError("no owner: give --owner, or write it into a configuration file")
+    return arguments, settings
+
+
+# --- the life of the job ---
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    arguments, settings = _read_arguments(argv)
+    if arguments.debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s")
+    with (
+        Progress(arguments.quiet) as progress,
+        session_with(settings) as session,
+        _job(arguments, settings, progress) as job,
+    ):
+        try:
+            _wait_until_ready(job, session, progress)
+        except JobDestroyedError as exc:
+            progress.clear()
+            if arguments.resume is None and str(exc).startswith(_NO_MACHINE):
+                _explain(_request(arguments, settings), session)
+            raise CommandError(f"job {job.id} was destroyed: {exc}") from None
+        session.close()  # what becomes of other jobs is of no interest any more
+        with session_with(settings) as guarding:
+            return _use(job, Guard(job, guarding, progress), arguments, progress)
+
+
+class _TracedJob(Job):
+    """A job that can be found from the moment it may exist.
+
+    A signal may strike when the constructor has returned and its result has not been
+    stored anywhere yet.
+    """
+
+    def __init__(self, traces: "list[_TracedJob]", *what: int, **kwargs: Any) -> None:
+        traces.append(self)
+        super().__init__(*what, **kwargs)
+
+
+@contextmanager
+def _job(
+    arguments: argparse.Namespace, settings: Settings, progress: Progress
+) -> Iterator[Job]:
+    traces: list[_TracedJob] = []
+    try:
+        what = () if arguments.resume is not None else arguments.what
+        kwargs = settings._asdict()
+        try:
+            job = _TracedJob(
+                traces, *what, config_filenames=[], resume_job_id=arguments.resume, **kwargs
+            )
+        except JobDestroyedError as exc:
+            raise CommandError(f"job {arguments.resume}: {exc}") from None
+        except ValueError as exc:
+            raise CommandError(str(exc), status=2) from None
+        yield job
+    finally:
+        for job in traces:
+            _leave(job, arguments.no_destroy, progress)
+
+
+def _leave(job: Job, alone: bool, progress: Progress) -> None:
+    """Give the boards back, or let go of the job; whatever happened."""
+    if not job.alive:
+        return
+    progress.clear()
+    if alone:
+        job.close()
+        limit = "" if job.keepalive is None else f" within {job.keepalive:g} s"
+        progress.say(f"Job {job.id} is left to itself; take it over{limit}: spalloc -r {job.id}")
+        return
+    try:
+        job.destroy()
+    except (ProtocolError, SpallocServerException) as exc:
+        when = "it has no keepalive period, so it stays"
+        if job.keepalive is not None:
+            when = f"the server will destroy it within {job.keepalive:g} s"
+        note(f"spalloc: job {job.id} could not be destroyed ({exc}); {when}")
+
+
+def _request(arguments: argparse.Namespace, settings: Settings) -> Request:
+    return Request(
+        tuple(arguments.what),
+        settings.machine,
+        frozenset(["default"] if settings.tags is None else settings.tags),
+        settings.min_ratio or 0.0,
+        settings.max_dead_boards,
+        settings.max_dead_links,
+        settings.require_torus,
+    )
+
+
+def _explain(request: Request, session: Session) -> None:
+    """Say why no machine suits: which limit excluded which."""
+    note("No machine suits:")
+    for line in describe_misfits(request, read_machines(session.call("list_machines"))):
+        note(f"  {line}")
+
+
+def _wait_until_ready(job: Job, session: Session, progress: Progress) -> None:
+    """Wait, and say what for; JobDestroyedError if it is over."""
+    changes = Changes()
+    with session.listen(changes):
+        while True:
+            try:
+                state = job.state
+                if state in {JobState.ready, JobState.destroyed, JobState.unknown}:
+                    job.wait_until_ready()  # knows what to say of the others
+                    return
+                progress.waiting(job.id, state, _detail(job, state, session))
+            except (ServerLostError, ProtocolTimeoutError) as exc:
+                progress.waiting(job.id, JobState.unknown, f"{exc}; trying again")
+                job.wait_for_state_change(JobState.unknown, session.reconnect_delay or _PAUSE)
+                continue
+            changes.wait(None)
+            job.wait_for_state_change(state, _PAUSE)  # several changes are told as one
+
+
+def _detail(job: Job, state: JobState, session: Session) -> str:
+    session.subscribe("notify_job")  # of all jobs: those ahead of us matter
+    jobs = read_jobs(session.call("list_jobs"))
+    row = next((row for row in jobs if row.job_id == job.id), None)
+    if row is None:
+        return "..."
+    if state is JobState.queued:
+        return describe_queue(row, read_machines(session.call("list_machines")), jobs)
+    number = len(row.boards or ())
+    return f"powering {number} board{'s' * (number != 1)} of {row.machine}"
+
+
+def _use(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progress) -> int:
+    if arguments.command is None:
+        progress.clear()
+        if not arguments.quiet:
+            _print_result(job)
+        if sys.stdin.isatty():
+            after = "leave" if arguments.no_destroy else "destroy"
+            progress.say(f"Enter or Ctrl-C to {after} the job")
+        try:
+            hold(guard)
+        except KeyboardInterrupt:
+            return 0
+        return 0
+    progress.clear()
+    with _ethernet_ips(job) as filename:
+        width, height = str(job.width), str(job.height)
+        hostname = job.hostname or ""
+        values = {"": hostname, "hostname": hostname, "w": width, "width": width, "h": height}
+        values |= {"height": height, "ethernet_ips": filename, "id": str(job.id)}
+        return run_command(fill_in(arguments.command, values), guard, progress)
+
+
+def _print_result(job: Job) -> None:
+    rows = [
+        ("Job", str(job.id)),
+        ("Hostname", job.hostname or ""),
+        ("Width", f"{job.width} chips"),
+        ("Height", f"{job.height} chips"),
+        ("Boards", str(len(job.boards or ()))),
+        ("Machine", job.machine_name or ""),
+    ]
+    show(make_console(), facts(rows))
+
+
+@contextmanager
+def _ethernet_ips(job: Job) -> Iterator[str]:
+    """Give the name of a file that lists the boards' host names."""
+    with tempfile.TemporaryDirectory(prefix="spalloc-") as folder:
+        path = Path(folder, "ethernet_ips.csv")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["x", "y", "hostname"])
+            for (x, y), hostname in sorted((job.connections or {}).items()):
+                writer.writerow([x, y, hostname])
+        yield str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
