@@ -12,6 +12,7 @@ import logging
 import math
 import socket
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from spalloc_server._lingering import Lingering
 from spalloc_server._outgoing import MAX_PER_CLIENT, PAUSE_ABOVE, Outgoing
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._port_holder import holder_of
+from spalloc_server._tally import Tally
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
@@ -45,6 +47,9 @@ _MAX_ACCEPTS = 256
 _RECEIVE_BUFFER = _MAX_READ // 2
 #: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+
+#: Commands whose first argument, a number, is no job's id.
+_NOT_OF_A_JOB = frozenset({"create_job"})
 
 Watches = dict[Any, "set[Any] | None"]
 Handler = Callable[..., object]
@@ -75,6 +80,17 @@ class Server(PollingServerCore, ConfigurationReloader):
         {client: bytes read that are not yet a whole line, or not yet taken}.
     _client_job_watches, _client_machine_watches : dict
         {client: set of ids or names, or None for all}.
+    longest_wait : float
+        Seconds that the loop may sleep at most, whatever the configuration says,
+        so that `last_turn` tells whether it still turns.
+    last_turn : float
+        Monotonic time at which a turn last came to its end; `turns` counts them.
+    turn_times, command_times : Tally, {command: Tally}
+        Seconds from something to read to all answers sent, and in each command.
+    command_errors : dict
+        {command: how many were answered with an exception}.
+    connections, commands_run, reloads, failed_reloads : int
+        Counts; `reloads` has the failed ones in it.
     """
 
     def __init__(
@@ -111,8 +127,13 @@ class Server(PollingServerCore, ConfigurationReloader):
         # Time of a deadline that is judged when all sockets have been read once more.
         self._judging: float | None = None
         self._stop = False
-        self.turns = 0
-        self.commands_run = 0
+        self.longest_wait = math.inf
+        self.last_turn = _clock.monotonic()
+        self.turns = self.connections = self.commands_run = 0
+        self.reloads = self.failed_reloads = 0
+        self.turn_times = Tally()
+        self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
+        self.command_errors = Counter(dict.fromkeys(commands, 0))
         self._server_thread = threading.Thread(target=self._run, name="Server Thread")
 
     # --- any thread ---
@@ -145,11 +166,16 @@ class Server(PollingServerCore, ConfigurationReloader):
     def _turn(self) -> None:
         """Wait, read, run, write what must last, answer, tend to time, tell."""
         judged = self._judging
+        began: float | None = None
         for channel in self.ready_channels(self._seconds_to_wait()):
+            if began is None:
+                began = _clock.monotonic()
             self._serve(channel)
         for client in list(self._resumable):
             self._guarded(client, self._resume)
         self._answer_all()
+        if began is not None:
+            self.turn_times.note(_clock.monotonic() - began)
         if judged is not None:
             # Every socket that was readable when this was noted has been read since.
             self._judging = None
@@ -159,6 +185,7 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._send_change_notifications()
         self._after_turn()
         self.turns += 1
+        self.last_turn = _clock.monotonic()
 
     def _tend(self) -> None:
         """Do what is due."""
@@ -178,14 +205,16 @@ class Server(PollingServerCore, ConfigurationReloader):
     def _after_turn(self) -> None:
         """Do what must not delay anybody's answers."""
         if self.config_needs_reloading:
-            self.read_config_file()
+            if not self.read_config_file():
+                self.failed_reloads += 1
+            self.reloads += 1
             self.wake()
 
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
         if self._judging is not None or self._resumable:
             return 0.0
-        wait = self._timeout_check_interval
+        wait = min(self._timeout_check_interval, self.longest_wait)
         if self._lingering:
             wait = min(wait, Lingering.tick)
         due = (
@@ -239,6 +268,7 @@ class Server(PollingServerCore, ConfigurationReloader):
                     client.setsockopt(socket.IPPROTO_TCP, option, value)
                 self._client_buffers[client] = b""
                 self.register_channel(client)
+                self.connections += 1
             except OSError as e:
                 log.info("a client was gone before it could be served: %s", e)
                 self._disconnect_client(client)
@@ -331,11 +361,15 @@ class Server(PollingServerCore, ConfigurationReloader):
         if handler is None:
             raise MalformedError(f"unknown command {command.name!r}")
         self.commands_run += 1
+        began = _clock.monotonic()
         try:
             return _framing.returned(handler(self, client, *command.args, **command.kwargs))
         except Exception as e:  # noqa: BLE001 - told to the client, whose command it was
+            self.command_errors[command.name] += 1
             self._log_refusal(client, command, e)
             return _framing.raised(e)
+        finally:
+            self.command_times[command.name].note(_clock.monotonic() - began)
 
     def _log_refusal(self, client: Any, command: _framing.Command, error: Exception) -> None:
         known = isinstance(error, (TypeError, ValueError))
@@ -346,6 +380,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             command.name,
             escaped(error)[:1000],
             exc_info=None if known else error,
+            extra={"job_id": _job_spoken_of(command)},
         )
 
     def _resume(self, client: Any) -> None:
@@ -605,3 +640,10 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._lingering.close()
         self.stop_listening_to_sighup()
         self.close_polling()
+
+
+def _job_spoken_of(command: _framing.Command) -> int | None:
+    """Id of the job that a command is about, for the log."""
+    told = command.kwargs.get("job_id", command.args[0] if command.args else None)
+    about_a_job = type(told) is int and command.name not in _NOT_OF_A_JOB
+    return told if about_a_job else None

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
-from spalloc_server import _book, _clock, _job_log
+from spalloc_server import _book, _census, _clock, _job_log
 from spalloc_server._bmp_requests import FailureReason
 from spalloc_server._deadlines import Deadlines
 from spalloc_server._health import Health, OutOfService
@@ -660,7 +660,12 @@ class Controller:
         with self._lock:
             host, boards = release.answered(frame)
             if not success:
-                log.error("boards of job %d not powered off: %s", release.job_id, reason)
+                log.error(
+                    "boards of job %d not powered off: %s",
+                    release.job_id,
+                    reason,
+                    extra={"job_id": release.job_id},
+                )
                 if not release.orphaned:
                     self._health.note(release.machine_name, frame, reason, "power_off")
             if release.orphaned:
@@ -707,6 +712,37 @@ class Controller:
             log.error("machine %s, frame %s: boards not switched off: %s", name, frame, reason)
             if self._maps.get(name) is where:
                 self._health.note(name, frame, reason, "power_off")
+
+    # --- counting ---
+
+    def census(self, timeout: float = -1) -> _census.Census | None:
+        """Count jobs, boards and what the frames did.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for whoever is at work on them; -1 for ever.
+
+        Returns
+        -------
+        Census or None
+            None if they could not be had in time.
+        """
+        if not self._lock.acquire(timeout=timeout):
+            return None
+        try:
+            return _census.take_census(
+                self._next_id,
+                self._jobs,
+                self._retired_jobs,
+                self._maps,
+                self._bmp_controllers,
+                self._going.values(),
+                self._job_queue,
+                [(row.machine, row.board) for row in self._health.out_of_service()],
+            )
+        finally:
+            self._lock.release()
 
     # --- boards out of service ---
 
