@@ -98,7 +98,12 @@ class _CandidateFilter:
             and expected - len(boards) > self.max_dead_boards
         ):
             return False
-        _, _, dead, dead_wrap, periphery, torus = self._classify_links(boards)
+        if len(boards) == 3 * width * height and not len(self.dead_links):
+            # All other links are alive and lead from the block into it.
+            telling = boards - _inner_boards(x, y, width, height)
+        else:
+            telling = boards
+        _, _, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
         dead_links = len(dead) + (len(dead_wrap) if self.require_torus else 0)
         if self.max_dead_links is not None and dead_links > self.max_dead_links:
             return False
@@ -177,6 +182,12 @@ class _CandidateFilter:
         torus : WrapAround
             Directions of all links around the machine between these boards.
         """
+        return self._classify(boards, boards)
+
+    def _classify(
+        self, some: set[Board], boards: set[Board]
+    ) -> tuple[set[Link], set[Link], set[Link], set[Link], set[Link], WrapAround]:
+        """`_classify_links`, telling of the links of some of the boards only."""
         machine_width, machine_height = self.width, self.height
         dead_links = self.dead_links
         alive: set[Link] = set()
@@ -185,16 +196,28 @@ class _CandidateFilter:
         dead_wrap: set[Link] = set()
         periphery: set[Link] = set()
         torus = 0
-        for x, y, z in boards:
+        # No function is called for a link, for there are six to a board.
+        for x, y, z in some:
             for link, dx, dy, dz in _STEPS[z]:
-                far_x = (x + dx) % machine_width
-                far_y = (y + dy) % machine_height
+                far_x, far_y, far_z = x + dx, y + dy, z + dz
                 here = (x, y, z, link)
-                if (far_x, far_y, z + dz) not in boards:
-                    periphery.add(here)
-                elif far_x == x + dx and far_y == y + dy:
+                if (far_x, far_y, far_z) in boards:
                     (dead if here in dead_links else alive).add(here)
-                else:
-                    torus |= (far_x != x + dx) | (far_y != y + dy) << 1
+                elif (far_x % machine_width, far_y % machine_height, far_z) in boards:
+                    torus |= (not 0 <= far_x < machine_width) | (
+                        not 0 <= far_y < machine_height
+                    ) << 1
                     (dead_wrap if here in dead_links else wrap).add(here)
+                else:
+                    periphery.add(here)
         return alive, wrap, dead, dead_wrap, periphery, WrapAround(torus)
+
+
+def _inner_boards(x: int, y: int, width: int, height: int) -> set[Board]:
+    """Boards of a block that are not in the triads along its edges."""
+    return {
+        (board_x, board_y, z)
+        for board_x in range(x + 1, x + width - 1)
+        for board_y in range(y + 1, y + height - 1)
+        for z in range(3)
+    }

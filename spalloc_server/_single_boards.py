@@ -128,8 +128,8 @@ class SingleBoards:
         if not self.is_open(triad):
             tree.take(*triad, 1, 1)
             self._open(triad, dead_boards)
-        left_out = self._left_out.get(triad, set())
         if not self._take(board):
+            left_out = self._left_out.get(triad, set())
             if z not in left_out:
                 raise ValueError(f"board {board} is in use")
             left_out.remove(z)
@@ -275,6 +275,8 @@ class SingleBoards:
         spare = self.spare.get(triad, set())
         if z not in spare:
             return False
+        # Somebody else may have made spare what was left out here.
+        self._left_out.get(triad, set()).discard(z)
         self._note(triad, spare - {z})
         return True
 
