@@ -256,6 +256,8 @@ class Syncer:
         self._delay = delay
         #: When everything written was last known to be on disk (monotonic seconds).
         self.last_fsync = _clock.monotonic()
+        #: Since when something written waits for an fsync (monotonic); None if nothing does.
+        self.unsynced_since: float | None = None
         # Guards all below; also tells of any change to them.
         self._changed = threading.Condition()
         self._journal: Journal | None = None
@@ -283,12 +285,14 @@ class Syncer:
         with self._changed:
             self._journal = journal
             self._dirty = False
+            self.unsynced_since = None
 
     def detach(self) -> None:
         """Leave the journal alone: when this returns, it may be closed."""
         with self._changed:
             self._journal = None
             self._dirty = False
+            self.unsynced_since = None
             while self._busy:
                 self._changed.wait()
 
@@ -297,11 +301,14 @@ class Syncer:
         if not self._dirty:
             with self._changed:
                 self._dirty = True
+                if self.unsynced_since is None:
+                    self.unsynced_since = _clock.monotonic()
                 self._changed.notify_all()
 
     def synced(self) -> None:
         """Note that somebody else fsynced."""
         self._dirty = False
+        self.unsynced_since = None
         self.last_fsync = _clock.monotonic()
 
     # --- the thread ---
@@ -310,13 +317,19 @@ class Syncer:
         while (journal := self._next()) is not None:
             try:
                 journal.sync()
-                self.last_fsync = _clock.monotonic()
+                self._synced_now()
             except OSError as e:
                 self._on_failure(e)
             finally:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _synced_now(self) -> None:
+        with self._changed:
+            self.last_fsync = _clock.monotonic()
+            # What was written during the fsync has waited less long than that.
+            self.unsynced_since = self.last_fsync if self._dirty else None
 
     def _next(self) -> Journal | None:
         """Wait for a journal to fsync; None at the end."""

@@ -256,6 +256,11 @@ class Store:
         return self._syncer.last_fsync
 
     @property
+    def unsynced_since(self) -> float | None:
+        """Since when something written is not known to be on disk (monotonic); None if all is."""
+        return self._syncer.unsynced_since
+
+    @property
     def position(self) -> int:
         """How many outcomes were appended so far."""
         return self._taken + len(self._appended)
