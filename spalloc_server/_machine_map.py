@@ -46,13 +46,26 @@ class MachineMap:
     """
 
     def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+        self.replace(machine)
         self.job_ids: dict[Board, int] = {}
         self._locations: dict[Board, Board] = dict(machine.board_locations)
         self._at = {place: board for board, place in self._locations.items()}
         self._by_frame: dict[Frame, set[Board]] = {}
         for board, (cabinet, frame, _) in self._locations.items():
             self._by_frame.setdefault((cabinet, frame), set()).add(board)
+
+    def replace(self, machine: Machine) -> None:
+        """Take over a machine of the same layout whose tags or dead things differ."""
+        self.machine = machine
+        self._dead = _copies(machine)
+
+    def dead_changed(self) -> bool:
+        """Whether dead boards or links were changed in place since this was last asked."""
+        machine = self.machine
+        if self._dead == (machine.dead_boards, machine.dead_links):
+            return False
+        self._dead = _copies(machine)
+        return True
 
     def locate(self, board: Board) -> Board | None:
         """Return (cabinet, frame, board) of a logical place, None if nothing is there."""
@@ -153,6 +166,11 @@ class MachineMap:
                 None if origin is None else ((x - origin[0]) % width, (y - origin[1]) % height)
             ),
         }
+
+
+def _copies(machine: Machine) -> tuple[frozenset[object], frozenset[object]]:
+    """Return what is dead now; the very objects where they can never change."""
+    return frozenset(machine.dead_boards), frozenset(machine.dead_links)
 
 
 def to_plain(machine: Machine) -> dict[str, Any]:

@@ -250,6 +250,7 @@ class Controller:
         keepalive = keepalive_seconds(keepalive)
         request = JobRequest.parse(what, limits)
         with self._lock:
+            self._note_dead_changes()
             if len(self._jobs) >= MAX_JOBS:
                 raise ValueError(
                     f"{len(self._jobs)} jobs are queued or running already, "
@@ -364,6 +365,7 @@ class Controller:
     def list_machines(self) -> list[MachineTuple]:
         """Return the machines, highest priority first."""
         with self._lock:
+            self._note_dead_changes()
             return [
                 MachineTuple(
                     machine.name,
@@ -872,13 +874,20 @@ class Controller:
         )
 
     def _modify_machine(self, machine: Machine) -> None:
-        self._maps[machine.name].machine = machine
+        self._maps[machine.name].replace(machine)
         self._job_queue.modify_machine(
             machine.name,
             tags=set(machine.tags),
             dead_boards=machine.dead_boards,
             dead_links=machine.dead_links,
         )
+
+    def _note_dead_changes(self) -> None:
+        """Tell of dead boards and links that the machines' owner changed in place."""
+        changed = [where for where in self._maps.values() if where.dead_changed()]
+        if changed:
+            plain = [to_plain(where.machine) for where in changed]
+            self._tell("machines", list(self._machines), plain, [], {})
 
     # --- the end ---
 
