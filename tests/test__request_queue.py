@@ -84,6 +84,18 @@ def test_other_boards_are_served_between_tries_and_the_same_board_waits() -> Non
     assert queue.next_batch(now=15.0) == [same_board]
 
 
+def test_a_second_try_waits_for_older_requests_that_were_held_back() -> None:
+    queue = RequestQueue()
+    failed, held, failed_too = requests_for(1), requests_for(1, 2), requests_for(2)
+    for request in (failed, held, failed_too):
+        queue.add(request)
+    queue.try_again(failed, due=30.0)
+    queue.try_again(failed_too, due=15.0)
+
+    assert queue.next_batch(now=15.0) == []
+    assert queue.next_due() == 30.0
+
+
 def test_second_tries_take_turns_with_what_waits() -> None:
     queue = RequestQueue()
     failed = [requests_for(board) for board in range(3)]

@@ -222,6 +222,17 @@ def test_a_failure_makes_a_version_be_asked_again(rig: Rig, at_once: None) -> No
     ]
 
 
+def test_a_silent_frame_makes_all_versions_be_asked_again(rig: Rig, at_once: None) -> None:
+    asked = Asked(links=[link(1)])
+    rig.ask(asked)
+    assert asked.done.wait(PATIENCE)
+    rig.bmp.silences = 1
+
+    rig.do(Asked(off=[2]), Asked(off=[1]), Asked(links=[link(1)]))
+
+    assert rig.bmp.count("version") == 2
+
+
 def test_a_whole_frame_takes_no_more_commands_than_needed(rig: Rig) -> None:
     boards = list(range(24))
     asked = Asked(on=boards, links=[link(board, which) for board in boards for which in Links])
@@ -644,6 +655,20 @@ def test_who_shared_a_board_with_a_failure_is_done_after_it(rig: Rig, at_once: N
 
     assert order == ["first", "second"]
     assert rig.bmp.powers[-2:] == [("on", 1, 2), ("on", 2, 3)]
+
+
+def test_nobody_is_told_of_success_while_a_failure_may_still_touch_the_board(
+    rig: Rig, at_once: None
+) -> None:
+    rig.bmp.refuse_off[2] = 1
+    order: list[str] = []
+    first = Asked(on=[1], off=[2], then=lambda: order.append("first"))
+    second = Asked(on=[1], then=lambda: order.append("second"))
+
+    rig.do(first, second)
+
+    assert order == ["first", "second"]
+    assert rig.bmp.powers == [("on", 1), ("off", 2), ("on", 1), ("off", 2), ("on", 1)]
 
 
 def test_the_wait_between_tries_is_read_when_it_is_needed(
