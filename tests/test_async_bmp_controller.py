@@ -227,8 +227,11 @@ def test_a_silent_frame_makes_all_versions_be_asked_again(rig: Rig, at_once: Non
     rig.ask(asked)
     assert asked.done.wait(PATIENCE)
     rig.bmp.silences = 1
+    asked = Asked(off=[2])
+    rig.ask(asked)
+    assert asked.done.wait(PATIENCE)
 
-    rig.do(Asked(off=[2]), Asked(off=[1]), Asked(links=[link(1)]))
+    rig.do(Asked(links=[link(1)]))
 
     assert rig.bmp.count("version") == 2
 
@@ -781,6 +784,27 @@ def test_a_silent_idle_frame_is_asked_until_it_answers(
     assert rig.bmp.log == [("off", 1), ("off", 1)] + 4 * [("version", 0)]
 
 
+def test_a_silent_frame_is_not_probed_while_a_second_try_is_to_come(
+    rig: Rig, never: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_PROBES", 0.0)
+    waits_for_try = threading.Event()
+    wait = rig.controller._changed.wait
+
+    def noted_wait(timeout: float | None = None) -> bool:
+        if timeout is not None and timeout > 1e5:
+            waits_for_try.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(rig.controller._changed, "wait", noted_wait)
+    rig.bmp.silences = 1
+
+    rig.ask(Asked(off=[1]))
+
+    assert waits_for_try.wait(PATIENCE)
+    assert rig.bmp.count("version") == 0
+
+
 def test_an_answering_frame_is_left_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_PROBES", 0.0)
     waits: list[float | None] = []
@@ -944,7 +968,8 @@ def test_stop_lets_the_queue_be_finished_and_may_come_twice(rig: Rig) -> None:
     rig.controller.join(PATIENCE)
 
 
-def test_stop_waits_for_second_tries(rig: Rig, at_once: None) -> None:
+def test_stop_waits_for_second_tries(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_TRIES", 0.01)
     rig.bmp.refuse_on[1] = 1
     asked = Asked(on=[1])
 
