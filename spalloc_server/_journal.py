@@ -61,7 +61,7 @@ def decode(payload: bytes) -> list[tuple[Any, ...]]:
         If it is no list of non-empty lists.
     """
     try:
-        outcomes = json.loads(payload)
+        outcomes = json.loads(payload.decode("ascii"))
     except (ValueError, RecursionError) as e:
         raise DamagedError(f"is not JSON ({e})") from e
     if not isinstance(outcomes, list) or not all(isinstance(o, list) and o for o in outcomes):

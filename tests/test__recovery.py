@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._disk import Disk
+from spalloc_server._recovery import recover
+from spalloc_server._saved_file import Names
 from spalloc_server._store import Loaded, Store, StoreError
-from tests.store_disks import FakeBook, files_in
+from tests.store_disks import FakeBook, State, files_in
 from tests.store_life import BOOK, CONFIG, JOURNAL, LOCK, STATE, Lives, found, found_state, lives
 
 __all__ = ("lives",)
@@ -290,3 +293,66 @@ def test_a_state_put_there_while_running_is_kept(tmp_path: Path, lives: Lives) -
     life.busy()
     life.die()
     assert found_state(tmp_path) == life.state
+
+
+class OlderBook(FakeBook):
+    FORMAT = 1
+
+
+class NoUpgradeBook(FakeBook):
+    def upgrade(self, book: State, from_format: int, /) -> State:
+        return {"jobs": {}}
+
+
+def test_an_older_format_is_brought_up_to_date(tmp_path: Path, lives: Lives) -> None:
+    class Older(FakeBook):
+        FORMAT = 2
+
+    older = Store(tmp_path, CONFIG, "0.9", book=Older())
+    older.load()
+    older.begin({"next_id": 8})
+    older.append(("created", 8, "x"))
+    older.commit()
+    older.abandon()
+
+    assert lives(tmp_path).start().loaded.state == {"next_id": 9, "jobs": {8: "x"}}
+
+
+def test_a_format_that_nobody_knows_any_more_is_kept_aside(tmp_path: Path, lives: Lives) -> None:
+    ancient = Store(tmp_path, CONFIG, "0.1", book=OlderBook())
+    ancient.load()
+    ancient.begin({"next_id": 8, "jobs": {}})
+    ancient.abandon()
+
+    life = lives(tmp_path).start()
+
+    assert life.loaded.state is None
+    assert life.loaded.next_id == 8
+    assert "brought up to date" in life.loaded.notes[0]
+    assert (tmp_path / ".a.cfg.state.0.1.unreadable.1").exists()
+
+
+def test_a_state_that_tells_no_ids_is_kept_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path, CONFIG, "1.0.0", book=BOOK)
+    store.load()
+    store.begin({"next_id": 8, "jobs": {}})
+    store.abandon()
+
+    broken = recover(Names(tmp_path, CONFIG), "1.0.0", NoUpgradeBook(), Disk())
+
+    assert broken.state is None
+    assert broken.next_id == 8
+    assert "next job id" in broken.notes[0]
+
+
+def test_sound_records_that_make_no_sense_do_not_count(tmp_path: Path, lives: Lives) -> None:
+    life = lives(tmp_path).start()
+    life.busy()
+    saved = found_state(tmp_path)
+    assert life.store._journal is not None
+    life.store._journal.append([b"{}", b'[["created",70,"x"]]'])
+    life.die()
+
+    again = lives(tmp_path).start()
+
+    assert again.loaded.state == {**saved, "next_id": 71}

@@ -275,6 +275,17 @@ def test_what_users_wrote_plays_no_tricks_on_a_terminal(crashed: Path, show: Any
         assert all(c.isprintable() or c == "\n" for c in out)
 
 
+def test_sets_are_lists_for_programs(tmp_path: Path, show: Any) -> None:
+    store = Store(tmp_path, "a.cfg", "1.0.0")
+    store.load()
+    store.begin({**_book.empty(), "orphans": {"10.9.9.9": {4, 3}}, "quarantine": {"big": b"x"}})
+    store.abandon()
+
+    _, out = show(tmp_path / ".a.cfg.state.1.0.0", "--json")
+
+    assert json.loads(out)["orphans"] == {"10.9.9.9": [3, 4]}
+
+
 # --- damaged ones ---
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -517,7 +519,7 @@ def test_a_lock_without_words_is_a_lock(tmp_path: Path, lives: Lives) -> None:
         lives(tmp_path).store.lock("process 18")
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES])
 def test_a_disk_that_gives_no_lock_is_trouble_and_the_lock_taken_later(
     tmp_path: Path, lives: Lives, time: FakeTime, error: int
 ) -> None:
@@ -536,6 +538,27 @@ def test_a_disk_that_gives_no_lock_is_trouble_and_the_lock_taken_later(
     assert found_state(tmp_path) == life.state
     with pytest.raises(StoreError, match="process 17"):
         lives(tmp_path).store.lock("x")
+
+
+def test_another_users_lock_stops_the_start(tmp_path: Path, lives: Lives) -> None:
+    (tmp_path / LOCK).touch(0o600)
+    disk = FailingDisk()
+    disk.fail("open", error=errno.EACCES)
+
+    with pytest.raises(StoreError, match="Permission denied"):
+        lives(tmp_path, disk).store.lock("process 18")
+
+
+def test_a_file_system_without_locks_stops_the_start(
+    tmp_path: Path, lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with pytest.raises(StoreError, match="No locks available"):
+        lives(tmp_path).store.lock("process 18")
 
 
 def test_who_got_the_lock_meanwhile_is_not_written_over(
@@ -635,6 +658,19 @@ def test_a_process_killed_at_a_point_is_recovered_from(tmp_path: Path, point: st
     state = found_state(tmp_path)
     assert set(state["jobs"]) - set(answered) <= {len(answered) + 1}
     assert set(answered) <= set(state["jobs"])
+
+
+def test_a_process_is_killed_the_nth_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    hook = kill_at("before-reply:2")
+
+    for point in ("before-reply", "before-write"):
+        hook(point)
+    assert killed == []
+
+    hook("before-reply")
+    assert killed == [(os.getpid(), signal.SIGKILL)]
 
 
 @pytest.mark.parametrize("text", ["nowhere", "before-write:0", "before-write:x", ""])
