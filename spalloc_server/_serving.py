@@ -12,6 +12,7 @@ import logging
 import math
 import socket
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -48,6 +49,8 @@ _RECEIVE_BUFFER = _MAX_READ // 2
 #: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
+#: How long the loop rests after a turn that failed. # arbitrary
+_SECONDS_AFTER_FAILURE = 0.05
 #: Commands whose first argument, a number, is no job's id.
 _NOT_OF_A_JOB = frozenset({"create_job"})
 
@@ -146,6 +149,24 @@ class Server(PollingServerCore, ConfigurationReloader):
         port: int = self._server_socket.getsockname()[1]
         return port
 
+    @property
+    def controller(self) -> Controller:
+        """The jobs and machines."""
+        return self._controller
+
+    @property
+    def client_count(self) -> int:
+        """How many clients are connected."""
+        return len(self._client_buffers)
+
+    @property
+    def watcher_counts(self) -> dict[str, int]:
+        """How many clients watch jobs, and how many watch machines."""
+        return {
+            "jobs": len(self._client_job_watches),
+            "machines": len(self._client_machine_watches),
+        }
+
     def is_alive(self) -> bool:
         """Whether the server thread runs."""
         return self._server_thread.is_alive()
@@ -160,8 +181,11 @@ class Server(PollingServerCore, ConfigurationReloader):
         while not self._stop:
             try:
                 self._turn()
-            except Exception:
+            except BaseException:
+                # SystemExit too: whatever it is, the thread must go on.
                 log.exception("a turn of the loop failed; going on")
+                # What fails before it waits would fail again at once, for ever.
+                time.sleep(_SECONDS_AFTER_FAILURE)
 
     def _turn(self) -> None:
         """Wait, read, run, write what must last, answer, tend to time, tell."""
@@ -237,7 +261,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             with self._controller.undisturbed:
                 step(client)
                 self._take_changes()
-        except Exception:
+        except BaseException:
             log.exception("client %s: dropped, since serving it failed", self._name(client))
             self._disconnect_client(client)
 
@@ -272,14 +296,18 @@ class Server(PollingServerCore, ConfigurationReloader):
             except OSError as e:
                 log.info("a client was gone before it could be served: %s", e)
                 self._disconnect_client(client)
+            else:
+                # What it sent while the loop was busy counts before deadlines are judged.
+                self._guarded(client, self._handle_commands)
 
     def _handle_commands(self, client: Any) -> None:
         """Read what a client has sent, and run its commands."""
         received, gone = self._receive(client)
-        paused = client in self._ending or self._outgoing.size(client) > PAUSE_ABOVE
-        if paused and not received:
+        if not received and gone is None and self._is_paused(client):
             # Not waited for, so this can only be a hang-up.
-            gone = OSError("connection lost") if gone is None else gone
+            self._outgoing.forget(client)
+            received, _ = self._receive(client)
+            gone = OSError("connection lost")
         whole = self._client_buffers.get(client, b"") + received
         try:
             rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
@@ -302,7 +330,7 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
-        if client in self._ending or self._outgoing.size(client) > PAUSE_ABOVE:
+        if self._is_paused(client):
             return b"", None
         pieces: list[bytes] = []
         total = 0
@@ -320,6 +348,10 @@ class Server(PollingServerCore, ConfigurationReloader):
             if len(piece) < _READ:
                 break
         return b"".join(pieces), None
+
+    def _is_paused(self, client: Any) -> bool:
+        """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
+        return client in self._ending or self._outgoing.size(client) > PAUSE_ABOVE
 
     def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
         """Run the commands in `data`, as far as the client reads its answers.
@@ -364,14 +396,14 @@ class Server(PollingServerCore, ConfigurationReloader):
         began = _clock.monotonic()
         try:
             return _framing.returned(handler(self, client, *command.args, **command.kwargs))
-        except Exception as e:  # noqa: BLE001 - told to the client, whose command it was
+        except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
             self.command_errors[command.name] += 1
             self._log_refusal(client, command, e)
             return _framing.raised(e)
         finally:
             self.command_times[command.name].note(_clock.monotonic() - began)
 
-    def _log_refusal(self, client: Any, command: _framing.Command, error: Exception) -> None:
+    def _log_refusal(self, client: Any, command: _framing.Command, error: BaseException) -> None:
         known = isinstance(error, (TypeError, ValueError))
         log.log(
             logging.WARNING if known else logging.ERROR,
@@ -393,6 +425,9 @@ class Server(PollingServerCore, ConfigurationReloader):
             log.warning("client %s disconnected: %s", self._name(client), escaped(e)[:300])
             self._answer(client)
             self._disconnect_client(client)
+            return
+        if client in self._ending and client not in self._outgoing:
+            self._disconnect_client(client)  # only blank lines were left
 
     # --- replies ---
 
@@ -425,6 +460,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             done = self._outgoing.send(client)
         except OSError as e:
             log.info("client %s gone: %s", self._name(client), e)
+            self._outgoing.forget(client)
             self._finish_commands(client)
             self._disconnect_client(client)
             return
@@ -486,6 +522,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._outgoing.send(client)
         except OSError as e:
             log.info("client %s gone: %s", self._name(client), e)
+            self._outgoing.forget(client)
             self._disconnect_client(client)
             return
         waiting = self._outgoing.size(client)
@@ -511,11 +548,16 @@ class Server(PollingServerCore, ConfigurationReloader):
             return
         everything = _framing.changed(kind, sorted(changed))
         for client, watched in list(watches.items()):
-            if watched is None:
-                self._transmit(client, everything)
-            elif not watched.isdisjoint(changed):
-                seen = [each for each in changed if each in watched]
-                self._transmit(client, _framing.changed(kind, sorted(seen)))
+            line = everything
+            if watched is not None:
+                if watched.isdisjoint(changed):
+                    continue
+                line = _framing.changed(kind, sorted(watched.intersection(changed)))
+            try:
+                self._transmit(client, line)
+            except Exception:
+                log.exception("client %s: dropped, since telling it failed", self._name(client))
+                self._disconnect_client(client)
 
     # --- clients ---
 
@@ -525,7 +567,8 @@ class Server(PollingServerCore, ConfigurationReloader):
         if name is None and client is not None:
             try:
                 name = self._name_client(client)
-            except OSError:
+            except Exception as e:  # noqa: BLE001 - stand-ins need not have an address
+                log.debug("a client has no address: %s", e)
                 return None
         return name
 
