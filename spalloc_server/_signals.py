@@ -1,6 +1,7 @@
 """The signals that ask for a stop.
 
-Owns SIGINT and SIGTERM while the program runs.  A handler here only sets flags
+Owns SIGINT and SIGTERM while the program runs, and SIGHUP as long as no server
+listens to it.  A handler here only sets flags
 and has the waiting end; it takes no lock.
 """
 
@@ -16,6 +17,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+#: Ends a process by default, also before a server reads its configuration at it.
+_HARMLESS = signal.SIGHUP
 
 
 class StopSignals:
@@ -58,6 +61,7 @@ class StopSignals:
                 self._sender.fileno(), warn_on_full_buffer=False
             )
             self._before = {number: signal.signal(number, self._on_signal) for number in _STOPPING}
+            self._before[_HARMLESS] = signal.signal(_HARMLESS, _do_nothing)
         return self
 
     def __exit__(
@@ -77,3 +81,7 @@ class StopSignals:
         self._count += 1
         if self._count > 1 and self.on_second is not None:
             self.on_second()
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Take a signal that nobody listens to yet, or any more."""
