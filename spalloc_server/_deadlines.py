@@ -7,7 +7,10 @@ was and moved on only when its time comes.  Knows no clock: time is passed in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+
+#: Fewer entries than this are never searched for jobs that are gone. # arbitrary
+_SHORT = 1000
 
 
 class Deadlines:
@@ -23,11 +26,23 @@ class Deadlines:
     def __init__(self, deadline_of: Callable[[int], float | None]) -> None:
         self._deadline_of = deadline_of
         self._heap: list[tuple[float, int]] = []
+        self._tidy_at = _SHORT
 
     def add(self, job_id: int, deadline: float | None) -> None:
         """Watch a job, which must not be watched yet; None is never due."""
-        if deadline is not None:
-            heappush(self._heap, (deadline, job_id))
+        if deadline is None:
+            return
+        heappush(self._heap, (deadline, job_id))
+        if len(self._heap) >= self._tidy_at:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop the jobs that are gone; their time may be years away."""
+        ids = (job_id for _, job_id in self._heap)
+        moved = ((self._deadline_of(job_id), job_id) for job_id in ids)
+        self._heap = [(deadline, job_id) for deadline, job_id in moved if deadline is not None]
+        heapify(self._heap)
+        self._tidy_at = max(_SHORT, 2 * len(self._heap))
 
     def next(self) -> float | None:
         """Return a time before which nothing is due; None if nothing ever is."""
