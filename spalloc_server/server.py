@@ -186,11 +186,15 @@ class SpallocServer(Server):
             return
         self._stopped = True
         self._stop_serving()
-        self._controller.stop()
-        if not join_frames(self._controller.frames, self.stop_timeout, self._hurry):
-            log.warning("hardware has not finished; the next start goes on with it")
-        self._controller.on_outcome = None
-        self._store.close(self._controller.__getstate__())
+        try:
+            self._controller.stop()
+            if not join_frames(self._controller.frames, self.stop_timeout, self._hurry):
+                log.warning("hardware has not finished; the next start goes on with it")
+            self._controller.on_outcome = None
+            self._store.close(self._controller.__getstate__())
+        except Exception:
+            log.exception("the state was not saved; what the journal tells counts at next start")
+            self._store.abandon()
         _job_log.shut_down()
 
     # --- the loop's hooks ---
@@ -231,7 +235,7 @@ class SpallocServer(Server):
         return __version__
 
     @spalloc_command
-    def create_job(self, client: Any, *args: Any, **kwargs: Any) -> int:
+    def create_job(self, client: Any, /, *args: Any, **kwargs: Any) -> int:
         """Ask for boards, and return the job's id; see `Controller.create_job`."""
         return self._controller.create_job(self._name(client), *args, **kwargs)
 
@@ -244,7 +248,8 @@ class SpallocServer(Server):
     def get_job_state(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return state, power, keepalive, reason, start_time and keepalivehost."""
         job_id = whole_number("job_id", job_id)
-        return state_row(self._controller.get_job_state(self._name(client), job_id))
+        row = state_row(self._controller.get_job_state(self._name(client), job_id))
+        return dict(row) if client is None else row
 
     @spalloc_command
     def get_job_machine_info(self, client: Any, job_id: int) -> dict[str, Any]:
@@ -305,12 +310,14 @@ class SpallocServer(Server):
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:
         """Return all jobs that are queued or running, oldest first."""
-        return self._job_rows.rows(self._controller.list_jobs())
+        jobs = self._controller.list_jobs()
+        return Rows(map(job_row, jobs)) if client is None else self._job_rows.rows(jobs)
 
     @spalloc_command
     def list_machines(self, client: Any) -> Rows:
         """Return all machines, highest priority first."""
-        return self._machine_rows.rows(self._controller.list_machines())
+        rows = self._controller.list_machines()
+        return Rows(map(machine_row, rows)) if client is None else self._machine_rows.rows(rows)
 
     @spalloc_command
     def get_board_position(
@@ -329,7 +336,7 @@ class SpallocServer(Server):
         return self._controller.get_board_at_position(machine_name, *place)
 
     @spalloc_command
-    def where_is(self, client: Any, **kwargs: Any) -> dict[str, Any] | None:
+    def where_is(self, client: Any, /, **kwargs: Any) -> dict[str, Any] | None:
         """Find a board or chip in every way of naming it; see `Controller.where_is`."""
         return self._controller.where_is(**kwargs)
 
@@ -347,6 +354,8 @@ def _place(machine_name: object, x: object, y: object, z: object) -> tuple[int, 
 
 def _watch(watches: Watches, client: Any, name: int | str | None, kind: str) -> None:
     """Have a client told of changes to one job or machine, or to all (None)."""
+    if client is None:
+        return  # a call from within: there is nobody to tell
     if name is None:
         watches[client] = None
         return
