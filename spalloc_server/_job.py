@@ -224,12 +224,17 @@ def plain_request(job: _Job) -> dict[str, Any]:
         "keepalive": job.keepalive,
         "host": job.keepalive_host,
         "args": list(job.args),
-        "kwargs": job.kwargs,
+        "kwargs": {
+            name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
+        },
     }
 
 
 def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
     """Return a queued job as a book's record describes it."""
+    kwargs = dict(record["kwargs"])
+    if "tags" in kwargs:
+        kwargs["tags"] = set(kwargs["tags"])
     job = _Job(
         job_id,
         record["owner"],
@@ -237,7 +242,7 @@ def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
         record["keepalive"],
         keepalive_host=record["host"],
         args=tuple(record["args"]),
-        kwargs=dict(record["kwargs"]),
+        kwargs=kwargs,
     )
     job.attempts = record["attempts"]
     return job

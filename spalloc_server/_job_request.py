@@ -124,12 +124,12 @@ class JobRequest:
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """The keyword arguments that were given, as ``list_jobs`` shows them."""
+        """The keyword arguments that were given; tags as a set."""
         keywords: dict[str, Any] = {}
         if self.machine is not None:
             keywords["machine"] = self.machine
         if self.tags is not None:
-            keywords["tags"] = sorted(self.tags)
+            keywords["tags"] = set(self.tags)
         return {**keywords, **self.limits}
 
 

@@ -28,6 +28,9 @@ def job_row(job: JobTuple) -> Row:
     """Return an object of ``list_jobs``."""
     row = Row(job._asdict())
     row["args"] = list(job.args)
+    row["kwargs"] = {
+        name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
+    }
     if job.boards is not None:
         row["boards"] = sorted(job.boards)
     return row
