@@ -27,7 +27,7 @@ def where_is(maps: Maps, jobs: Jobs, keywords: Mapping[str, Any]) -> Answer | No
     jobs : mapping
         {job id: job}.
     keywords : mapping
-        One of the sets of `_FINDERS`.
+        One of the sets of `_FINDERS`; None means not given.
 
     Returns
     -------
@@ -40,6 +40,7 @@ def where_is(maps: Maps, jobs: Jobs, keywords: Mapping[str, Any]) -> Answer | No
     TypeError
         For any other set of keywords, or what is not a whole number.
     """
+    keywords = {name: value for name, value in keywords.items() if value is not None}
     finder = _FINDERS.get(frozenset(keywords))
     if finder is None:
         raise TypeError("Invalid arguments: {}".format(", ".join(keywords)))

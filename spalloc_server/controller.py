@@ -214,6 +214,7 @@ class Controller:
     def create_job(
         self,
         ownerhost: str | None,
+        /,
         *what: int | None,
         owner: object = None,
         keepalive: float | None = 60.0,
@@ -390,7 +391,7 @@ class Controller:
             where = self._maps.get(machine_name)
             return None if where is None else where.at((x, y, z))
 
-    def where_is(self, **keywords: Any) -> dict[str, Any] | None:
+    def where_is(self, /, **keywords: Any) -> dict[str, Any] | None:
         """Find a board or chip and tell every way of naming it.
 
         Exactly one of these sets of keywords: machine, x, y, z; machine,
@@ -677,7 +678,8 @@ class Controller:
 
     def _give_back(self, release: Release) -> None:
         del self._going[release.key]
-        self._tell("returned", release.machine_name, release.allocation_id)
+        if release.allocation_id > 0:
+            self._tell("returned", release.machine_name, release.allocation_id)
         self._job_queue.free(release.job_id)
 
     def _orphan_off(self, host: str, boards: Collection[int]) -> None:
