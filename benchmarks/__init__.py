@@ -1,0 +1,1 @@
+"""Measures this server beside the public one it replaces; see README.rst."""

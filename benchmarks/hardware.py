@@ -1,0 +1,111 @@
+"""Rows about frames: starting, memory, and real-time hardware."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bench import Bench
+from benchmarks.load import Wire
+from benchmarks.processes import OURS, Contestant, Frames, Serving, Trouble
+from benchmarks.results import Result, Work
+from benchmarks.sites import Site
+
+ONE_FRAME = Work("frame", "24 one-board jobs on one frame, last ready", "s", limit=12.0)
+WHOLE = Work("whole", "a job over all 1,200 boards, ready", "s", limit=7.0)
+START = Work("start", "start until serving, 50 frames", "s", limit=0.5)
+MUTE = Work("start-mute", "start until serving, 10 of 50 frames mute", "s", limit=0.7)
+MEMORY = Work("memory", "memory, 50 frames, no jobs", "MiB", 1 / 1.2)
+WORKS = [START, MUTE, MEMORY, ONE_FRAME, WHOLE]
+
+_LONGEST = 300.0
+_MUTE = 10
+
+
+def run(bench: Bench) -> None:
+    """Measure the chosen rows."""
+    works = bench.select([START, MEMORY])
+    if works:
+        bench.say("start and memory ...")
+        for contestant in bench.turns():
+            with bench.one(contestant, works) as (_, server):
+                if server is not None:
+                    _note_start(bench, works, server)
+    if bench.select([MUTE]):
+        bench.say("start with mute frames ...")
+        _start_mute(bench)
+    for work, side in ((ONE_FRAME, (4, 2)), (WHOLE, bench.side)):
+        if bench.select([work]):
+            bench.say(f"{work.title}, in real time ...")
+            for contestant in bench.turns(min(bench.rounds, 3 if work is WHOLE else 1)):
+                _real_time(bench, work, contestant, Site.of(*side))
+
+
+def _note_start(bench: Bench, works: list[Work], server: Serving) -> None:
+    if START in works:
+        bench.result(START).samples[server.name].append(server.start_seconds)
+    if MEMORY in works:
+        time.sleep(2.0)  # until all threads have settled
+        bench.result(MEMORY).samples[server.name].append(server.rss_mib())
+
+
+def _start_mute(bench: Bench) -> None:
+    site = Site.of(*bench.side)
+    with Frames(bench.folder, site) as frames:
+        for host in site.bmps[:_MUTE]:
+            frames.tell(f"{host} mute")
+        for contestant in bench.turns():
+            with bench.race([MUTE], contestant) as able:
+                if able:
+                    with Serving(bench.folder, contestant, site) as server:
+                        result = bench.result(MUTE)
+                        result.samples[server.name].append(server.start_seconds)
+
+
+def _real_time(bench: Bench, work: Work, contestant: Contestant, site: Site) -> None:
+    """Create jobs that use all boards, and wait until the last one is ready."""
+    jobs = [(1,)] * len(site.boards) if work is ONE_FRAME else [(site.width, site.height)]
+    with bench.race([work], contestant) as able:
+        if not able:
+            return
+        with _hardware(bench, contestant, site) as (frames, server), Wire(server.port) as wire:
+            frames.tell("forget")
+            began = time.perf_counter()
+            ids = [wire.call("create_job", *job, owner="me", keepalive=None) for job in jobs]
+            _await_ready(wire, ids, began + _LONGEST)
+            result = bench.result(work)
+            result.samples[contestant.name].append(time.perf_counter() - began)
+            if contestant.name == OURS:
+                _note_packets(result, frames)
+
+
+@contextmanager
+def _hardware(
+    bench: Bench, contestant: Contestant, site: Site
+) -> Iterator[tuple[Frames, Serving]]:
+    with (
+        Frames(bench.folder, site, real_time=True) as frames,
+        Serving(bench.folder, contestant, site) as server,
+    ):
+        yield frames, server
+
+
+def _await_ready(wire: Wire, ids: list[int], deadline: float) -> None:
+    waiting = list(ids)
+    while waiting:
+        state = wire.call("get_job_state", waiting[0])
+        if state["state"] == 3:
+            del waiting[0]
+            continue
+        if state["state"] == 4:
+            raise Trouble(f"job destroyed: {state['reason']}")
+        if time.perf_counter() > deadline:
+            raise Trouble(f"not ready after {_LONGEST:g} s")
+        time.sleep(0.01)
+
+
+def _note_packets(result: Result, frames: Frames) -> None:
+    result.note = "packets of all frames: " + ", ".join(
+        f"{count} {command}" for command, count in sorted(frames.packets().items())
+    )
