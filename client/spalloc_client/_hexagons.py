@@ -31,6 +31,7 @@ from spalloc_client._geometry import (
 from spalloc_client._palette import QUIET, word
 
 _NOTHING = Style()
+_DEAD_LINK = word("dead") + Style(bold=True, dim=False)
 
 
 class Mark(NamedTuple):
@@ -63,6 +64,11 @@ _EDGES = {
     SOUTH_WEST: ((1, 0),),
     WEST: ((0, 0),),
 }
+
+def dead_link_sign(unicode: bool) -> str:
+    """Return the character that a dead link is drawn with."""
+    return (_UNICODE if unicode else _ASCII).dead_slope
+
 
 _Canvas = dict[tuple[int, int], tuple[str, Style]]
 
@@ -135,7 +141,7 @@ def _draw_full(
                     dead.append((*spot, link in (NORTH, SOUTH)))
     for line, column, level in dead:
         letter = glyphs.dead_level if level else glyphs.dead_slope
-        canvas[line, column] = (letter, canvas[line, column][1] + word("dead"))
+        canvas[line, column] = (letter, canvas[line, column][1] + _DEAD_LINK)
     return canvas
 
 

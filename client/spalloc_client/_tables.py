@@ -7,7 +7,7 @@ come from nor where they are shown.
 import string
 import time
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -17,12 +17,18 @@ from spalloc_client import _hexagons
 from spalloc_client._answers import Board, JobRow, MachineRow
 from spalloc_client._fit import request_of
 from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour
-from spalloc_client._hexagons import Mark
+from spalloc_client._hexagons import Mark, dead_link_sign
 from spalloc_client._palette import STRONG, field, word
 from spalloc_client._terminal import clean, draws_unicode, map_width, plain
 from spalloc_client.states import JobState
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
+
+#: From this width on, times are told in full.
+_ROOMY = 100
+
+#: Columns that give way keep so many characters.
+_LEAST = 6
 
 #: What stands in a board that nobody uses.
 FREE = "."
@@ -59,11 +65,12 @@ class Lettering:
 # --- words ---
 
 
-def when(start_time: float | None) -> str:
+def when(start_time: float | None, brief: bool = False) -> str:
     """Tell a time (Unix, seconds), in the time zone of who looks."""
     if start_time is None:
         return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start_time))
+    pattern = "%m-%d %H:%M" if brief else "%Y-%m-%d %H:%M:%S"
+    return time.strftime(pattern, time.localtime(start_time))
 
 
 def seconds(number: float | None) -> str:
@@ -97,47 +104,71 @@ def owner_text(job: JobRow) -> str:
 # --- tables ---
 
 
+class Column(NamedTuple):
+    """A column of a table; an elastic one gives way where there is no room."""
+
+    name: str
+    side: Literal["left", "right"] = "left"
+    elastic: bool = False
+
+
 def make_table(
-    console: Console,
-    *columns: tuple[str, Literal["left", "right"]],
-    flexible: Iterable[str],
+    console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]]
 ) -> Table:
-    """Make a table without lines; `flexible` columns give way when it is narrow."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=STRONG)
+    """Make a table without lines that fits the width, if at all possible."""
+    texts = [[plain(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    widths = [
+        max([len(column.name), *(row[index].cell_len for row in texts)])
+        for index, column in enumerate(columns)
+    ]
+    gap = 2 if sum(widths) + 2 * len(widths) <= console.width else 1
+    room = console.width - gap * (len(widths) - 1)
+    # The widest elastic column gives way first, down to what a name needs to be guessed.
+    elastic = [index for index, column in enumerate(columns) if column.elastic]
+    while sum(widths) > room and any(widths[index] > _LEAST for index in elastic):
+        widest = max(elastic, key=lambda index: widths[index])
+        widths[widest] -= 1
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style=STRONG)
     # The sign for "cut here" is no ASCII.
     overflow: Literal["crop", "ellipsis"] = "crop" if console.options.ascii_only else "ellipsis"
-    for name, side in columns:
-        least = 4 if name in flexible else len(name)
-        table.add_column(name, justify=side, no_wrap=True, overflow=overflow, min_width=least)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(
+            column.name, justify=column.side, no_wrap=True, overflow=overflow, width=width
+        )
+    for row in texts:
+        table.add_row(*row)
     return table
+
+
+_JOB_COLUMNS = (
+    Column("ID", "right"),
+    Column("State"),
+    Column("Power"),
+    Column("Boards", "right"),
+    Column("Machine", elastic=True),
+    Column("Created at"),
+    Column("Keepalive", "right"),
+    Column("Owner (Host)", elastic=True),
+)
 
 
 def jobs_table(console: Console, jobs: Iterable[JobRow]) -> Table:
     """Make the table of spalloc-ps."""
-    table = make_table(
-        console,
-        ("ID", "right"),
-        ("State", "left"),
-        ("Power", "left"),
-        ("Boards", "right"),
-        ("Machine", "left"),
-        ("Created at", "left"),
-        ("Keepalive", "right"),
-        ("Owner (Host)", "left"),
-        flexible=("Machine", "Owner (Host)"),
-    )
-    for job in jobs:
-        table.add_row(
+    brief = console.width < _ROOMY
+    rows = [
+        (
             str(job.job_id),
             state_text(job.state),
             on_off(job.power),
             str(boards_wanted(job)),
-            plain(job.machine or ""),
-            when(job.start_time),
+            job.machine or "",
+            when(job.start_time, brief),
             seconds(job.keepalive),
-            plain(owner_text(job)),
+            owner_text(job),
         )
-    return table
+        for job in jobs
+    ]
+    return make_table(console, _JOB_COLUMNS, rows)
 
 
 def live_boards(machine: MachineRow) -> list[Board]:
@@ -156,29 +187,25 @@ def boards_in_use(jobs: Iterable[JobRow]) -> int:
     return sum(len(job.boards or ()) for job in jobs)
 
 
+_MACHINE_COLUMNS = (
+    Column("Name", elastic=True),
+    Column("Num boards", "right"),
+    Column("In-use", "right"),
+    Column("Jobs", "right"),
+    Column("Tags", elastic=True),
+)
+
+
 def machines_table(
     console: Console, machines: Iterable[MachineRow], jobs: Sequence[JobRow]
 ) -> Table:
     """Make the table of spalloc-machine."""
-    table = make_table(
-        console,
-        ("Name", "left"),
-        ("Num boards", "right"),
-        ("In-use", "right"),
-        ("Jobs", "right"),
-        ("Tags", "left"),
-        flexible=("Name", "Tags"),
-    )
+    rows = []
     for machine in machines:
         here = jobs_on(machine, jobs)
-        table.add_row(
-            plain(machine.name),
-            str(len(live_boards(machine))),
-            str(boards_in_use(here)),
-            str(len(here)),
-            plain(", ".join(sorted(machine.tags))),
-        )
-    return table
+        counts = len(live_boards(machine)), boards_in_use(here), len(here)
+        rows.append((machine.name, *map(str, counts), ", ".join(sorted(machine.tags))))
+    return make_table(console, _MACHINE_COLUMNS, rows)
 
 
 def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
@@ -192,6 +219,12 @@ def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
 
 
 # --- maps ---
+
+
+def dead_link_key(console: Console) -> Text:
+    """Make the entry of a map's key for dead links."""
+    sign = dead_link_sign(draws_unicode(console))
+    return Text.assemble((sign, word("dead")), "  dead link")
 
 
 def machine_map(

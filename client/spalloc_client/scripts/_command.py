@@ -231,8 +231,9 @@ def _signals() -> Iterator[None]:
 
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Who started us in the background or with nohup had us ignore these; SIGTERM counts.
-        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+        # nohup has SIGHUP ignored, and means it. A shell's & has SIGINT ignored, but who
+        # sends that to us on purpose wants us to end.
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
             before[number] = signal.signal(number, stop)
     try:
         yield

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from spalloc_client._session import Session
@@ -39,8 +40,17 @@ class Guard:
         self._progress = progress
         self._state = JobState.ready
         self._lost = False
+        self._stack = ExitStack()
         self.bell = Bell()
         session.subscribe("notify_job", job.id)
+
+    def __enter__(self) -> "Guard":
+        self._stack.callback(self.bell.close)
+        self._stack.enter_context(self._session.listen(self.bell))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
 
     def look(self) -> float | None:
         """Look at the job; returns the seconds to the next look (None: when it rings).
@@ -86,20 +96,25 @@ class Guard:
 
 def hold(guard: Guard) -> None:
     """Return when Enter is pressed, or standard input ends."""
+    if sys.stdin is None:  # closed by who started us
+        return
+    keyboard = sys.stdin.fileno()
     while True:
         delay = guard.look()
-        files: list[Any] = [sys.stdin] if delay is not None else [sys.stdin, guard.bell]
-        if sys.stdin in select.select(files, [], [], delay)[0]:
+        files: list[Any] = [keyboard] if delay is not None else [keyboard, guard.bell]
+        if keyboard in select.select(files, [], [], delay)[0]:
             if not _in_background():
-                os.read(sys.stdin.fileno(), 4096)
+                os.read(keyboard, 4096)
                 return
             time.sleep(0.5)  # what is typed is not for us
 
 
+def _on_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _in_background() -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
+    return _on_terminal() and os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
 
 
 # --- commands ---
@@ -167,7 +182,7 @@ def _wait(process: "subprocess.Popen[bytes]", guard: Guard, progress: Progress) 
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> None:
     """After Ctrl-C: the command heard it too, if it came from the terminal."""
-    if not sys.stdin.isatty() or _in_background():
+    if not _on_terminal() or _in_background():
         process.send_signal(signal.SIGINT)
     try:
         process.wait(_PATIENCE_AFTER_INTERRUPT)

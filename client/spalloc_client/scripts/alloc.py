@@ -212,8 +212,8 @@ def _main(argv: Sequence[str] | None) -> int:
                 _explain(_request(arguments, settings), session)
             raise CommandError(f"job {job.id} was destroyed: {exc}") from None
         session.close()  # what becomes of other jobs is of no interest any more
-        with session_with(settings) as guarding:
-            return _use(job, Guard(job, guarding, progress), arguments, progress)
+        with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
+            return _use(job, guard, arguments, progress)
 
 
 class _TracedJob(Job):
@@ -324,7 +324,7 @@ def _use(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progre
         progress.clear()
         if not arguments.quiet:
             _print_result(job)
-        if sys.stdin.isatty():
+        if sys.stdin is not None and sys.stdin.isatty():
             after = "leave" if arguments.no_destroy else "destroy"
             progress.say(f"Enter or Ctrl-C to {after} the job")
         try:

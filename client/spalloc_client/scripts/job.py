@@ -220,14 +220,14 @@ def _job_facts(
         rows += [
             ("Power", on_off(job.power)),
             ("Machine", job.machine or ""),
-            ("Boards", f"{len(job.boards)}: {_some(sorted(job.boards), str)}"),
+            ("Boards", f"{len(job.boards)}: {_some(sorted(job.boards), _tight)}"),
         ]
     if info is not None and info.connections is not None:
         chips = sorted(info.connections.items())
         rows += [
             ("Size in chips", f"{info.width} x {info.height}"),
             ("Hostname", info.connections.get((0, 0), "")),
-            ("Ethernet chips", _some(chips, lambda item: f"{item[0]} {item[1]}")),
+            ("Ethernet chips", _some(chips, lambda item: f"{_tight(item[0])}={item[1]}")),
         ]
     return facts(rows)
 
@@ -246,6 +246,11 @@ def _request(job: JobRow) -> str:
         if value is not None
     ]
     return "; ".join([words, *limits])
+
+
+def _tight(position: tuple[int, ...]) -> str:
+    """Tell a position without spaces, so that it is not broken at the end of a line."""
+    return f"({','.join(map(str, position))})"
 
 
 def _some(things: Sequence[Any], say: Callable[[Any], str]) -> str:

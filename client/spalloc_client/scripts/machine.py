@@ -9,12 +9,14 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from spalloc_client._answers import JobRow, MachineRow, read_jobs, read_machines
-from spalloc_client._palette import field, word
+from spalloc_client._palette import field
 from spalloc_client._session import Session
 from spalloc_client._tables import (
     FREE,
+    Column,
     Lettering,
     boards_in_use,
+    dead_link_key,
     facts,
     jobs_on,
     letters,
@@ -24,7 +26,7 @@ from spalloc_client._tables import (
     make_table,
     state_text,
 )
-from spalloc_client._terminal import clean, make_console, plain, show
+from spalloc_client._terminal import make_console, show
 from spalloc_client._watch import watch
 from spalloc_client.scripts._command import (
     CommandError,
@@ -160,7 +162,7 @@ def _key(
 ) -> list[RenderableType]:
     entries = [Text.assemble(FREE, "  free")]
     if machine.dead_links:
-        entries.append(Text.assemble(("#", word("dead")), "  dead link"))
+        entries.append(dead_link_key(console))
     for job in jobs:
         number = numbers[job.job_id]
         entries.append(Text.assemble((letters(number), field(number)), f"  job {job.job_id}"))
@@ -169,28 +171,29 @@ def _key(
     return [Text("   ").join(entries)]
 
 
+_DETAIL_COLUMNS = (
+    Column("Key"),
+    Column("Job", "right"),
+    Column("State"),
+    Column("Boards", "right"),
+    Column("Owner", elastic=True),
+)
+
+
 def _details(
     console: Console, jobs: Sequence[JobRow], numbers: dict[int, int]
 ) -> list[RenderableType]:
-    table = make_table(
-        console,
-        ("Key", "left"),
-        ("Job", "right"),
-        ("State", "left"),
-        ("Boards", "right"),
-        ("Owner", "left"),
-        flexible=("Owner",),
-    )
-    for job in jobs:
-        number = numbers[job.job_id]
-        table.add_row(
-            Text(letters(number), field(number)),
+    rows = [
+        (
+            Text(letters(numbers[job.job_id]), field(numbers[job.job_id])),
             str(job.job_id),
             state_text(job.state),
             str(len(job.boards or ())),
-            plain(clean(job.owner)),
+            job.owner,
         )
-    return [table]
+        for job in jobs
+    ]
+    return [make_table(console, _DETAIL_COLUMNS, rows)]
 
 
 if __name__ == "__main__":
