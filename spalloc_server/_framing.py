@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 #: A line longer than this is malformed.
 MAX_LINE = 1 << 20
+#: Whole numbers of more digits than this stand for larger ones than anybody has; below what
+#: Python converts at most (`sys.set_int_max_str_digits`, at least 640).
+_MOST_DIGITS = 600
+_LARGEST = 10**_MOST_DIGITS - 1
 
 
 class MalformedError(Exception):
@@ -54,7 +58,7 @@ def decode(line: bytes) -> Command:
         If it is not a command as the protocol has it.
     """
     try:
-        message = _decode(line.decode())
+        message = _parse(line.decode())
     except (ValueError, RecursionError) as e:
         raise MalformedError(f"not UTF-8 or not JSON: {e}") from e
     if not isinstance(message, dict):
@@ -74,6 +78,23 @@ def decode(line: bytes) -> Command:
         raise MalformedError("kwargs is not an object")
     kwargs.pop("client", None)
     return Command(name, args, kwargs)
+
+
+def _parse(text: str) -> object:
+    try:
+        return _decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # JSON, but a number has more digits than Python is willing to convert.
+        return json.loads(text, parse_int=_huge)
+
+
+def _huge(digits: str) -> int:
+    """Return a whole number, or one as large as they come."""
+    if len(digits) <= _MOST_DIGITS:
+        return int(digits)
+    return -_LARGEST if digits.startswith("-") else _LARGEST
 
 
 def returned(value: object) -> bytes:
