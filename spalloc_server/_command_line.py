@@ -14,10 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spalloc_server import __version__, _bmp_wiring, _job_log
+from spalloc_server import __version__, _bmp_wiring, _job_log, _logs
+from spalloc_server._announcer import Announcer
 from spalloc_server._configuration_file import DURABILITIES, ConfigurationError
 from spalloc_server._crash_points import kill_at
+from spalloc_server._metrics import Reader
+from spalloc_server._pulse import Pulse
 from spalloc_server._saved_file import StoreError
+from spalloc_server._sdnotify import ServiceManager
 from spalloc_server._serving import StartError
 from spalloc_server._signals import StopSignals
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spalloc_server._book import Book
+    from spalloc_server._metrics_page import MetricsPage
     from spalloc_server._simulator import Simulation
 
 log = logging.getLogger(__name__)
@@ -39,17 +44,11 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run the program, and return its exit status (see `server.main`)."""
     parser = _parser()
     options = parser.parse_args(args)
-    if options.config_file is None and not options.simulate:
-        parser.error("give a configuration file, or --simulate for a built-in one")
-    if options.real_time and not options.simulate:
-        parser.error("--real-time goes with --simulate")
-    if options.fault and not options.simulate:
-        parser.error("--fault goes with --simulate")
-    logging.basicConfig(
-        level=logging.ERROR if options.quiet else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    _refuse_nonsense(parser, options)
+    _logs.set_up(options.log_format, logging.ERROR if options.quiet else logging.INFO)
     try:
+        if options.check or options.diff:
+            return _look(options)
         with ExitStack() as stack:
             _serve(options, stack)
     except (StartError, StoreError, ConfigurationError) as e:
@@ -61,11 +60,38 @@ def run(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _refuse_nonsense(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    looks_only = options.check or options.diff
+    if options.config_file is None and (looks_only or not options.simulate):
+        parser.error("give a configuration file, or --simulate for a built-in one")
+    if options.real_time and not options.simulate:
+        parser.error("--real-time goes with --simulate")
+    if options.fault and not options.simulate:
+        parser.error("--fault goes with --simulate")
+    if options.json and not looks_only:
+        parser.error("--json goes with --check and --diff")
+    if options.check and options.diff:
+        parser.error("--check or --diff, one at a time")
+
+
+def _look(options: argparse.Namespace) -> int:
+    """Say what a configuration file is, or what it would do, without running it."""
+    from spalloc_server import _check, _saved_jobs  # noqa: PLC0415 - only where they are used
+
+    if options.check:
+        return _check.check_main(options.config_file, options.json)
+    label = _SIMULATED if options.simulate else ""
+    told = _saved_jobs.difference(options.config_file, options.state_dir, label)
+    print(_saved_jobs.report(options.config_file, told, options.json))
+    return 0
+
+
 def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
     """Run a server from its start to its end."""
     from spalloc_server import server as server_module  # noqa: PLC0415 - looked up at each call
 
     signals = stack.enter_context(StopSignals())
+    page = _listen_for_monitors(options, stack)
     keywords = _server_options(options)
     _bmp_wiring.reset()
     stack.callback(_bmp_wiring.reset)
@@ -83,14 +109,46 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
     signals.on_second = getattr(server, "hurry_up", None)
     if options.simulate and not options.quiet:
         _say_what_next(getattr(server, "port", options.port))
+    if page is not None:
+        page.start(Reader(server), Pulse(server))
+    manager = ServiceManager()
+    announcer = Announcer(server, manager) if manager.listens else None
     try:
-        while server.is_alive():
-            if signals.wait(_SECONDS_BETWEEN_LOOKS):
-                log.info("stopping; a second signal waits for hardware no longer")
-                break
+        _wait_for_end(server, signals, announcer)
     except KeyboardInterrupt:
         log.info("stopping")
+    if announcer is not None:
+        announcer.stopping()
     server.stop_and_join()
+
+
+def _wait_for_end(server: Any, signals: StopSignals, announcer: Announcer | None) -> None:
+    """Wait for a signal, or the end of the loop; tell the service manager meanwhile."""
+    seconds = _SECONDS_BETWEEN_LOOKS if announcer is None else announcer.seconds_between_looks
+    while server.is_alive():
+        if signals.wait(seconds):
+            log.info("stopping; a second signal waits for hardware no longer")
+            return
+        if announcer is not None:
+            announcer.look()
+
+
+def _listen_for_monitors(options: argparse.Namespace, stack: ExitStack) -> MetricsPage | None:
+    """Listen on the port for metrics, if there is to be one; answers come later."""
+    if options.metrics_port is None:
+        return None
+    from spalloc_server._metrics_page import MetricsPage  # noqa: PLC0415 - not needed otherwise
+
+    try:
+        page = MetricsPage(options.metrics_host, options.metrics_port)
+    except ImportError as e:
+        raise StartError(f"--metrics-port needs prometheus_client: {e}") from e
+    except OSError as e:
+        where = f"{options.metrics_host} port {options.metrics_port}"
+        raise StartError(f"--metrics-port: cannot listen on {where}: {e.strerror or e}") from e
+    stack.callback(page.close)
+    log.info("metrics at http://%s:%d/metrics, health at /health", page.host, page.port)
+    return page
 
 
 def _server_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -229,7 +287,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_state_options(parser.add_argument_group("state"))
     _add_hardware_options(parser.add_argument_group("hardware"))
+    _add_look_options(parser.add_argument_group("without running"))
+    _add_metrics_options(parser.add_argument_group("monitoring"))
     log_options = parser.add_argument_group("logs")
+    log_options.add_argument(
+        "--log-format",
+        choices=_logs.FORMATS,
+        default="text",
+        help="of what goes to standard error: text for people, or a JSON object a line",
+    )
     log_options.add_argument(
         "--job-log", metavar="FILE", help=f"what happens to jobs ({_job_log.DEFAULT_FILE})"
     )
@@ -260,6 +326,33 @@ def _add_state_options(group: argparse._ArgumentGroup) -> None:
         help="how long a stop waits for hardware (30)",
     )
     group.add_argument("--crash-at", type=_crash_point, help=argparse.SUPPRESS)
+
+
+def _add_look_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--check", action="store_true", help="say what CONFIG_FILE is and what is wrong with it"
+    )
+    group.add_argument(
+        "--diff",
+        action="store_true",
+        help="say which jobs of the saved state a reload of CONFIG_FILE would end",
+    )
+    group.add_argument("--json", action="store_true", help="say it as JSON")
+
+
+def _add_metrics_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=_port,
+        help="serve /metrics and /health over HTTP here; 0 chooses a free port",
+    )
+    group.add_argument(
+        "--metrics-host",
+        metavar="HOST",
+        default="127.0.0.1",
+        help="on this address (127.0.0.1, for programs on this computer only)",
+    )
 
 
 def _add_hardware_options(group: argparse._ArgumentGroup) -> None:

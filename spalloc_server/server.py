@@ -176,6 +176,29 @@ class SpallocServer(Server):
     def __exit__(self, *_: object) -> None:
         self.stop_and_join()
 
+    @property
+    def store(self) -> Store:
+        """Where the state is saved."""
+        return self._store
+
+    @property
+    def controller(self) -> Controller:
+        """The jobs and machines."""
+        return self._controller
+
+    @property
+    def client_count(self) -> int:
+        """How many clients are connected."""
+        return len(self._client_buffers)
+
+    @property
+    def watcher_counts(self) -> dict[str, int]:
+        """How many clients watch jobs, and how many watch machines."""
+        return {
+            "jobs": len(self._client_job_watches),
+            "machines": len(self._client_machine_watches),
+        }
+
     def hurry_up(self) -> None:
         """Have a stop wait for hardware no longer; safe in a signal handler."""
         self._hurry.up()

@@ -1,0 +1,67 @@
+"""Whether a server is well, as its own loop shows.
+
+Owns the verdict that `/health`, the watchdog and the status line share.  Asks
+nothing of the loop: a stalled one is told from its last turn, from outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from spalloc_server import _clock
+
+if TYPE_CHECKING:
+    from spalloc_server.server import SpallocServer
+
+#: Seconds without a turn after which a loop counts as stalled.  The longest honest
+#: turn is a reload of a configuration whose names are looked up in vain. # arbitrary
+STALLED_AFTER = 15.0
+#: A loop that is watched turns at least so often, seconds, also with nothing to do.
+LONGEST_WAIT = 2.5
+
+
+class Problem(NamedTuple):
+    """Something an administrator has to look at; `what` is a word for programs."""
+
+    what: str
+    text: str
+
+
+class Pulse:
+    """Feels a server's pulse, from any thread.
+
+    Parameters
+    ----------
+    server : SpallocServer
+        Its loop is made to turn often enough.
+    stalled_after : float
+        Seconds.
+    """
+
+    def __init__(self, server: SpallocServer, stalled_after: float = STALLED_AFTER) -> None:
+        self._server = server
+        self._stalled_after = stalled_after
+        server.longest_wait = min(server.longest_wait, LONGEST_WAIT, stalled_after / 3)
+        # It may sleep for longer by now; from here on it knows better.
+        server.wake()
+
+    @property
+    def beats(self) -> bool:
+        """Whether the loop turns."""
+        return self._stall() is None
+
+    def problems(self) -> list[Problem]:
+        """Return all that is wrong; empty if the server is well."""
+        found = [problem for problem in (self._stall(),) if problem is not None]
+        trouble = self._server.store.trouble
+        if trouble is not None:
+            found.append(Problem("disk", trouble))
+        return found
+
+    def _stall(self) -> Problem | None:
+        if not self._server.is_alive():
+            return Problem("stopped", "the server's loop has ended")
+        age = _clock.monotonic() - self._server.last_turn
+        if age > self._stalled_after:
+            return Problem("stalled", f"the server's loop has not turned for {age:.0f} s")
+        return None
