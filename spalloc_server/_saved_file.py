@@ -52,7 +52,8 @@ class Header:
     `generation` rises with each snapshot of a configuration, whatever version
     of the project writes it.  `pair` is random: a journal belongs to the
     snapshot with the same generation and pair, and to no other.  `next_id` is
-    above every job id known when the file was begun.
+    above every job id known when the file was begun (or to be
+    given out, if nothing will tell of those).
     """
 
     kind: str

@@ -60,6 +60,10 @@ _LARGEST_LIMIT = 16 << 20
 # snapshot is cheaper than all of them.
 _MOST_UNWRITTEN = 4 << 20
 
+# With "none" nothing tells which ids were given out before a crash: so many are left out after
+# one.  More than any server gives out between two stops; arbitrary.
+_RESERVED_IDS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -273,7 +277,7 @@ class Store:
     @property
     def wants_snapshot(self) -> bool:
         """Whether `snapshot` should be called soon."""
-        if not self._begun or self._durability == "none":
+        if not self._begun:
             return False
         grown = self.journal_bytes > self._limit
         return (grown or self._needs_snapshot) and self._trouble.due
@@ -310,7 +314,7 @@ class Store:
             `position` when it was taken, so that outcomes appended since are
             kept; all appended so far if not given.
         """
-        if not self._begun or self._durability == "none":
+        if not self._begun or (self._durability == "none" and not self._needs_snapshot):
             return
         self._take(self._count(position))
         if self._unwritten:
@@ -457,19 +461,22 @@ class Store:
         self._trouble.over()
         return True
 
-    def _header(self, kind: str, pair: str, state: State, clean: bool) -> Header:
+    def _header(self, kind: str, pair: str, state: State, last: bool, clean: bool) -> Header:
+        reserved = _RESERVED_IDS if self._durability == "none" and not last else 0
         return Header(
             kind,
             self._book.FORMAT,
             self._generation + 1,
             pair,
-            state["next_id"],
+            state["next_id"] + reserved,
             self._version,
             clean,
         )
 
-    def _encoded(self, state: State, pair: str = "", clean: bool = False) -> bytes:
-        return _state_file.encode(state, self._header("state", pair, state, clean))
+    def _encoded(
+        self, state: State, pair: str = "", *, last: bool = False, clean: bool = False
+    ) -> bytes:
+        return _state_file.encode(state, self._header("state", pair, state, last, clean))
 
     def _write_generation(self, state: State, *, last: bool, clean: bool) -> None:
         """Carry out the steps that the module's text shows; OSError if one fails."""
@@ -478,13 +485,13 @@ class Store:
         if self._about is not None and not self._lock.held:
             self._lock.acquire(self._about)  # could not be had at the start
         pair = secrets.token_hex(8)
-        data = self._encoded(state, pair, clean)
+        data = self._encoded(state, pair, last=last, clean=clean)
         temporary = names.new_state(self._version)
         _state_file.write(disk, temporary, data, self.point)
         journal = None
         try:
             if not last and self._durability != "none":
-                header = self._header("journal", pair, state, False)
+                header = self._header("journal", pair, state, last, clean)
                 journal = Journal(disk, names.new_journal, header)
             self._generation = max(self._generation, leftovers.make_room())
             self.point("before-rename")
