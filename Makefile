@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: run install test lint types clean
+CLIENT_BIN := client/.venv/bin
+
+.PHONY: run install test test-server test-client soak lint types clean
 
 install: $(VENV)/.installed
 
@@ -14,7 +16,6 @@ $(VENV)/.installed: setup.cfg setup.py
 	touch $@
 
 run: install
-	@mkdir -p run
 	$(BIN)/spalloc_server --simulate examples/demo.cfg
 
 lint: install
@@ -23,8 +24,25 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-test: lint types
+test: test-server test-client
+
+test-server: lint types
 	$(BIN)/pytest
 
+client/.venv/.installed: client/setup.cfg client/setup.py
+	$(PYTHON) -m venv client/.venv
+	$(CLIENT_BIN)/pip --disable-pip-version-check install -q -e 'client[test]'
+	touch $@
+
+test-client: install client/.venv/.installed
+	cd client && .venv/bin/ruff check --config ../ruff.toml . && .venv/bin/mypy && .venv/bin/pytest
+
+# Looks further than `make test`, from seeds that are printed with what they found.
+soak: SEED := $(shell date +%s)
+soak: install
+	@echo "seed $(SEED)"
+	CRASH_KILLS=500 CRASH_SEED=$(SEED) RECOVERY_LIVES=3000 RECOVERY_SEED=$(SEED) \
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -s
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) client/.venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
