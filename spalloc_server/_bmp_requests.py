@@ -97,10 +97,13 @@ class AtomicRequests:
         If True the request is done only when nothing else waits, on its own, and is not
         tried again. It is dropped, with a reason that blames no board, as soon as
         another request names one of its boards before it has begun.
+    job_id : int or None
+        Whose request it is, for the log; settable.
     """
 
     __slots__ = (
         "background",
+        "job_id",
         "link_requests",
         "on_done",
         "power_off_boards",
@@ -113,6 +116,7 @@ class AtomicRequests:
         self.power_off_boards: list[int] = []
         self.link_requests: list[LinkRequest] = []
         self.background = False
+        self.job_id: int | None = None
 
     def power(self, board: int, on: bool) -> None:
         """Ask for a board to be powered on or off.

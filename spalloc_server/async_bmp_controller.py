@@ -252,10 +252,10 @@ class AsyncBMPController:
             again = self._queue.try_again(request, retry_at)
         if again:
             self.statistics.retries += 1
-            _log.warning("%s; trying once more", reason)
+            _log.warning("%s; trying once more", reason, extra={"job_id": request.job_id})
         else:
             self.statistics.failures += 1
-            _log.error("%s", reason)
+            _log.error("%s", reason, extra={"job_id": request.job_id})
             self._answer(request, False, reason)
 
     def _broke(self, batch: Sequence[AtomicRequests]) -> None:

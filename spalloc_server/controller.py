@@ -540,6 +540,7 @@ class Controller:
             for frame, boards in where.by_frame(job.boards).items():
                 done = partial(self._bmp_answered, job, job.tenancy, where, frame)
                 requests[frame] = AtomicRequests(done)
+                requests[frame].job_id = job.id
                 for _, number in boards:
                     requests[frame].power(number, power)
             if link_enable is not None:
@@ -651,6 +652,7 @@ class Controller:
         for frame, boards in where.by_frame(release.boards).items():
             release.expect(frame, frames[frame].hostname, [number for _, number in boards])
             requests[frame] = AtomicRequests(partial(self._boards_off, release, frame))
+            requests[frame].job_id = release.job_id
             for _, number in boards:
                 requests[frame].power(number, False)
         _job_log.released(release, where)
