@@ -38,7 +38,14 @@ class FakeBook:
         return {**self.empty(), **book}
 
 
-class FailingDisk(Disk):
+class QuickDisk(Disk):
+    """A disk that does not wait for anything: no power cut comes while it is tested."""
+
+    def fsync(self, fd: int) -> None:
+        """Say that it is done."""
+
+
+class FailingDisk(QuickDisk):
     """A disk that fails when told to.
 
     `failing` says whether the n-th call of anything, given its name, fails;
@@ -115,7 +122,7 @@ class Op(NamedTuple):
 IGNORED = -1
 
 
-class RecordingDisk(Disk):
+class RecordingDisk(QuickDisk):
     """A disk that does what it is told and writes it down.
 
     Files whose names end with `ignored` are of no interest.

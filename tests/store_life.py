@@ -16,7 +16,7 @@ from spalloc_server._journal import Journal, Syncer
 from spalloc_server._recovery import Recovered, recover
 from spalloc_server._saved_file import Names
 from spalloc_server._store import Store
-from tests.store_disks import FakeBook, State
+from tests.store_disks import FakeBook, QuickDisk, State
 
 BOOK = FakeBook()
 CONFIG = "a.cfg"
@@ -84,7 +84,7 @@ class Life:
             version,
             durability,
             book=BOOK,
-            disk=disk,
+            disk=disk or QuickDisk(),
             at_point=at_point,
         )
         self.history: list[State] = []
