@@ -43,6 +43,10 @@ class Outgoing:
         self._waiting: dict[Client, _Waiting] = {}
         self._total = 0
 
+    def __bool__(self) -> bool:
+        """Whether anything waits for anybody."""
+        return bool(self._waiting)
+
     def __contains__(self, client: Client) -> bool:
         return client in self._waiting
 

@@ -149,24 +149,6 @@ class Server(PollingServerCore, ConfigurationReloader):
         port: int = self._server_socket.getsockname()[1]
         return port
 
-    @property
-    def controller(self) -> Controller:
-        """The jobs and machines."""
-        return self._controller
-
-    @property
-    def client_count(self) -> int:
-        """How many clients are connected."""
-        return len(self._client_buffers)
-
-    @property
-    def watcher_counts(self) -> dict[str, int]:
-        """How many clients watch jobs, and how many watch machines."""
-        return {
-            "jobs": len(self._client_job_watches),
-            "machines": len(self._client_machine_watches),
-        }
-
     def is_alive(self) -> bool:
         """Whether the server thread runs."""
         return self._server_thread.is_alive()
@@ -205,7 +187,8 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._judging = None
             self._controller.destroy_timed_out_jobs(judged)
         self._tend()
-        self._commit()
+        if self._client_job_watches or self._client_machine_watches:
+            self._commit()
         self._send_change_notifications()
         self._after_turn()
         self.turns += 1
@@ -437,6 +420,8 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _answer_all(self) -> None:
         """Write what must last, then send the replies of this turn."""
+        if not self._outgoing:
+            return
         self._commit()
         self._before_replies()
         for client in self._outgoing:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import __version__, _book, _job_log
+from spalloc_server import __version__, _book, _clock, _job_log
 from spalloc_server._framing import Rows
 from spalloc_server._job_request import shown, text, whole_number
 from spalloc_server._rows import RowCache, job_row, machine_row, state_row
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 #: Ids or names that one client may watch (protocol).
 MAX_WATCHED = 10_000
+
+#: What nobody has been told of yet (boards that are on or off now) is written together with
+#: what comes next, or after so many seconds.  Lost in a crash, the hardware is just asked again.
+_SECONDS_UNCOMMITTED = 0.25  # arbitrary; well below the second after which all is on disk
 
 _COMMANDS: dict[str, Handler] = {}
 #: Commands that change nothing, so that nobody misses one that is not carried out.
@@ -103,6 +107,7 @@ class SpallocServer(Server):
         self._job_rows = RowCache(job_row)
         self._machine_rows = RowCache(machine_row)
         self._stopped = False
+        self._committed = _clock.monotonic()
         self._store = Store(
             config.absolute().parent if state_dir is None else Path(state_dir),
             config.name,
@@ -232,6 +237,16 @@ class SpallocServer(Server):
     def _commit(self) -> None:
         if self._store.pending:
             self._store.commit()
+            self._committed = _clock.monotonic()
+
+    def _seconds_uncommitted(self) -> float:
+        """How long what nobody has been told of may still stay unwritten."""
+        return max(0.0, self._committed + _SECONDS_UNCOMMITTED - _clock.monotonic())
+
+    @overrides(Server._seconds_to_wait)
+    def _seconds_to_wait(self) -> float:
+        wait = super()._seconds_to_wait()
+        return min(wait, self._seconds_uncommitted()) if self._store.pending else wait
 
     @overrides(Server._before_replies)
     def _before_replies(self) -> None:
@@ -239,6 +254,8 @@ class SpallocServer(Server):
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
+        if self._store.pending and not self._seconds_uncommitted():
+            self._commit()
         if self._store.wants_snapshot:
             with self._controller.undisturbed:
                 state, position = self._controller.__getstate__(), self._store.position
