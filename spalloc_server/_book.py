@@ -17,7 +17,8 @@ since then applied: nothing is ever decided again.
                 boards, periphery, torus}
     retired     {id: reason}  oldest first
     going       {machine: {allocation id: {job, outcome, boards}}}
-                boards of ended jobs whose power-off is not done
+                boards of jobs that ended, or were moved, whose power-off is
+                not done
     resting     {machine: {allocation id: [outcome, seconds rested]}}
     orphans     {host: [board, ...]}  to be powered off on frames that the
                 configuration no longer has
@@ -124,20 +125,22 @@ def _host(book: Book, job_id: int, host: str) -> None:
 def _ended(book: Book, job_id: int, reason: str | None) -> None:
     allocation = book["jobs"].pop(job_id)["allocation"]
     if allocation is not None and allocation["machine"] in book["machines"]:
-        book["going"].setdefault(allocation["machine"], {})[allocation["id"]] = {
-            "job": job_id,
-            "outcome": allocation["outcome"],
-            "boards": allocation["boards"],
-        }
+        _let_go(book, job_id, allocation)
     book["retired"][job_id] = reason
     _trim_retired(book)
 
 
+def _let_go(book: Book, job_id: int, allocation: dict[str, Any]) -> None:
+    book["going"].setdefault(allocation["machine"], {})[allocation["id"]] = {
+        "job": job_id,
+        "outcome": allocation["outcome"],
+        "boards": allocation["boards"],
+    }
+
+
 def _requeued(book: Book, job_id: int, attempts: int) -> None:
     job = book["jobs"][job_id]
-    given_up = job["allocation"]
-    resting = book["resting"].setdefault(given_up["machine"], {})
-    resting[given_up["id"]] = [given_up["outcome"], 0.0]
+    _let_go(book, job_id, job["allocation"])
     job.update(state=_QUEUED, power=None, attempts=attempts, was_ready=False, allocation=None)
 
 

@@ -8,13 +8,14 @@ Everything here runs under the controller's lock; knows no jobs, clients or file
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._bmp_requests import AtomicRequests, FailureReason
-from spalloc_server._quarantine import Board, Case, Frame, Quarantine
+from spalloc_server._out_of_service import OutOfService, rows
+from spalloc_server._quarantine import OPERATOR, POWER_OFF, Board, Case, Frame, Quarantine
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -22,55 +23,15 @@ if TYPE_CHECKING:
     from spalloc_server._machine_map import MachineMap
     from spalloc_server.job_queue import JobQueue
 
+__all__ = ("Health", "OutOfService")
+
 log = logging.getLogger(__name__)
 
 Send = Callable[[str, Mapping[Frame, AtomicRequests]], None]
 Tell = Callable[..., None]
 
-#: What is said of a board whose whole frame does not answer.
-SILENT = "silent"
-
-
-class OutOfService(NamedTuple):
-    """A board that is not handed out, for the operator.
-
-    Attributes
-    ----------
-    machine : str
-    board : (x, y, z)
-    physical : (cabinet, frame, board)
-    bmp : str
-        Host of its frame's BMP.
-    address : str or None
-        The board's own host.
-    kind : str
-        "power_on", "fpga", "link", "power_off", "silent" or "operator".
-    what : str
-        What happened.
-    since : float
-        Unix time.
-    faults : int
-        How often it failed in the last day.
-    tests : int
-        How many tests it failed since it was taken out.
-    next_test : float or None
-        Seconds until the next test; None if an operator has to release it.
-    job_id : int or None
-        The job that still has it.
-    """
-
-    machine: str
-    board: Board
-    physical: Board
-    bmp: str
-    address: str | None
-    kind: str
-    what: str
-    since: float
-    faults: int
-    tests: int
-    next_test: float | None
-    job_id: int | None
+#: Until a test that gave way to a job is tried again. # arbitrary
+_SECONDS_AFTER_GIVING_WAY = 5.0
 
 
 class Health:
@@ -105,12 +66,12 @@ class Health:
         self._send = send
         self._tell = tell
         self._quarantines: dict[str, Quarantine] = {}
+        # Machines that a change of the configuration has taken down.
+        self._parted: list[tuple[MachineMap, Quarantine]] = []
 
     # --- what was found ---
 
-    def note(
-        self, name: str, frame: Frame, reason: object, kind: str | None = None
-    ) -> list[Board]:
+    def note(self, name: str, frame: Frame, reason: object, kind: str | None = None) -> None:
         """Take out what a failed request tells to be at fault.
 
         Parameters
@@ -121,29 +82,33 @@ class Health:
             A `FailureReason`; anything else tells nothing.
         kind : str, optional
             What was being done, if faults do not say so themselves.
-
-        Returns
-        -------
-        list of (x, y, z)
-            The boards at fault.
         """
         if not isinstance(reason, FailureReason) or name not in self._maps:
-            return []
+            return
         if reason.silent:
-            self._fall_silent(name, frame)
-            return sorted(self._maps[name].frame_boards(frame))
+            self.fall_silent(name, frame)
+            return
+        where, quarantine = self._maps[name], self._of(name)
         now, wall = _clock.monotonic(), _clock.wall()
-        boards = []
+        # One power command for several boards has one answer, which may be any one's fault.
+        switched = {fault.board for fault in reason.faults if fault.during.startswith("power")}
+        news = False
         for fault in reason.faults:
-            board = self._maps[name].at((*frame, fault.board))
-            if board is not None:
-                boards.append(board)
-                self._of(name).fault(board, kind or fault.during, fault.what, now, wall)
-                self._queue.quarantine(name, board)
-                log.error("machine %s: board %s out of service: %s", name, board, fault.what)
-        if boards:
-            self._save(name)
-        return boards
+            board = where.at((*frame, fault.board))
+            sure = fault.board not in switched or len(switched) == 1
+            if board is not None and quarantine.fault(
+                board, kind or fault.during, fault.what, now, wall, sure=sure
+            ):
+                news = True
+                log.error(
+                    "machine %s: board %s out of service%s: %s",
+                    name,
+                    board,
+                    "" if quarantine.cases[board].sure else " on suspicion",
+                    fault.what,
+                )
+        if news:
+            self._changed(name)
 
     def explain(self, where: MachineMap, frame: Frame, reason: object) -> str | None:
         """Return a failure's reason with the names that users know boards by.
@@ -160,26 +125,13 @@ class Health:
         text = f"{reason} ({names or 'a board'} of machine {where.machine.name})"
         return FailureReason(text, reason.faults, reason.silent)
 
-    def frame_answers(self, where: MachineMap, frame: Frame, answering: bool) -> None:
-        """Hear from a frame's thread that the frame went silent, or answers again."""
-        name = where.machine.name
-        with self._lock:
-            if self._maps.get(name) is not where:
-                return
-            if not answering:
-                self._fall_silent(name, frame)
-            elif frame in self._of(name).silent:
-                self._test_frame(name, frame)
-
-    def _fall_silent(self, name: str, frame: Frame) -> None:
-        quarantine = self._of(name)
-        if frame in quarantine.silent:
-            return
-        log.error("machine %s: frame %s does not answer, its boards are out", name, frame)
-        quarantine.silent[frame] = _clock.wall()
-        for board in self._maps[name].frame_boards(frame):
-            self._queue.quarantine(name, board)
-        self._save(name)
+    def fall_silent(self, name: str, frame: Frame) -> None:
+        """Take out all boards of a frame that does not answer."""
+        silent = self._of(name).silent
+        if frame not in silent:
+            log.error("machine %s: frame %s does not answer, its boards are out", name, frame)
+            silent[frame] = _clock.wall()
+            self._changed(name)
 
     # --- trying again ---
 
@@ -195,17 +147,20 @@ class Health:
                 self._test(name, quarantine, case, now)
 
     def _test(self, name: str, quarantine: Quarantine, case: Case, now: float) -> None:
-        """Have a board switched on, checked and switched off, if nobody has it."""
+        """Have a board switched on, checked and switched off, if nobody has it.
+
+        One that was not switched off has only that to prove.
+        """
         where = self._maps[name]
         place = where.locate(case.board)
-        frame = None if place is None else place[:2]
-        if place is None or frame in quarantine.silent or case.board in where.job_ids:
+        if place is None or place[:2] in quarantine.silent or case.board in where.job_ids:
             quarantine.postpone(case.board, now)
             return
         case.testing = True
         request = AtomicRequests(partial(self._tested, where, case))
         request.background = True
-        request.power(place[2], True)
+        if case.kind != POWER_OFF:
+            request.power(place[2], True)
         request.power(place[2], False)
         self._send(name, {place[:2]: request})
 
@@ -213,59 +168,58 @@ class Health:
         self, where: MachineMap, case: Case, success: bool, reason: str | None = None
     ) -> None:
         """Put a board back, or keep it for longer (a frame's thread)."""
-        name = where.machine.name
+        name, board = where.machine.name, case.board
         with self._lock:
-            if self._maps.get(name) is not where:
-                return
             quarantine = self._of(name)
-            if quarantine.cases.get(case.board) is not case:
+            if self._maps.get(name) is not where or quarantine.cases.get(board) is not case:
                 return
-            if success and quarantine.passed(case.board):
-                log.info("machine %s: board %s works again", name, case.board)
-                self._save(name)
-                self._put_back(name, case.board)
-                return
-            quarantine.failed(case.board, str(reason), _clock.monotonic())
-            if isinstance(reason, FailureReason) and reason.silent:
-                place = where.locate(case.board)
+            now = _clock.monotonic()
+            if success:
+                log.info("machine %s: board %s works", name, board)
+                quarantine.passed(board)
+            elif not isinstance(reason, FailureReason) or reason.faults:
+                quarantine.failed(board, _what(reason), now)
+                log.warning("machine %s: board %s failed its test: %s", name, board, case.what)
+            elif reason.silent:
+                quarantine.postpone(board, now)
+                place = where.locate(board)
                 assert place is not None
-                self._fall_silent(name, place[:2])
-            self._save(name)
+                self.fall_silent(name, place[:2])
+            else:
+                quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
+                return
+            self._changed(name)
 
-    def _test_frame(self, name: str, frame: Frame) -> None:
-        """Have all that nobody has of a frame switched off; then it is back."""
+    def welcome(self, name: str, frame: Frame) -> None:
+        """Have all that nobody has of a frame that answers again switched off; then it is back.
+
+        Where jobs have all of it there is nothing to hand out, and nothing to ask.
+        """
+        if frame not in self._of(name).silent:
+            return
         where = self._maps[name]
-        request = AtomicRequests(partial(self._frame_tested, where, frame))
-        for board in sorted(where.frame_boards(frame)):
-            place = where.locate(board)
-            if board not in where.job_ids and place is not None:
-                request.power(place[2], False)
+        request = AtomicRequests(partial(self._welcomed, where, frame))
+        for board, number in where.by_frame(where.unowned()).get(frame, ()):
+            if board not in where.machine.dead_boards:
+                request.power(number, False)
         self._send(name, {frame: request})
 
-    def _frame_tested(
+    def _welcomed(
         self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None
     ) -> None:
+        """Put a frame's boards back, but those that were not switched off (its thread)."""
         name = where.machine.name
         with self._lock:
             quarantine = self._of(name)
             if self._maps.get(name) is not where or frame not in quarantine.silent:
                 return
             if not success:
-                if not isinstance(reason, FailureReason) or reason.silent:
+                if isinstance(reason, FailureReason) and reason.silent:
                     return  # its thread will tell when it answers
-                self.note(name, frame, reason, "power_off")
+                self.note(name, frame, reason, POWER_OFF)
             del quarantine.silent[frame]
             log.info("machine %s: frame %s answers again", name, frame)
-            self._save(name)
-            for board in sorted(where.frame_boards(frame)):
-                self._put_back(name, board)
-
-    def _put_back(self, name: str, board: Board) -> None:
-        """Hand a board out again, unless something else is still wrong with it."""
-        quarantine = self._of(name)
-        place = self._maps[name].locate(board)
-        if board not in quarantine.cases and (place is None or place[:2] not in quarantine.silent):
-            self._queue.release(name, board)
+            self._changed(name)
 
     # --- the operator ---
 
@@ -277,10 +231,10 @@ class Health:
         ValueError
             If there is no such machine or board.
         """
-        self._check(name, board)
+        self.check(name, board)
         self._of(name).hold(board, reason, _clock.wall())
-        self._queue.quarantine(name, board)
-        self._save(name)
+        log.info("machine %s: board %s taken out of service: %s", name, board, reason)
+        self._changed(name)
 
     def release(self, name: str, board: Board) -> None:
         """Put a board back whatever kept it out, a silent frame excepted.
@@ -290,88 +244,130 @@ class Health:
         ValueError
             If there is no such machine or board, or it is in service.
         """
-        self._check(name, board)
-        if not self._of(name).release(board):
-            raise ValueError(f"board {board} of machine {name!r} is not in quarantine")
-        self._save(name)
-        self._put_back(name, board)
+        where = self.check(name, board)
+        quarantine = self._of(name)
+        if not quarantine.release(board):
+            place = where.locate(board)
+            if place is not None and place[:2] in quarantine.silent:
+                raise ValueError(
+                    f"board {board} of machine {name!r} comes back by itself "
+                    f"when its frame {place[:2]} answers again"
+                )
+            raise ValueError(f"board {board} of machine {name!r} is not out of service")
+        log.info("machine %s: board %s released", name, board)
+        self._changed(name)
 
-    def _check(self, name: str, board: Board) -> None:
+    def check(self, name: str, board: Board) -> MachineMap:
+        """Return the map of a machine that has a board.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board.
+        """
         where = self._maps.get(name)
         if where is None:
             known = ", ".join(sorted(self._maps)) or "none"
             raise ValueError(f"no machine {name!r}; there are {known}")
         if where.locate(board) is None:
             raise ValueError(f"machine {name!r} has no board {board}")
+        return where
 
     def out_of_service(self) -> list[OutOfService]:
         """Return every board that is not handed out, by machine and board."""
         now = _clock.monotonic()
-        rows = []
-        for name, quarantine in self._quarantines.items():
-            where = self._maps[name]
-            cases = dict(quarantine.cases)
-            for frame, since in quarantine.silent.items():
-                for board in where.frame_boards(frame):
-                    cases.setdefault(
-                        board, Case(board, SILENT, "its frame does not answer", since)
-                    )
-            for board, case in sorted(cases.items()):
-                rows.append(_row(where, case, quarantine.faults_of(board, now), now))
-        return rows
+        return [
+            row
+            for name, quarantine in self._quarantines.items()
+            for row in rows(self._maps[name], quarantine, now)
+        ]
 
     # --- machines come and go ---
 
     def forget(self, name: str) -> None:
-        """Drop all about a machine that is removed."""
-        self._quarantines.pop(name, None)
+        """Let go of a machine that is removed; what is known may be adopted by others."""
+        quarantine = self._quarantines.pop(name, None)
+        if quarantine is not None:
+            self._parted.append((self._maps[name], quarantine))
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Have new machines take over what is known of the same hardware.
+
+        A board is the same if it has the same number behind the same BMP; its
+        place and its machine's name are the configuration's business.
+        """
+        for name in names:
+            for old, quarantine in self._parted:
+                self._adopt(name, old, quarantine)
+            if name in self._quarantines:
+                self.reconfigured(name)
+                self.ask_silent_frames(name)
+        self._parted.clear()
+
+    def _adopt(self, name: str, old: MachineMap, known: Quarantine) -> None:
+        frames_of: dict[str, list[Frame]] = {}
+        for frame, host in self._maps[name].machine.bmp_ips.items():
+            frames_of.setdefault(host, []).append(frame)
+        for old_frame, host in old.machine.bmp_ips.items():
+            for frame in frames_of.get(host, ()):
+                if old_frame in known.silent:
+                    self._of(name).silent[frame] = known.silent[old_frame]
+                for old_board, number in old.by_frame(known.known).get(old_frame, ()):
+                    board = self._maps[name].at((*frame, number))
+                    if board is not None:
+                        known.part(old_board, self._of(name), board)
+
+    def reconfigured(self, name: str) -> None:
+        """Notice which boards the configuration calls dead: that is the operator's word."""
+        quarantine = self._quarantines.get(name)
+        if quarantine is None:
+            return
+        dead_boards = self._maps[name].machine.dead_boards
+        for case in list(quarantine.cases.values()):
+            if case.kind != OPERATOR and case.board in dead_boards:
+                quarantine.release(case.board)
+        self._changed(name)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all of it for the book."""
-        now = _clock.monotonic()
-        return {name: each.to_plain(now) for name, each in self._quarantines.items() if each}
+        now, wall = _clock.monotonic(), _clock.wall()
+        return {name: each.to_plain(now, wall) for name, each in self._quarantines.items() if each}
 
     def impose(self, plain: Mapping[str, Any]) -> None:
         """Take over what a book says; machines are there, frames are not asked yet."""
-        now = _clock.monotonic()
+        now, wall = _clock.monotonic(), _clock.wall()
         for name, each in plain.items():
-            quarantine = self._quarantines[name] = Quarantine.from_plain(each, now)
-            out = set(quarantine.cases)
-            for frame in quarantine.silent:
-                out |= self._maps[name].frame_boards(frame)
-            for board in sorted(out):
-                self._queue.quarantine(name, board)
+            self._quarantines[name] = Quarantine.from_plain(each, now, wall)
+            self._apply(name)
 
-    def test_silent_frames(self) -> None:
-        """Ask again those frames that were silent when the state was saved."""
-        for name, quarantine in self._quarantines.items():
-            for frame in list(quarantine.silent):
-                self._test_frame(name, frame)
+    def ask_silent_frames(self, *names: str) -> None:
+        """Find out whether silent frames answer by now; of all machines if none is named."""
+        for name in names or list(self._quarantines):
+            for frame in list(self._of(name).silent):
+                self.welcome(name, frame)
+
+    # --- helpers ---
 
     def _of(self, name: str) -> Quarantine:
         return self._quarantines.setdefault(name, Quarantine())
 
-    def _save(self, name: str) -> None:
+    def _changed(self, name: str) -> None:
+        """Have what is out saved, and not handed out."""
         quarantine = self._of(name)
-        plain = quarantine.to_plain(_clock.monotonic())
+        plain = quarantine.to_plain(_clock.monotonic(), _clock.wall())
         self._tell("quarantine", name, plain if quarantine else None)
+        self._apply(name)
+
+    def _apply(self, name: str) -> None:
+        quarantine, where = self._of(name), self._maps[name]
+        out = {board for board in quarantine.cases if board not in where.machine.dead_boards}
+        for frame in quarantine.silent:
+            out |= where.frame_boards(frame)
+        self._queue.set_quarantine(name, out)
 
 
-def _row(where: MachineMap, case: Case, faults: int, now: float) -> OutOfService:
-    place = where.locate(case.board)
-    assert place is not None
-    machine = where.machine
-    return OutOfService(
-        machine.name,
-        case.board,
-        place,
-        machine.bmp_ips[place[:2]],
-        machine.spinnaker_ips.get(case.board),
-        case.kind,
-        case.what,
-        case.since,
-        faults,
-        case.tests,
-        None if case.due is None else max(0.0, case.due - now),
-        where.job_ids.get(case.board),
-    )
+def _what(reason: object) -> str:
+    """Say what a failed test found."""
+    if isinstance(reason, FailureReason):
+        return "; ".join(dict.fromkeys(fault.what for fault in reason.faults))
+    return "its test failed" if reason is None else str(reason)

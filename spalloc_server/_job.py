@@ -7,6 +7,7 @@ or hardware.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
@@ -124,6 +125,10 @@ class _Job:
         How many allocations were given up because boards failed.
     was_ready : bool
         Whether the present boards have been handed to the user.
+    frames_asked : Counter
+        How many answers each of these frames has yet to give.
+    waits_for : dict
+        {machine: boards out of service for which it is known to wait there}.
     tenancy : int
         Counts the allocations that the job has had, so that the answers to an
         earlier one's requests can be told apart.
@@ -175,6 +180,8 @@ class _Job:
         self.connections: dict[tuple[int, int], str] | None = None
         self.origin = (0, 0)
         self.bmp_requests_until_ready = 0
+        self.frames_asked: Counter[tuple[int, int]] = Counter()
+        self.waits_for: dict[str, frozenset[Board]] = {}
         self.was_ready = False
 
     def forget_rows(self) -> None:

@@ -1,16 +1,22 @@
 """Which boards of one machine are out of service, why, and when to try them again.
 
 Pure: knows no hardware, no queue and no clock.  Times passed in as `now` are
-monotonic seconds; `wall` is Unix time and only for people.
+monotonic seconds; `wall` is Unix time, for people and for the book.
 
 ::
 
     fault --> out, tried again after 1, 5, 15, 60 minutes, then hourly
        |         |                       |
        |    third fault in a day     test passed --> back in service
-       |         v
-       |      locked -------- operator's release --> back in service
-    operator's add --> held --^
+       |         v                                      ^
+       |      locked -------- operator's release -------+
+    operator's add --> held --------^                   |
+    suspicion --> out, tried at once -- test passed ----+
+                         +-- test failed --> as a fault
+
+A power command for several boards that is refused does not say whose fault that
+is: all of them are suspects.  Only a board that is suspected again within a day
+counts as if it had failed itself.
 """
 
 from __future__ import annotations
@@ -26,6 +32,13 @@ Frame = tuple[int, int]
 TEST_AFTER = (60.0, 300.0, 900.0, 3600.0)
 #: So many faults within so many seconds keep a board out for an operator.
 FAULTS_TO_LOCK, FAULT_WINDOW = 3, 86400.0
+
+#: What an operator took out.
+OPERATOR = "operator"
+#: A board that was not switched off; it is out until it is, never for longer.
+POWER_OFF = "power_off"
+_SUSPECTED = "suspected"
+_LOCKING = ("power_on", "fpga", "link")
 
 
 @dataclass
@@ -45,6 +58,8 @@ class Case:
         How many tests it has failed since.
     due : float or None
         When it is tested next; None if only an operator can release it.
+    sure : bool
+        False for a mere suspect.
     testing : bool
         Whether a test is under way.
     """
@@ -55,6 +70,7 @@ class Case:
     since: float
     tests: int = 0
     due: float | None = None
+    sure: bool = True
     testing: bool = False
 
 
@@ -65,40 +81,72 @@ class Quarantine:
         self.cases: dict[Board, Case] = {}
         # Frames that do not answer: {(cabinet, frame): Unix time since when}.
         self.silent: dict[Frame, float] = {}
-        # When each board failed in the last day, also those that came back.
-        self._faults: dict[Board, list[float]] = {}
+        # What each board did in the last day, also those that came back: (when, kind).
+        self._faults: dict[Board, list[tuple[float, str]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.cases or self.silent or self._faults)
 
-    def fault(self, board: Board, kind: str, what: str, now: float, wall: float) -> Case:
-        """Take a board out because of what a user's job met; returns its case.
+    @property
+    def known(self) -> set[Board]:
+        """Boards that are out, or that failed not long ago."""
+        return {*self.cases, *self._faults}
+
+    # --- faults ---
+
+    def fault(
+        self, board: Board, kind: str, what: str, now: float, wall: float, *, sure: bool = True
+    ) -> bool:
+        """Take a board out because of what a user's job met; returns whether that is news.
 
         What else goes wrong with a board that is out already is no new fault.
         """
         case = self.cases.get(board)
-        if case is None:
-            recent = [time for time in self._faults.get(board, ()) if now - time < FAULT_WINDOW]
-            self._faults[board] = [*recent, now]
-            case = self.cases[board] = Case(board, kind, what, wall)
-        elif case.kind != "operator":
-            case.kind, case.what = kind, what
-        locked = self.faults_of(board, now) >= FAULTS_TO_LOCK
-        case.due = None if locked or case.kind == "operator" else now + TEST_AFTER[0]
-        case.tests = 0
-        return case
+        if case is not None and (case.sure or not sure):
+            return False
+        sure = sure or bool(self._recent(board, now))
+        since = wall if case is None else case.since
+        case = self.cases[board] = Case(board, kind, what, since, due=now, sure=sure)
+        if sure:
+            self._begin(case, now)
+        else:
+            self._note(board, _SUSPECTED, now)
+        return True
 
-    def hold(self, board: Board, reason: str, wall: float) -> Case:
-        """Take a board out until the operator releases it; returns its case."""
+    def _begin(self, case: Case, now: float) -> None:
+        """Count a fault, and put its board on the way of tests from the beginning."""
+        self._note(case.board, case.kind, now)
+        kinds = [kind for _, kind in self._recent(case.board, now)]
+        locked = case.kind in _LOCKING and sum(k in _LOCKING for k in kinds) >= FAULTS_TO_LOCK
+        case.sure = True
+        case.due = None if locked else now + TEST_AFTER[0]
+        case.tests = 0
+
+    def faults_of(self, board: Board, now: float) -> int:
+        """Return how often a board failed in the last day."""
+        return sum(kind != _SUSPECTED for _, kind in self._recent(board, now))
+
+    def _note(self, board: Board, kind: str, now: float) -> None:
+        self._faults[board] = [*self._recent(board, now), (now, kind)]
+
+    def _recent(self, board: Board, now: float) -> list[tuple[float, str]]:
+        faults = self._faults.get(board, ())
+        return [(time, kind) for time, kind in faults if now - time < FAULT_WINDOW]
+
+    # --- the operator ---
+
+    def hold(self, board: Board, reason: str, wall: float) -> None:
+        """Take a board out until the operator releases it."""
         case = self.cases.get(board)
         since = wall if case is None else case.since
-        self.cases[board] = Case(board, "operator", reason, since)
-        return self.cases[board]
+        self.cases[board] = Case(board, OPERATOR, reason, since)
 
     def release(self, board: Board) -> bool:
         """Put a board back and forget its faults; returns whether it was out."""
         self._faults.pop(board, None)
         return self.cases.pop(board, None) is not None
+
+    # --- tests ---
 
     def due(self, now: float) -> list[Case]:
         """Return the cases whose test is due and not under way."""
@@ -113,41 +161,44 @@ class Quarantine:
         times = (c.due for c in self.cases.values() if c.due is not None and not c.testing)
         return min(times, default=None)
 
-    def passed(self, board: Board) -> bool:
-        """Note that a test succeeded; returns whether the board is back in service."""
-        case = self.cases.get(board)
-        if case is None or case.due is None:
-            return False
+    def passed(self, board: Board) -> None:
+        """Put a board back whose test succeeded."""
         del self.cases[board]
-        return True
 
     def failed(self, board: Board, what: str, now: float) -> None:
         """Note that a test failed, and when the next is."""
-        case = self.cases.get(board)
-        if case is None:
-            return
+        case = self.cases[board]
         case.testing = False
-        if case.due is not None:
+        case.what = what
+        if not case.sure:
+            self._begin(case, now)
+        else:
             case.tests += 1
-            case.what = what
-            case.due = now + TEST_AFTER[min(case.tests, len(TEST_AFTER) - 1)]
+            case.due = now + _interval(case.tests)
 
-    def postpone(self, board: Board, now: float) -> None:
-        """Try a board that could not be tested again at the same distance."""
+    def postpone(self, board: Board, now: float, seconds: float | None = None) -> None:
+        """Try a board that could not be tested again later, else at the same distance."""
+        case = self.cases[board]
+        case.testing = False
+        case.due = now + (_interval(case.tests) if seconds is None else seconds)
+
+    # --- boards that are taken along to another machine ---
+
+    def part(self, board: Board, other: Quarantine, other_board: Board) -> None:
+        """Copy what is known of a board to where it is from now on."""
         case = self.cases.get(board)
         if case is not None:
-            case.testing = False
-            if case.due is not None:
-                case.due = now + TEST_AFTER[min(case.tests, len(TEST_AFTER) - 1)]
-
-    def faults_of(self, board: Board, now: float) -> int:
-        """Return how often a board failed in the last day."""
-        return sum(now - time < FAULT_WINDOW for time in self._faults.get(board, ()))
+            other.cases[other_board] = Case(
+                **{**case.__dict__, "board": other_board, "testing": False}
+            )
+        if board in self._faults:
+            other._faults[other_board] = list(self._faults[board])
 
     # --- plain builtins, for the book ---
 
-    def to_plain(self, now: float) -> dict[str, Any]:
-        """Return all of it as plain builtins; times as distances from now."""
+    def to_plain(self, now: float, wall: float) -> dict[str, Any]:
+        """Return all of it as plain builtins; all times are Unix times."""
+        offset = wall - now
         return {
             "cases": [
                 {
@@ -156,32 +207,47 @@ class Quarantine:
                     "what": case.what,
                     "since": case.since,
                     "tests": case.tests,
-                    "due_in": None if case.due is None else case.due - now,
+                    "due": None if case.due is None else case.due + offset,
+                    "sure": case.sure,
                 }
                 for case in self.cases.values()
             ],
             "silent": [[list(frame), since] for frame, since in self.silent.items()],
             "faults": [
-                [list(board), [now - time for time in times if now - time < FAULT_WINDOW]]
-                for board, times in self._faults.items()
+                [list(board), [[time + offset, kind] for time, kind in recent]]
+                for board in self._faults
+                if (recent := self._recent(board, now))
             ],
         }
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any], now: float) -> Quarantine:
-        """Return what `to_plain` described."""
+    def from_plain(cls, plain: dict[str, Any], now: float, wall: float) -> Quarantine:
+        """Return what `to_plain` described.
+
+        Nothing is put off by a wall clock that was stepped meanwhile: no test
+        beyond its interval, no fault into the future.
+        """
         quarantine = cls()
         for case in plain["cases"]:
             board = _board(case["board"])
-            due = None if case["due_in"] is None else now + case["due_in"]
+            due = case["due"]
+            if due is not None:
+                due = now + min(max(0.0, due - wall), _interval(case["tests"]))
             quarantine.cases[board] = Case(
-                board, case["kind"], case["what"], case["since"], case["tests"], due
+                board, case["kind"], case["what"], case["since"], case["tests"], due, case["sure"]
             )
         for (cabinet, frame), since in plain["silent"]:
             quarantine.silent[(cabinet, frame)] = since
-        for where, ages in plain["faults"]:
-            quarantine._faults[_board(where)] = [now - age for age in ages]
+        for where, faults in plain["faults"]:
+            quarantine._faults[_board(where)] = [
+                (now - max(0.0, wall - time), kind) for time, kind in faults
+            ]
         return quarantine
+
+
+def _interval(tests: int) -> float:
+    """Seconds to the next test after so many failed ones."""
+    return TEST_AFTER[min(tests, len(TEST_AFTER) - 1)]
 
 
 def _board(where: Iterable[int]) -> Board:

@@ -184,7 +184,7 @@ class Allocator:
         area = _triads_for(boards)
         if not self._area_is_right(area, wanted):
             return None
-        judge = self._filter(wanted, boards)
+        area, judge = self._full_measure(boards, area, wanted)
         block = self.pack_tree.alloc_area(
             area, wanted.min_ratio, self._verdicts.sparing(judge)
         )
@@ -192,15 +192,36 @@ class Allocator:
             return None
         return self._hold_block(("boards", *block), judge)
 
+    def _full_measure(
+        self, boards: int, area: int, wanted: Limits
+    ) -> tuple[int, _CandidateFilter]:
+        """Area and filter for a number of boards.
+
+        Where the idle machine has a block with so many live boards, be it a
+        larger one, nothing less will do; fewer are given only where it has
+        none, as far as the limits allow.
+        """
+        judge = self._filter(wanted, boards)
+        faultless = not len(self.dead_boards) and not len(self.dead_links)
+        if faultless or not self._fits(area, wanted, judge):
+            return area, judge
+        strict = self._filter(wanted._replace(max_dead_boards=0), boards)
+        for larger in range(area, self.width * self.height + 1):
+            if self._area_is_right(larger, wanted) and self._fits(larger, wanted, strict):
+                return larger, strict
+        return area, judge
+
+    def _fits(self, area: int, wanted: Limits, judge: _CandidateFilter) -> bool:
+        """Whether a block of so many triads could be had on the idle machine."""
+        shape = area_to_rect(area, self.width, self.height, wanted.min_ratio)
+        return shape is not None and self._fits_in_a_corner(*shape, judge)
+
     def _alloc_boards_possible(self, boards: int, **limits: Any) -> bool:
         """Whether this many boards could be had on the idle machine."""
         wanted = Limits.given(limits)
         area = _triads_for(boards)
-        if not self._area_is_right(area, wanted):
-            return False
-        shape = area_to_rect(area, self.width, self.height, wanted.min_ratio)
-        return shape is not None and self._fits_in_a_corner(
-            *shape, self._filter(wanted, boards)
+        return self._area_is_right(area, wanted) and self._fits(
+            area, wanted, self._filter(wanted, boards)
         )
 
     def _size_is_right(self, width: int, height: int, wanted: Limits) -> bool:
@@ -378,6 +399,59 @@ class Allocator:
             Which one.
         """
         self._single_boards.release(board, self.pack_tree, self.dead_boards)
+
+    def waits_for(self, *what: int | None, **limits: Any) -> frozenset[Board]:
+        """Tell for which boards in quarantine a request waits, however idle the machine is.
+
+        Parameters
+        ----------
+        *what, **limits
+            What `alloc` has just not been able to give, though it is possible.
+
+        Returns
+        -------
+        frozenset of (x, y, z)
+            Empty if it only waits for boards that others have.
+        """
+        if not self._single_boards.quarantined:
+            return frozenset()
+        kind, numbers, wanted = understand(what, limits)
+        out = frozenset(b for b in self._single_boards.quarantined if b not in self.dead_boards)
+        if kind is _AllocationType.board:
+            if numbers:
+                return frozenset(board for board in out if board == numbers)
+            live = (board for board in self._all_boards() if board not in self.dead_boards)
+            return out if out.issuperset(live) else frozenset()
+        # Where nobody has anything, what room there is may be cut up.
+        idle = not self._held and self._waiting_list.next_due(0.0) is None
+        return frozenset() if not idle and self._has_room_beside(out, numbers, wanted) else out
+
+    def _has_room_beside(
+        self, out: frozenset[Board], numbers: tuple[int, ...], wanted: Limits
+    ) -> bool:
+        """Whether a block could be had without any of some boards."""
+        expected = None
+        if len(numbers) == 2:
+            shape: Sequence[int] | None = numbers
+            judge = self._filter(wanted, None)
+        else:
+            (expected,) = numbers
+            area, judge = self._full_measure(expected, _triads_for(expected), wanted)
+            shape = area_to_rect(area, self.width, self.height, wanted.min_ratio)
+        if shape is None:
+            return False
+        width, height = shape
+        return self._verdicts.answer(
+            ("beside", out, width, height, expected, wanted),
+            lambda: any(
+                self._verdicts.accepts(judge, x, y, width, height)
+                for x in range(self.width - width + 1)
+                for y in range(self.height - height + 1)
+                if not any(
+                    x <= out_x < x + width and y <= out_y < y + height for out_x, out_y, _ in out
+                )
+            ),
+        )
 
     # --- tell and impose ---
 

@@ -35,6 +35,7 @@ from spalloc_server._job_request import (
 )
 from spalloc_server._machine_change import MachineChange
 from spalloc_server._machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._out_of_service import counted
 from spalloc_server._release import Release
 from spalloc_server._whereabouts import where_is
 from spalloc_server.async_bmp_controller import AsyncBMPController, AtomicRequests
@@ -133,6 +134,7 @@ class Controller:
             seconds_before_free,
         )
         self._job_queue.on_rested = self._job_queue_on_rested
+        self._job_queue.on_blocked = self._job_queue_on_blocked
         self._health = Health(
             lock=self._lock,
             maps=self._maps,
@@ -478,6 +480,7 @@ class Controller:
         where = self._maps[machine_name]
         job.tenancy += 1
         job.was_ready = False
+        job.waits_for.clear()
         job.allocated_machine = where.machine
         job.boards = set(boards)
         job.periphery = periphery
@@ -501,6 +504,17 @@ class Controller:
 
     def _job_queue_on_rested(self, machine_name: str, allocation_ids: list[int]) -> None:
         self._tell("rested", machine_name, list(allocation_ids))
+
+    def _job_queue_on_blocked(
+        self, job_id: int, machine_name: str, boards: frozenset[Board]
+    ) -> None:
+        """Say, once, for which boards out of service a job waits."""
+        job = self._jobs[job_id]
+        if job.waits_for.get(machine_name) != boards:
+            job.waits_for[machine_name] = boards
+            text = f"waits for {counted(boards)} of machine {machine_name}, out of service"
+            log.info("job %d %s", job_id, text, extra={"job_id": job_id})
+            _job_log.note(job_id, text)
 
     def _end(self, job: _Job, reason: str | None) -> None:
         """Retire a job, with the reason that its user will be told."""
@@ -551,6 +565,7 @@ class Controller:
             job.state = JobState.power
             job.power = power
             job.bmp_requests_until_ready += len(requests)
+            job.frames_asked.update(requests.keys())
             self._changed_jobs.add(job.id)
             self._tell("power", job.id, power)
             _job_log.powered(job, where, power, link_enable)
@@ -571,13 +586,23 @@ class Controller:
         reason: str | None = None,
     ) -> None:
         """Take a frame's answer (a frame's thread); boards that a job gave up are not its own."""
-        if not success:
-            with self._lock:
-                if self._maps.get(where.machine.name) is where:
-                    self._health.note(where.machine.name, frame, reason)
+        if success:
+            if self._is_awaited(job, tenancy, frame):
+                self._bmp_on_request_complete(job, success, reason)
+            return
+        # Whoever is next in the queue waits until this job is back at its front.
+        with self._lock, self._job_queue.holding():
+            if self._maps.get(where.machine.name) is where:
+                self._health.note(where.machine.name, frame, reason)
+            if self._is_awaited(job, tenancy, frame):
                 reason = self._health.explain(where, frame, reason)
-        if job.tenancy == tenancy:
-            self._bmp_on_request_complete(job, success, reason)
+                self._bmp_on_request_complete(job, success, reason)
+
+    def _is_awaited(self, job: _Job, tenancy: int, frame: Frame) -> bool:
+        """Count an answer that a job got; False if it was for boards that it gave up."""
+        with self._lock:
+            job.frames_asked[frame] -= 1 if job.tenancy == tenancy else 0
+            return job.tenancy == tenancy
 
     def _bmp_on_request_complete(
         self, job: _Job, success: bool, reason: str | None = None
@@ -603,8 +628,9 @@ class Controller:
     def _hardware_failed(self, job: _Job, reason: str | None) -> None:
         """Let a job try other boards, or end it with a reason that says what failed."""
         log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
-        if isinstance(reason, FailureReason) and self._may_move(job):
-            self._requeue(job, reason)
+        known = isinstance(reason, FailureReason) and (reason.faults or reason.silent)
+        if known and self._may_move(job):
+            self._requeue(job, str(reason))
         else:
             what = "" if reason is None else reason
             self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
@@ -628,20 +654,41 @@ class Controller:
 
     def _requeue(self, job: _Job, reason: str) -> None:
         """Put a job back to the front of its queue; its boards are switched off."""
-        assert job.allocated_machine is not None
-        where = self._maps[job.allocated_machine.name]
-        boards = job.boards or set()
-        for board in boards:
-            where.job_ids.pop(board, None)
+        held = self._job_queue.allocation_of(job.id)
+        assert held is not None
         job.attempts += 1
         job.tenancy += 1
-        job.forget_boards()
         self._changed_jobs.add(job.id)
-        self._changed_machines.add(where.machine.name)
         self._tell("requeued", job.id, job.attempts)
         _job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
-        self._switch_off(where, boards)
-        self._job_queue.requeue(job.id)
+        self._let_go(job, *held)
+        job.forget_boards()
+        self._job_queue.requeue(job.id, keep_boards=True)
+
+    def _frame_answers(self, where: MachineMap, frame: Frame, answering: bool) -> None:
+        """Hear that a frame fell silent or answers again (its thread).
+
+        Jobs that wait for a silent frame need not wait for its last try.
+        """
+        name = where.machine.name
+        with self._lock, self._job_queue.holding():
+            if self._maps.get(name) is not where:
+                return
+            if answering:
+                self._health.welcome(name, frame)
+                return
+            self._health.fall_silent(name, frame)
+            text = f"BMP {where.machine.bmp_ips[frame]} does not answer"
+            reason = self._health.explain(where, frame, FailureReason(text, silent=True))
+            for job in self._jobs_on(where, frame):
+                if job.frames_asked[frame] > 0 and self._may_move(job):
+                    self._requeue(job, str(reason))
+
+    def _jobs_on(self, where: MachineMap, frame: Frame) -> list[_Job]:
+        """Return the jobs that have boards of a frame, oldest first."""
+        boards = where.frame_boards(frame)
+        ids = {where.job_ids[board] for board in boards if board in where.job_ids}
+        return [self._jobs[job_id] for job_id in sorted(ids)]
 
     def _power_off(self, release: Release) -> None:
         """Ask the frames to switch a release's boards off."""
@@ -682,7 +729,12 @@ class Controller:
         del self._going[release.key]
         if release.allocation_id > 0:
             self._tell("returned", release.machine_name, release.allocation_id)
-        self._job_queue.free(release.job_id)
+        held = self._job_queue.allocation_of(release.job_id)
+        if release.allocation_id <= 0 or held == release.key:
+            self._job_queue.free(release.job_id)
+        else:
+            # The job was moved, or its record went with an earlier life of the server.
+            self._job_queue.free_boards(*release.key)
 
     def _orphan_off(self, host: str, boards: Collection[int]) -> None:
         left = self._orphans.pop(host, set()) - set(boards)
@@ -757,6 +809,15 @@ class Controller:
         with self._lock:
             return self._health.out_of_service()
 
+    def waiting_jobs(self) -> list[tuple[int, str, frozenset[Board]]]:
+        """Return which queued jobs wait for boards out of service: (id, machine, boards)."""
+        with self._lock:
+            return [
+                (job_id, name, boards)
+                for job_id, machines in sorted(self._job_queue.blocked().items())
+                for name, boards in machines.items()
+            ]
+
     def hold_board(self, machine_name: str, board: Board, reason: str) -> None:
         """Take a board out of service after its present job, until it is released.
 
@@ -803,7 +864,7 @@ class Controller:
                     bmp = AsyncBMPController(host, on_thread_start=gate.wait)
                     made[name][frame] = bmp
                     if hasattr(bmp, "on_answering_change"):
-                        bmp.on_answering_change = partial(self._health.frame_answers, where, frame)
+                        bmp.on_answering_change = partial(self._frame_answers, where, frame)
         except BaseException:
             gate.open([])
             _stop(bmp for frames in made.values() for bmp in frames.values())
@@ -839,6 +900,7 @@ class Controller:
                     change.removed,
                     orphans,
                 )
+                self._health.adopt(change.added)
         finally:
             _stop(old)
             self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
@@ -885,6 +947,7 @@ class Controller:
             dead_boards=machine.dead_boards,
             dead_links=machine.dead_links,
         )
+        self._health.reconfigured(machine.name)
 
     def _note_dead_changes(self) -> None:
         """Tell of dead boards and links that the machines' owner changed in place."""
@@ -892,6 +955,8 @@ class Controller:
         if changed:
             plain = [to_plain(where.machine) for where in changed]
             self._tell("machines", list(self._machines), plain, [], {})
+            for where in changed:
+                self._health.reconfigured(where.machine.name)
 
     # --- the end ---
 
@@ -1009,15 +1074,15 @@ class Controller:
                 self._job_queue.restore_resting(name, allocation_id, tuple(outcome), rested)
         for name, allocations in book["going"].items():
             for allocation_id, plain in allocations.items():
-                held = (name, allocation_id, tuple(plain["outcome"]))
-                self._job_queue.restore_job(plain["job"], (), None, None, {}, held, going=True)
+                outcome = tuple(plain["outcome"])
+                self._job_queue.restore_boards(name, allocation_id, outcome)
                 boards = [(x, y, z) for x, y, z in plain["boards"]]
                 self._power_off(Release(plain["job"], name, allocation_id, boards))
         for job_id, record in book["jobs"].items():
             self._restore_job(job_id, record)
         # After the allocations, some of which may be of boards that are out.
         self._health.impose(book["quarantine"])
-        self._health.test_silent_frames()
+        self._health.ask_silent_frames()
 
     def _restore_job(self, job_id: int, record: dict[str, Any]) -> None:
         job = job_from_plain(job_id, record)

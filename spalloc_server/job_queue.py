@@ -14,7 +14,8 @@ through callbacks only, which must not call back in.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from spalloc_server._candidate_filter import Board, Link
 from spalloc_server._dead_sets import DeadSet
 from spalloc_server._machine_queue import _Job, _Machine
-from spalloc_server.allocator import Allocator, Outcome
+from spalloc_server.allocator import Allocation, Allocator, Outcome
 from spalloc_server.coordinates import WrapAround
 
 __all__ = ("JobQueue", "_Job", "_Machine")
@@ -30,6 +31,7 @@ __all__ = ("JobQueue", "_Job", "_Machine")
 OnAllocate = Callable[[int, str, set[Board], set[Link], WrapAround], object]
 OnEnd = Callable[[int, str | None], object]
 OnRested = Callable[[str, list[int]], object]
+OnBlocked = Callable[[int, str, frozenset[Board]], object]
 
 _NO_MACHINE = "No suitable machines available."
 _MACHINE_REMOVED = "Machine removed."
@@ -55,6 +57,9 @@ class JobQueue:
     on_rested : callable or None
         Called with (machine_name, allocation_ids) when boards came back from
         resting.
+    on_blocked : callable or None
+        Called with (job_id, machine_name, boards) whenever others pass a job
+        that waits for these boards in quarantine.
 
     Notes
     -----
@@ -73,11 +78,13 @@ class JobQueue:
         self.on_free: OnEnd | None = on_free
         self.on_cancel: OnEnd | None = on_cancel
         self.on_rested: OnRested | None = None
+        self.on_blocked: OnBlocked | None = None
         self._seconds_before_free = seconds_before_free
         self._machines: dict[str, _Machine] = {}
         self._jobs: dict[int, _Job] = {}
         self._arrivals = 0
         self._postponed = 0
+        self._held = 0
 
     @property
     def seconds_before_free(self) -> float:
@@ -217,11 +224,32 @@ class JobQueue:
     def quarantine(self, machine_name: str, board: Board) -> None:
         """Hand out a board no more, see `Allocator.quarantine`."""
         self._machines[machine_name].allocator.quarantine(board)
+        self._process_queue()
 
     def release(self, machine_name: str, board: Board) -> None:
         """End the quarantine of a board and let the queues advance."""
         self._machines[machine_name].allocator.release(board)
         self._process_queue()
+
+    def set_quarantine(self, machine_name: str, boards: Collection[Board]) -> None:
+        """Have just these boards of a machine in quarantine, and let the queues advance."""
+        allocator = self._machines[machine_name].allocator
+        before = allocator.quarantined
+        for board in sorted(before.difference(boards)):
+            allocator.release(board)
+        for board in sorted(set(boards) - before):
+            allocator.quarantine(board)
+        self._process_queue()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Give nothing to any machine until the end, then let the queues advance."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._process_queue()
 
     # --- jobs ---
 
@@ -297,7 +325,7 @@ class JobQueue:
         job.machine.allocator.free(job.allocation_id)
         self._process_queue()
 
-    def requeue(self, job_id: int) -> None:
+    def requeue(self, job_id: int, *, keep_boards: bool = False) -> None:
         """Take a job's boards away and let it wait for others.
 
         The boards begin to rest.  The job keeps its place by time of arrival;
@@ -307,6 +335,8 @@ class JobQueue:
         ----------
         job_id : int
             Of a job that runs; others do nothing.
+        keep_boards : bool
+            Leave the boards taken, to be given back by `free_boards`.
         """
         job = self._jobs.get(job_id)
         if job is None or job.going or job.machine is None or job.allocation_id is None:
@@ -314,11 +344,17 @@ class JobQueue:
         for machine in self._machines.values():
             if job in machine.queue:
                 machine.queue.remove(job)
-        job.machine.allocator.free(job.allocation_id)
+        if not keep_boards:
+            job.machine.allocator.free(job.allocation_id)
         job.machine = None
         job.allocation_id = None
         job.pending = True
         self._enqueue_job(job)
+        self._process_queue()
+
+    def free_boards(self, machine_name: str, allocation_id: int) -> None:
+        """Let boards rest that no job has any more, see `requeue` and `restore_boards`."""
+        self._machines[machine_name].allocator.free(allocation_id)
         self._process_queue()
 
     def allocation_of(self, job_id: int) -> tuple[str, int] | None:
@@ -366,6 +402,10 @@ class JobQueue:
     ) -> None:
         """Put boards back that were resting, see `Allocator.restore`."""
         self._machines[machine_name].allocator.restore(allocation_id, outcome, rested)
+
+    def restore_boards(self, machine_name: str, allocation_id: int, outcome: Outcome) -> None:
+        """Put boards back that were taken though no job had them, see `free_boards`."""
+        self._machines[machine_name].allocator.restore(allocation_id, outcome)
 
     def restore_job(  # noqa: PLR0917 - mirrors create_job's record
         self,
@@ -442,31 +482,67 @@ class JobQueue:
         return [machine for machine in candidates if machine.suits(job)]
 
     def _process_queue(self) -> None:
-        """Give jobs to machines until no head of a queue can be served.
+        """Give jobs to machines until no queue can be served.
 
-        In each pass every machine, in order of priority, is offered its head.
+        In each pass every machine, in order of priority, is offered its head,
+        or who comes next behind jobs that wait for boards in quarantine.
         """
-        changed = not self._postponed
+        changed = not self._postponed and not self._held
         while changed:
             changed = False
             for machine in list(self._machines.values()):
                 changed |= self._serve_head(machine)
 
     def _serve_head(self, machine: _Machine) -> bool:
-        """Give a machine the head of its queue, if it can run it now."""
-        job = machine.head()
-        if job is None:
+        """Give a machine the first job of its queue, if it can run it now.
+
+        A job that could not run if all others had ended, for boards are in
+        quarantine, lets others pass: that may take until an operator comes.
+        """
+        if machine.head() is None:
             return False
-        allocation = machine.allocator.alloc(*job.args, **job.kwargs)
-        if allocation is None:
-            return False
-        machine.queue.popleft()
+        for job in machine.queue:
+            if not job.pending:
+                continue
+            allocation = machine.allocator.alloc(*job.args, **job.kwargs)
+            if allocation is not None:
+                self._give(machine, job, allocation)
+                return True
+            missing = machine.allocator.waits_for(*job.args, **job.kwargs)
+            if not missing:
+                return False
+            if self.on_blocked is not None:
+                self.on_blocked(job.id, machine.name, missing)
+        return False
+
+    def _give(self, machine: _Machine, job: _Job, allocation: Allocation) -> None:
+        """Note what a job was given; it stays in the queue if it is not the head."""
+        if machine.queue[0] is job:
+            machine.queue.popleft()
         job.pending = False
         job.machine = machine
         job.allocation_id, boards, periphery, torus = allocation
         if self.on_allocate is not None:
             self.on_allocate(job.id, machine.name, boards, periphery, torus)
-        return True
+
+    def blocked(self) -> dict[int, dict[str, frozenset[Board]]]:
+        """Tell which queued jobs wait for boards in quarantine.
+
+        Returns
+        -------
+        dict
+            {job id: {machine name: boards}}, in order of arrival per machine.
+        """
+        found: dict[int, dict[str, frozenset[Board]]] = {}
+        for name, machine in self._machines.items():
+            if not machine.allocator.quarantined:
+                continue
+            for job in machine.queue:
+                if job.pending:
+                    missing = machine.allocator.waits_for(*job.args, **job.kwargs)
+                    if missing:
+                        found.setdefault(job.id, {})[name] = missing
+        return found
 
     def _regenerate_queues(self) -> None:
         """Build all queues from the jobs, in order of arrival."""
