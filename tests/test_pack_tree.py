@@ -416,6 +416,17 @@ def test_a_tree_far_below_is_not_forgotten() -> None:
     assert tree.alloc(1, 1) is None
 
 
+def test_a_smaller_place_that_comes_free_beside_a_larger_one_is_found() -> None:
+    tree = PackTree(0, 0, 4, 2)
+    tree.take(0, 0, 1, 2)
+    tree.take(1, 0, 1, 2)
+    assert halves(tree) == [(0, 0, 1, 2), (1, 0, 3, 2)]
+
+    tree.free(0, 0)
+
+    assert tree.alloc(1, 1) == (0, 0)
+
+
 # --- take ---
 
 
