@@ -50,6 +50,7 @@ __all__ = (
     "JobStateTuple",
     "JobTuple",
     "MachineTuple",
+    "_Job",
 )
 
 log = logging.getLogger(__name__)
