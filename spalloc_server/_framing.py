@@ -15,7 +15,7 @@ MAX_LINE = 1 << 20
 #: Whole numbers of more digits than this stand for larger ones than anybody has; below what
 #: Python converts at most (`sys.set_int_max_str_digits`, at least 640).
 _MOST_DIGITS = 600
-_LARGEST = 10**_MOST_DIGITS - 1
+_LARGEST: int = 10**_MOST_DIGITS - 1
 
 
 class MalformedError(Exception):

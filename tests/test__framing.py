@@ -1,0 +1,138 @@
+"""Lines of JSON, whole, torn and wrong."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spalloc_server import _framing
+from spalloc_server._framing import Command, MalformedError, Row, Rows
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b'{"command": "version"}', ("version", [], {})),
+        (b'{"command": "x", "args": [1, "2", null]}', ("x", [1, "2", None], {})),
+        (b'{"command": "x", "kwargs": {"a": [1]}}', ("x", [], {"a": [1]})),
+        (b'{"command": "x", "args": null, "kwargs": null}', ("x", [], {})),
+        (b'{"command": "x", "other": 1}', ("x", [], {})),
+        (b' {"command": "x"} \r', ("x", [], {})),
+        (b'{"command": "x", "kwargs": {"client": 1, "a": 2}}', ("x", [], {"a": 2})),
+        ('{"command": "\u00fc"}'.encode(), ("\u00fc", [], {})),
+    ],
+)
+def test_a_command_is_understood(line: bytes, command: Command) -> None:
+    assert _framing.decode(line) == command
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello",
+        b"\xff\xfe",
+        b'{"command": "x"',
+        b'{"command": "x"} {}',
+        b"[]",
+        b"null",
+        b"3",
+        b'"version"',
+        b"{}",
+        b'{"command": null}',
+        b'{"command": 3}',
+        b'{"command": ["version"]}',
+        b'{"command": "x", "args": {}}',
+        b'{"command": "x", "args": "abc"}',
+        b'{"command": "x", "args": 0}',
+        b'{"command": "x", "args": false}',
+        b'{"command": "x", "kwargs": []}',
+        b'{"command": "x", "kwargs": ""}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_what_is_no_command_is_malformed(line: bytes) -> None:
+    with pytest.raises(MalformedError):
+        _framing.decode(line)
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_are_a_command_or_malformed(line: bytes) -> None:
+    try:
+        _framing.decode(line)
+    except MalformedError as e:
+        assert str(e)
+
+
+@given(JSON)
+def test_random_json_is_a_command_or_malformed(value: Any) -> None:
+    line = json.dumps(value).encode()
+    try:
+        command = _framing.decode(line)
+    except MalformedError:
+        return
+    assert command.name == value["command"]
+
+
+def test_numbers_beyond_what_python_converts_are_large_numbers() -> None:
+    digits = b"9" * 100_000
+    line = b'{"command": "x", "args": [%s, -%s, 17, 1.5]}' % (digits, digits)
+
+    large, small, *others = _framing.decode(line).args
+
+    assert large > 10**500
+    assert small == -large
+    assert others == [17, 1.5]
+    assert str(large)
+
+
+def test_numbers_that_stand_for_larger_ones_can_always_be_written() -> None:
+    assert sys.int_info.str_digits_check_threshold >= _framing._MOST_DIGITS
+
+
+def test_a_return_value_is_one_line() -> None:
+    assert _framing.returned(None) == b'{"return": null}\n'
+    assert _framing.returned({"a": {3, 1, 2}}) == b'{"return": {"a": [1, 2, 3]}}\n'
+    assert _framing.returned("a\nb") == b'{"return": "a\\nb"}\n'
+    assert _framing.returned((1, [2])) == b'{"return": [1, [2]]}\n'
+
+
+def test_an_exception_is_one_line_with_its_words() -> None:
+    line = _framing.raised(ValueError('no "x"\n'))
+
+    assert json.loads(line) == {"exception": 'no "x"\n'}
+    assert line.count(b"\n") == 1
+
+
+def test_changes_are_told_under_their_name() -> None:
+    assert _framing.changed("jobs_changed", [1, 2]) == b'{"jobs_changed": [1, 2]}\n'
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(TypeError, match="object"):
+        _framing.returned(object())
+
+
+def test_sets_without_an_order_are_arrays_too() -> None:
+    line = _framing.returned({1, "a"})
+
+    assert sorted(json.loads(line)["return"], key=str) == [1, "a"]
+
+
+def test_rows_remember_how_they_read() -> None:
+    rows = Rows([Row({"a": 1}), Row({"b": {2}})])
+
+    assert _framing.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
+    assert _framing.returned(rows[1]) == b'{"return": {"b": [2]}}\n'
+    rows[0]["a"] = 5
+    assert rows[0].text == '{"a": 1}'

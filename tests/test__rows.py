@@ -1,0 +1,63 @@
+"""Rows for the wire, made once."""
+
+from spalloc_server._rows import RowCache, job_row, machine_row, state_row
+from spalloc_server.controller import JobState, JobStateTuple, JobTuple, MachineTuple
+from spalloc_server.links import Links
+
+
+def job(job_id: int, **changes: object) -> JobTuple:
+    row = JobTuple(
+        job_id, "me", 5.0, None, JobState.ready, True, (3,), {"tags": {"b", "a"}}, "m",
+        {(0, 0, 1), (0, 0, 0)}, "",
+    )  # fmt: skip
+    return row._replace(**changes)  # type: ignore[arg-type]
+
+
+def test_a_job_reads_as_the_protocol_has_it() -> None:
+    assert job_row(job(1)).text == (
+        '{"job_id": 1, "owner": "me", "start_time": 5.0, "keepalive": null, "state": 3, '
+        '"power": true, "args": [3], "kwargs": {"tags": ["a", "b"]}, '
+        '"allocated_machine_name": "m", "boards": [[0, 0, 0], [0, 0, 1]], "keepalivehost": ""}'
+    )
+
+
+def test_a_queued_job_has_no_boards() -> None:
+    assert job_row(job(1, boards=None))["boards"] is None
+
+
+def test_a_machine_reads_as_the_protocol_has_it() -> None:
+    row = MachineTuple("m", {"y", "x"}, 2, 1, {(1, 0, 0)}, {(0, 0, 0, Links.south)})
+
+    assert machine_row(row).text == (
+        '{"name": "m", "tags": ["x", "y"], "width": 2, "height": 1, '
+        '"dead_boards": [[1, 0, 0]], "dead_links": [[0, 0, 0, 5]]}'
+    )
+
+
+def test_a_state_reads_as_the_protocol_has_it() -> None:
+    state = JobStateTuple(JobState.destroyed, None, None, "over", None, None)
+
+    assert state_row(state).text == (
+        '{"state": 4, "power": null, "keepalive": null, "reason": "over", '
+        '"start_time": null, "keepalivehost": null}'
+    )
+
+
+def test_a_row_is_made_anew_only_if_it_changed() -> None:
+    cache = RowCache(job_row)
+    first, second = cache.rows([job(1), job(2)])
+
+    rows = cache.rows([job(2), job(1, owner="you"), job(3)])
+
+    assert rows[0] is second
+    assert rows[1] is not first
+    assert [row["owner"] for row in rows] == ["me", "you", "me"]
+
+
+def test_rows_that_are_gone_are_forgotten() -> None:
+    cache = RowCache(job_row)
+    cache.rows([job(1), job(2)])
+
+    cache.rows([job(2)])
+
+    assert list(cache._kept) == [2]
