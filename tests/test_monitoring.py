@@ -63,7 +63,7 @@ def monitored(server: SpallocServer, port: int = 0) -> Iterator[MetricsPage]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SpallocServer]:
     config = copy_of_example("several-machines.cfg", tmp_path)
-    with simulated_server(config, "192.168.2.0 mute") as running:
+    with simulated_server(config) as running:
         yield running
 
 
