@@ -20,8 +20,8 @@ from spalloc_server.controller import (
     _Job,
 )
 from spalloc_server.links import Links
-from tests.fake_clock import FakeClock
 from tests.fake_frame import FakeFrame, Rack
+from tests.hand_clock import HandClock
 from tests.machines import machine
 
 UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
@@ -31,8 +31,8 @@ HOST = "10.1.0.0"
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    return FakeClock(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    return HandClock(monkeypatch)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
 
 
 @pytest.fixture
-def empty(rack: Rack, clock: FakeClock) -> Iterator[Controller]:
+def empty(rack: Rack, clock: HandClock) -> Iterator[Controller]:
     """No machines."""
     made = Controller()
     yield made
@@ -118,7 +118,7 @@ def test_the_first_job_has_the_id_that_was_given(rack: Rack) -> None:
 # --- creating ---
 
 
-def test_a_job_goes_from_power_to_ready(made: Controller, rack: Rack, clock: FakeClock) -> None:
+def test_a_job_goes_from_power_to_ready(made: Controller, rack: Rack, clock: HandClock) -> None:
     job_id = made.create_job("10.0.0.1", owner="me")
 
     assert job_id == 1
@@ -296,7 +296,7 @@ def test_whoever_owns_a_job_is_stored_as_text(made: Controller) -> None:
     assert made.list_jobs()[0].owner == "42"
 
 
-def test_a_job_may_live_for_ever(made: Controller, clock: FakeClock) -> None:
+def test_a_job_may_live_for_ever(made: Controller, clock: HandClock) -> None:
     made.create_job(None, owner="me", keepalive=None)
     clock.advance(1e9)
 
@@ -365,7 +365,7 @@ def test_nobody_knows_of_other_jobs(made: Controller) -> None:
 
 
 def test_jobs_are_listed_oldest_first_as_python_values(
-    made: Controller, rack: Rack, clock: FakeClock
+    made: Controller, rack: Rack, clock: HandClock
 ) -> None:
     made.create_job("10.0.0.1", 1, 0, 2, owner="me", keepalive=10, max_dead_boards=0)
     made.create_job(None, 2, 1, owner="you", keepalive=None, tags=["default"])
@@ -434,7 +434,7 @@ def test_what_is_set_from_outside_shows_at_once(made: Controller) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["10.0.0.2", None])
-def test_signs_of_life(made: Controller, clock: FakeClock, command: str, host: str | None) -> None:
+def test_signs_of_life(made: Controller, clock: HandClock, command: str, host: str | None) -> None:
     made.create_job("10.0.0.1", owner="me")
     clock.advance(59)
 
@@ -448,7 +448,7 @@ def test_signs_of_life(made: Controller, clock: FakeClock, command: str, host: s
     assert made.get_job_state(None, 1)[:4] == (JobState.destroyed, None, None, "Job timed out.")
 
 
-def test_looking_around_is_no_sign_of_life(made: Controller, clock: FakeClock) -> None:
+def test_looking_around_is_no_sign_of_life(made: Controller, clock: HandClock) -> None:
     made.create_job("10.0.0.1", owner="me")
     clock.advance(59)
 
@@ -461,7 +461,7 @@ def test_looking_around_is_no_sign_of_life(made: Controller, clock: FakeClock) -
     assert made.list_jobs() == []
 
 
-def test_a_job_ends_only_after_its_whole_period(made: Controller, clock: FakeClock) -> None:
+def test_a_job_ends_only_after_its_whole_period(made: Controller, clock: HandClock) -> None:
     made.create_job(None, owner="me", keepalive=10)
     clock.advance(10)
     made.destroy_timed_out_jobs()
@@ -473,7 +473,7 @@ def test_a_job_ends_only_after_its_whole_period(made: Controller, clock: FakeClo
     assert made.list_jobs() == []
 
 
-def test_a_queued_job_that_times_out_is_cancelled(made: Controller, clock: FakeClock) -> None:
+def test_a_queued_job_that_times_out_is_cancelled(made: Controller, clock: HandClock) -> None:
     made.create_job(None, 2, 1, owner="me", keepalive=None)
     made.create_job(None, owner="me", keepalive=10)
     clock.advance(11)
@@ -483,7 +483,7 @@ def test_a_queued_job_that_times_out_is_cancelled(made: Controller, clock: FakeC
     assert made.get_job_state(None, 2).reason == "Cancelled: Job timed out."
 
 
-def test_the_wall_clock_ends_no_job(made: Controller, clock: FakeClock) -> None:
+def test_the_wall_clock_ends_no_job(made: Controller, clock: HandClock) -> None:
     made.create_job(None, owner="me")
 
     clock.today += 1e6
@@ -494,7 +494,7 @@ def test_the_wall_clock_ends_no_job(made: Controller, clock: FakeClock) -> None:
     assert made.get_job_state(None, 1).state is JobState.power
 
 
-def test_deadlines_may_be_judged_as_of_earlier(made: Controller, clock: FakeClock) -> None:
+def test_deadlines_may_be_judged_as_of_earlier(made: Controller, clock: HandClock) -> None:
     made.create_job(None, owner="me", keepalive=10)
     clock.advance(11)
 
@@ -733,7 +733,7 @@ def test_destroying_powers_off_at_once_also_during_a_power_on(
 
 
 def test_boards_are_given_out_again_when_they_are_off_and_have_rested(
-    made: Controller, rack: Rack, clock: FakeClock
+    made: Controller, rack: Rack, clock: HandClock
 ) -> None:
     run_job(made, rack, 2, 1)
     waiting = made.create_job(None, owner="me", keepalive=None)
@@ -806,7 +806,7 @@ def test_so_many_ended_jobs_are_remembered(made: Controller) -> None:
 
 
 def test_boards_come_back_although_their_job_is_forgotten(
-    made: Controller, rack: Rack, clock: FakeClock
+    made: Controller, rack: Rack, clock: HandClock
 ) -> None:
     made.max_retired_jobs = 0
     run_job(made, rack, 2, 1)
@@ -820,7 +820,7 @@ def test_boards_come_back_although_their_job_is_forgotten(
 
 
 def test_the_last_frame_to_switch_off_gives_the_boards_back(
-    empty: Controller, rack: Rack, clock: FakeClock
+    empty: Controller, rack: Rack, clock: HandClock
 ) -> None:
     empty.seconds_before_free = 0
     empty.machines = {"m": machine("m", 2, 1, boards_per_frame=3)}

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from spalloc_server import _book
 from spalloc_server.controller import Controller, JobState
 from spalloc_server.links import Links
-from tests.fake_clock import FakeClock
 from tests.fake_frame import Rack
+from tests.hand_clock import HandClock
 from tests.machines import machine
 
 HOST = "10.1.0.0"
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    return FakeClock(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    return HandClock(monkeypatch)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def again(made: Controller, rack: Rack) -> Controller:
     return restarted
 
 
-def test_a_pickle_holds_plain_builtins_only(rack: Rack, clock: FakeClock) -> None:
+def test_a_pickle_holds_plain_builtins_only(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job("10.0.0.1", 3, owner="me", tags=["default"], require_torus=False)
     made.create_job(None, owner="me")
@@ -75,7 +75,7 @@ def test_a_pickle_holds_plain_builtins_only(rack: Rack, clock: FakeClock) -> Non
     assert json.loads(json.dumps(made.__getstate__()["jobs"]))
 
 
-def test_everything_is_there_again(rack: Rack, clock: FakeClock) -> None:
+def test_everything_is_there_again(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.max_retired_jobs = 5
     made.seconds_before_free = 7
@@ -100,7 +100,7 @@ def test_everything_is_there_again(rack: Rack, clock: FakeClock) -> None:
     assert [frame.hostname for frame in rack.frames] == [HOST, "10.2.0.0"]
 
 
-def test_every_job_gets_a_fresh_keepalive_period(rack: Rack, clock: FakeClock) -> None:
+def test_every_job_gets_a_fresh_keepalive_period(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me", keepalive=10)
     data = pickle.dumps(made)
@@ -116,7 +116,7 @@ def test_every_job_gets_a_fresh_keepalive_period(rack: Rack, clock: FakeClock) -
     assert restarted.list_jobs() == []
 
 
-def test_a_ready_job_is_left_alone(rack: Rack, clock: FakeClock) -> None:
+def test_a_ready_job_is_left_alone(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
     rack.answer_all()
@@ -128,7 +128,7 @@ def test_a_ready_job_is_left_alone(rack: Rack, clock: FakeClock) -> None:
 
 
 def test_a_job_that_is_being_powered_on_is_so_again_with_its_links(
-    rack: Rack, clock: FakeClock
+    rack: Rack, clock: HandClock
 ) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
@@ -145,7 +145,7 @@ def test_a_job_that_is_being_powered_on_is_so_again_with_its_links(
     assert restarted.get_job_state(None, 1).state is JobState.ready
 
 
-def test_a_job_that_is_being_powered_off_is_so_again(rack: Rack, clock: FakeClock) -> None:
+def test_a_job_that_is_being_powered_off_is_so_again(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
     rack.answer_all()
@@ -158,7 +158,7 @@ def test_a_job_that_is_being_powered_off_is_so_again(rack: Rack, clock: FakeCloc
     assert (requests.power_off_boards, requests.link_requests) == ([0], [])
 
 
-def test_boards_that_were_going_off_go_off_and_come_back(rack: Rack, clock: FakeClock) -> None:
+def test_boards_that_were_going_off_go_off_and_come_back(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, 2, 1, owner="me")
     made.destroy_job(None, 1)
@@ -174,7 +174,7 @@ def test_boards_that_were_going_off_go_off_and_come_back(rack: Rack, clock: Fake
     assert restarted.get_job_state(None, 2).state is JobState.power
 
 
-def test_boards_go_on_resting(rack: Rack, clock: FakeClock) -> None:
+def test_boards_go_on_resting(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, 2, 1, owner="me")
     made.destroy_job(None, 1)
@@ -193,7 +193,7 @@ def test_boards_go_on_resting(rack: Rack, clock: FakeClock) -> None:
 
 
 def test_boards_of_a_machine_that_is_gone_go_off_after_the_restart(
-    rack: Rack, clock: FakeClock
+    rack: Rack, clock: HandClock
 ) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
@@ -207,7 +207,7 @@ def test_boards_of_a_machine_that_is_gone_go_off_after_the_restart(
     assert restarted._orphans == {}
 
 
-def test_a_restart_with_other_machines_is_a_change_like_any(rack: Rack, clock: FakeClock) -> None:
+def test_a_restart_with_other_machines_is_a_change_like_any(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
     rack.answer_all()
@@ -219,7 +219,7 @@ def test_a_restart_with_other_machines_is_a_change_like_any(rack: Rack, clock: F
     assert restarted.changed_machines == {"m", "n"}
 
 
-def test_the_lock_callbacks_and_changes_are_new(rack: Rack, clock: FakeClock) -> None:
+def test_the_lock_callbacks_and_changes_are_new(rack: Rack, clock: HandClock) -> None:
     made = new_controller(rack)
     made.on_background_state_change = lambda: None
 
@@ -232,7 +232,7 @@ def test_the_lock_callbacks_and_changes_are_new(rack: Rack, clock: FakeClock) ->
 
 
 def test_a_book_that_contradicts_itself_leaves_no_frame_running(
-    rack: Rack, clock: FakeClock
+    rack: Rack, clock: HandClock
 ) -> None:
     made = new_controller(rack)
     made.create_job(None, owner="me")
@@ -249,7 +249,7 @@ def test_a_book_that_contradicts_itself_leaves_no_frame_running(
 
 # --- the book says the same as the controller ---
 
-ACTIONS: dict[str, Callable[[Controller, Rack, FakeClock, int], object]] = {
+ACTIONS: dict[str, Callable[[Controller, Rack, HandClock, int], object]] = {
     "one": lambda made, rack, clock, n: made.create_job(f"10.0.0.{n}", owner="me"),
     "three": lambda made, rack, clock, n: made.create_job(None, 3, owner="me", keepalive=20),
     "all": lambda made, rack, clock, n: made.create_job(None, 2, 1, owner="\ud800\u2028"),
@@ -280,7 +280,7 @@ def fail_one(rack: Rack) -> None:
             return
 
 
-def wait(made: Controller, clock: FakeClock, seconds: float) -> None:
+def wait(made: Controller, clock: HandClock, seconds: float) -> None:
     clock.advance(seconds)
     made.destroy_timed_out_jobs()
     made.check_free()
@@ -298,7 +298,7 @@ def test_outcomes_written_into_a_book_give_the_controller_s_state(
     at_once: bool, actions: list[tuple[str, int]]
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        clock, rack = FakeClock(monkeypatch), Rack(monkeypatch)
+        clock, rack = HandClock(monkeypatch), Rack(monkeypatch)
         made = new_controller(rack)
         book = copy.deepcopy(made.__getstate__())
         outcomes: list[Any] = []
