@@ -64,14 +64,14 @@ class _Block(NamedTuple):
 def why_not(machine: MachineRow, request: Request) -> str | None:
     """Return what keeps the request off the machine; None if it fits.
 
-    Examples of answers: ``lacks the tag fast`` and ``--max-dead-boards 0: 2 of 12 boards
+    Examples of answers: ``--tags: lacks fast`` and ``--max-dead-boards 0: 2 of 12 boards
     are dead or cut off``.
     """
     if request.machine is not None:
         if request.machine != machine.name:
             return f"--machine {request.machine}: it is another one"
     elif missing := sorted(request.tags - machine.tags):
-        return f"lacks the tag{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        return f"--tags: lacks {', '.join(missing)}"
     if len(request.args) == 3:
         return _why_not_board(machine, request.args)
     if request.args in ((), (1,)):

@@ -16,7 +16,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from spalloc_client._connection import Connection
-from spalloc_client.errors import ProtocolError, ServerLostError, ServerVersionError
+from spalloc_client.errors import (
+    ProtocolError,
+    ProtocolTimeoutError,
+    ServerLostError,
+    ServerVersionError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +42,8 @@ def check_version(version: object) -> None:
         If it is too old, too new, or no version.
     """
     first, end = (".".join(map(str, limit)) for limit in COMPATIBLE_VERSIONS)
-    match = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version) if isinstance(version, str) else None
+    text = version if isinstance(version, str) else ""
+    match = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)(?![\d!])", text)
     if match is None:
         raise ServerVersionError(f"the server says its version is {version!r}, which is none")
     numbers = (*map(int, match[1].split(".")), 0, 0)[:3]
@@ -134,7 +140,12 @@ class Session:
     def try_call(self, timeout: float | None, name: str, *args: object, **kwargs: object) -> Any:
         """Send a command once; connects before if needed. `timeout` as for `connect`."""
         limit = self.timeout if timeout is None else timeout
-        return self.connect(limit).call(limit, name, *args, **kwargs)
+        try:
+            return self.connect(limit).call(limit, name, *args, **kwargs)
+        except ProtocolTimeoutError:
+            # Silent for so long it may be silent for ever: the next call tries another.
+            self.close()
+            raise
 
     def call(self, name: str, *args: object, **kwargs: object) -> Any:
         """Send a command that may be repeated if the connection ends before its answer.
@@ -150,12 +161,11 @@ class Session:
         give_up = time.monotonic() + patience
         delay = 0.0  # a restarted server may be there again already
         while True:
-            known = self._met
             try:
                 return self.try_call(None, name, *args, **kwargs)
             except ServerLostError as exc:
                 left = give_up - time.monotonic()
-                if not known or left <= 0:
+                if not self._met or left <= 0:
                     raise
                 _log.info("%s; trying again", exc)
             time.sleep(min(delay, left))

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from spalloc_client._answers import JobRow, MachineRow, read_jobs, read_machines
+from spalloc_client._geometry import both_ends
 from spalloc_client._palette import field
 from spalloc_client._session import Session
 from spalloc_client._tables import (
@@ -143,9 +144,12 @@ def draw_machine(
 def _summary(machine: MachineRow, jobs: Sequence[JobRow]) -> RenderableType:
     alive = len(live_boards(machine))
     used = boards_in_use(jobs)
-    dead = len(machine.dead_boards), len(machine.dead_links)
-    links = f"{dead[1]} dead link{'s' * (dead[1] != 1)}"
-    boards = f"{alive} ({used} in use, {alive - used} free), {dead[0]} dead, {links}"
+    # A link counts once, by whichever of its ends the server names it.
+    links = len(both_ends(machine.dead_links, machine.width, machine.height)) // 2
+    boards = (
+        f"{alive} ({used} in use, {alive - used} free), {len(machine.dead_boards)} dead, "
+        f"{links} dead link{'s' * (links != 1)}"
+    )
     return facts(
         [
             ("Machine", machine.name),

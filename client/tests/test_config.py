@@ -1,0 +1,187 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spalloc_client import config
+from spalloc_client.config import ConfigError, Settings, read_config, search_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[spalloc]\n" + text)
+    return path
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    return {
+        "system": tmp_path / "system" / "spalloc",
+        "user": tmp_path / "user" / "spalloc",
+        "here": tmp_path / "here" / ".spalloc",
+    }
+
+
+def test_without_files_there_are_defaults() -> None:
+    assert read_config() == Settings()
+    assert Settings() == Settings(
+        hostname=None,
+        owner=None,
+        port=22244,
+        keepalive=60.0,
+        reconnect_delay=5.0,
+        timeout=5.0,
+        machine=None,
+        tags=None,
+        min_ratio=0.333,
+        max_dead_boards=0,
+        max_dead_links=None,
+        require_torus=False,
+    )
+
+
+def test_the_working_directory_beats_the_user_beats_the_system(places: dict[str, Path]) -> None:
+    write(places["system"], "hostname = system\nowner = system\nmachine = system\n")
+    write(places["user"], "hostname = user\nowner = user\n")
+    write(places["here"], "hostname = here\n")
+
+    settings = read_config()
+
+    assert (settings.hostname, settings.owner, settings.machine) == ("here", "user", "system")
+
+
+def test_a_folder_may_hold_the_file(places: dict[str, Path]) -> None:
+    write(places["system"] / "spalloc.ini", "hostname = a\nowner = a\n")
+    write(places["system"] / ".spalloc", "hostname = b\n")
+
+    assert read_config()[:2] == ("b", "a")
+
+
+def test_of_several_system_folders_the_first_counts_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_DIRS", f"{tmp_path}/one:{tmp_path}/two")
+    write(tmp_path / "one" / "spalloc", "hostname = one\n")
+    write(tmp_path / "two" / "spalloc", "hostname = two\nowner = two\n")
+
+    assert read_config()[:2] == ("one", "two")
+
+
+def test_the_usual_places_without_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_DIRS")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+
+    assert search_path() == ["/etc/xdg/spalloc", "/home/me/.config/spalloc", ".spalloc"]
+
+
+def test_every_option_is_read(places: dict[str, Path]) -> None:
+    write(
+        places["here"],
+        "hostname = h\nowner = 100%% me\nport = 1\nkeepalive = 1.5\nreconnect_delay = 0\n"
+        "timeout = 2\nmachine = m\ntags = a, b ,c\nmin_ratio = 1\nmax_dead_boards = 2\n"
+        "max_dead_links = 3\nrequire_torus = yes\n",
+    )
+
+    assert read_config() == Settings(
+        "h", "100%% me", 1, 1.5, 0.0, 2.0, "m", ["a", "b", "c"], 1.0, 2, 3, True
+    )
+
+
+@pytest.mark.parametrize(
+    "option", ["keepalive", "timeout", "machine", "tags", "max_dead_boards", "max_dead_links"]
+)
+def test_none_may_be_said(places: dict[str, Path], option: str) -> None:
+    write(places["user"], f"{option} = 3\n")
+    write(places["here"], f"{option} = None\n")
+
+    assert getattr(read_config(), option) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("port = 0", "a whole number from 1 to 65535"),
+        ("port = 65536", "a whole number from 1 to 65535"),
+        ("port = http", "a whole number from 1 to 65535"),
+        ("port = None", "a whole number from 1 to 65535"),
+        ("keepalive = 0", "a number of seconds above 0, or None"),
+        ("keepalive = soon", "a number of seconds above 0, or None"),
+        ("keepalive = inf", "a number of seconds above 0, or None"),
+        ("timeout = -1", "a number of seconds above 0, or None"),
+        ("reconnect_delay = nan", "a number of seconds, 0 or more"),
+        ("min_ratio = -0.1", "a number, 0 or more"),
+        ("max_dead_boards = -1", "a whole number from 0, or None"),
+        ("max_dead_boards = 1.5", "a whole number from 0, or None"),
+        ("max_dead_links = x", "a whole number from 0, or None"),
+        ("require_torus = maybe", "True or False"),
+        ("hostname =", "a text"),
+    ],
+)
+def test_a_bad_value_names_file_option_and_what_is_allowed(
+    places: dict[str, Path], line: str, allowed: str
+) -> None:
+    write(places["user"], line + "\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_config()
+
+    option = line.split(maxsplit=1)[0]
+    assert str(caught.value).startswith(f"{places['user']}: {option} = ")
+    assert str(caught.value).endswith(f"must be {allowed}")
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("text", [b"hostname = x\n", b"[spalloc\n", b"[spalloc]\n\xff\n"])
+def test_a_file_that_is_none_names_the_file(places: dict[str, Path], text: bytes) -> None:
+    places["here"].write_bytes(text)
+
+    with pytest.raises(ConfigError, match=r"^\.spalloc: "):
+        read_config()
+
+
+def test_other_sections_and_missing_files_do_not_matter(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("[something]\nport = x\n")
+
+    assert read_config([str(other), str(tmp_path / "missing")]) == Settings()
+
+
+def test_the_module_prints_where_it_looks_and_what_it_found(places: dict[str, Path]) -> None:
+    write(places["user"], "hostname = example\ntags = a, b\nhostnam = typo\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "spalloc_client.config"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[:6] == [
+        "Places, rising priority:",
+        f"  {places['system']}  (not there)",
+        f"  {places['user']}",
+        "    hostnam is no option of ours",
+        "  .spalloc  (not there)",
+        "Settings:",
+    ]
+    assert f"  hostname = example  (from {places['user']})" in lines
+    assert f"  tags = a, b  (from {places['user']})" in lines
+    assert "  keepalive = 60.0" in lines
+
+
+def test_the_module_tells_a_bad_value(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(places["here"], "port = x\n")
+
+    assert config.main() == 1
+
+    out, err = capsys.readouterr()
+    assert str(places["user"]) in out
+    assert "port = 'x'" in err

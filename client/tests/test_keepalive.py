@@ -1,0 +1,188 @@
+"""The process that keeps jobs alive, against main programs of all kinds.
+
+The main program is always a process of its own, so that it can be stopped, killed and
+hogged; what it did is seen at the server.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from spalloc_client import Job
+
+from tests.fake_server import HANG, FakeServer
+
+PROGRAM = """
+import os, signal, sys, time
+from spalloc_client import Job
+job = Job(hostname="127.0.0.1", port={port}, owner="me", keepalive=0.1,
+          reconnect_delay=0.01, config_filenames=[])
+print(job._guard.pid, flush=True)
+"""
+
+
+@contextmanager
+def program(server: FakeServer, rest: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Run a main program that has a job; gives it and its keepalive process's number."""
+    source = PROGRAM.format(port=server.port) + textwrap.dedent(rest)
+    process = subprocess.Popen(
+        [sys.executable, "-c", source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def signs_of_life(server: FakeServer, more: int = 5) -> None:
+    """Wait for some more signs of life."""
+    server.wait_heard("job_keepalive", len(server.calls("job_keepalive")) + more)
+
+
+def test_it_goes_on_while_the_main_program_hogs_the_interpreter(server: FakeServer) -> None:
+    # A regular expression that takes ages, in C, without ever letting go of the lock.
+    with program(server, "import re; print(1, flush=True); re.match('(a+)+b', 'a' * 60)"):
+        signs_of_life(server)
+
+
+def test_it_goes_on_while_the_main_program_is_stopped(server: FakeServer) -> None:
+    with program(server, "time.sleep(1000)") as (process, _):
+        # Ctrl-Z sends SIGTSTP to the group, which only a shell's children heed; the same:
+        os.killpg(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+        signs_of_life(server)
+
+        os.killpg(process.pid, signal.SIGCONT)
+        signs_of_life(server)
+
+
+def test_ctrl_c_and_hang_up_do_not_reach_it(server: FakeServer) -> None:
+    ignore = "[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGHUP)]"
+    with program(server, f"{ignore}; print(1, flush=True); time.sleep(1000)") as (process, _):
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGHUP)
+
+        signs_of_life(server)
+
+
+def test_it_goes_on_when_a_forked_child_has_come_and_gone(server: FakeServer) -> None:
+    rest = """
+    import warnings
+    warnings.simplefilter("ignore")
+    child = os.fork()
+    if child == 0:
+        with job:
+            sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    time.sleep(1000)
+    """
+    with program(server, rest) as (process, _):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+
+        signs_of_life(server)
+        assert server.reasons == {}
+
+
+def test_it_ends_when_the_main_program_is_killed_though_a_child_lives_on(
+    server: FakeServer,
+) -> None:
+    rest = """
+    import warnings
+    warnings.simplefilter("ignore")
+    if os.fork() == 0:
+        time.sleep(1000)
+    print(1, flush=True)
+    time.sleep(1000)
+    """
+    with program(server, rest) as (process, pid):
+        assert process.stdout is not None
+        process.stdout.readline()
+        signs_of_life(server)
+        keepalive = os.pidfd_open(pid)
+
+        process.kill()
+
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        _wait_for_end(keepalive)
+
+
+@pytest.mark.parametrize("way", ["job.close()", "job.destroy()", "sys.exit()", "os._exit(1)"])
+def test_it_ends_with_the_job_and_with_the_program(server: FakeServer, way: str) -> None:
+    with program(server, f"input(); {way}; input()") as (process, pid):
+        signs_of_life(server)
+        keepalive = os.pidfd_open(pid)
+        assert process.stdin is not None
+
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+        _wait_for_end(keepalive)
+
+
+def _wait_for_end(pidfd: int) -> None:
+    import select
+
+    assert select.select([pidfd], [], [], 30)[0], "the keepalive process goes on"
+    os.close(pidfd)
+
+
+def test_it_outlives_the_servers_restart(server: FakeServer) -> None:
+    with program(server, "time.sleep(1000)"):
+        signs_of_life(server)
+        server.stop()
+        server.start()
+
+        signs_of_life(server)
+
+
+def test_it_goes_on_while_the_server_answers_nothing(server: FakeServer) -> None:
+    server.behave["job_keepalive"] = lambda _: HANG
+    with program(server, "time.sleep(1000)"):
+        signs_of_life(server, 10)
+
+    assert server.connections <= 2  # the job's and the keepalive's
+
+
+def test_it_is_started_again_if_somebody_kills_it(server: FakeServer) -> None:
+    with Job(
+        hostname="127.0.0.1", port=server.port, owner="me", keepalive=0.1, config_filenames=[]
+    ) as job:
+        signs_of_life(server)
+        assert job._guard is not None
+        pid = job._guard.pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+        assert job.state == 3
+
+        assert job._guard.pid != pid
+        signs_of_life(server)
+
+
+def test_a_job_without_keepalive_needs_no_process(server: FakeServer) -> None:
+    with Job(
+        hostname="127.0.0.1", port=server.port, owner="me", keepalive=None, config_filenames=[]
+    ) as job:
+        assert job._guard is None
+
+
+def test_it_needs_nothing_but_the_standard_library() -> None:
+    from spalloc_client import _keepalive
+
+    code = f"import runpy, sys; sys.argv[1:] = []; runpy.run_path({str(_keepalive._PROGRAM)!r})"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
