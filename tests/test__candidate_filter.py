@@ -71,7 +71,10 @@ def test_what_is_cut_off_by_dead_boards_is_not_reached() -> None:
 
 
 def test_a_detour_outside_the_block_does_not_count() -> None:
-    around = both_ends((1, 1, 0), Links.north_east, (3, 3)) | both_ends((1, 1, 1), Links.west, (3, 3))
+    around = set().union(
+        both_ends((1, 1, 0), Links.north_east, (3, 3)),
+        both_ends((1, 1, 1), Links.west, (3, 3)),
+    )
 
     inside = candidate_filter(3, 3, (), around)._enumerate_boards(1, 1, 1, 1)
     larger = candidate_filter(3, 3, (), around)._enumerate_boards(0, 0, 3, 3)
