@@ -234,7 +234,7 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _serve(self, channel: Channel) -> None:
         if channel is self._server_socket:
-            self._accept_all()
+            self._accept_all(self._server_socket)
         else:
             self._guarded(channel, self._handle_commands)
 
@@ -261,27 +261,31 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     # --- accepting and reading ---
 
-    def _accept_all(self) -> None:
-        assert self._server_socket is not None
+    def _accept_all(self, listening: socket.socket) -> None:
         for _ in range(_MAX_ACCEPTS):
-            client = self._accept(self._server_socket)
+            client = self._accept(listening)
             if client is None:
                 return
-            try:
-                self._name_client(client)
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for option, value in _KEEPALIVE:
-                    client.setsockopt(socket.IPPROTO_TCP, option, value)
-                self._client_buffers[client] = b""
-                self.register_channel(client)
-                self.connections += 1
-            except OSError as e:
-                log.info("a client was gone before it could be served: %s", e)
-                self._disconnect_client(client)
-            else:
-                # What it sent while the loop was busy counts before deadlines are judged.
+            # What it sent while the loop was busy counts before deadlines are judged.
+            if self._welcome(client) and self._in_loop():
                 self._guarded(client, self._handle_commands)
+
+    def _welcome(self, client: socket.socket) -> bool:
+        """Begin to serve a client; False if it has gone already."""
+        try:
+            self._name_client(client)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                client.setsockopt(socket.IPPROTO_TCP, option, value)
+            self._client_buffers[client] = b""
+            self.register_channel(client)
+        except OSError as e:
+            log.info("a client was gone before it could be served: %s", e)
+            self._disconnect_client(client)
+            return False
+        self.connections += 1
+        return True
 
     def _handle_commands(self, client: Any) -> None:
         """Read what a client has sent, and run its commands."""
@@ -358,6 +362,8 @@ class Server(PollingServerCore, ConfigurationReloader):
                 return data[start:]
             line = data[start:end]
             start = end + 1
+            if len(line) > _framing.MAX_LINE:
+                raise MalformedError(f"a line longer than {_framing.MAX_LINE} bytes")
             if not line or line.isspace():
                 continue
             if answered:
@@ -631,7 +637,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             if old is None:
                 raise
             # The old address may be in the way of the new one.
-            self._close_channel(old)
+            self._stop_listening(old)
             try:
                 new = self._open_server_socket(ip, port)
             except OSError:
@@ -639,7 +645,7 @@ class Server(PollingServerCore, ConfigurationReloader):
                 raise
         else:
             if old is not None:
-                self._close_channel(old)
+                self._stop_listening(old)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._server_socket, self._ip = new, ip
 
@@ -651,9 +657,11 @@ class Server(PollingServerCore, ConfigurationReloader):
             str(self.configuration_file), None, text + (f" by {holder}" if holder else "")
         )
 
-    def _close_channel(self, channel: socket.socket) -> None:
-        self.unregister_channel(channel)
-        channel.close()
+    def _stop_listening(self, listening: socket.socket) -> None:
+        """Take in those who have connected, whom closing would reset, and close."""
+        self._accept_all(listening)
+        self.unregister_channel(listening)
+        listening.close()
 
     # --- the end ---
 
