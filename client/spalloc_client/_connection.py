@@ -46,13 +46,15 @@ _open_connections: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 class Outcome:
     """Something that a connection's thread will find out, once: a value or an error.
 
-    Waiting can be interrupted at any point and repeated: a plain lock, taken at birth
-    and released by the thread, is all there is to it.
+    One thread waits. A signal may throw an exception into it at any point, also with the
+    lock in hand, and it may wait again: what is known is told by a flag, and the lock,
+    taken at birth and released by the connection's thread, is only there to sleep on.
     """
 
     def __init__(self) -> None:
         self._pending = threading.Lock()
         self._pending.acquire()
+        self._known = False
         self._value: Any = None
         self._error: Exception | None = None
         self.submitted = False  # might the server have heard of it?
@@ -60,11 +62,13 @@ class Outcome:
     @property
     def known(self) -> bool:
         """Whether `result` would return or raise without waiting."""
-        return not self._pending.locked()
+        return self._known
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until known; False if `timeout` seconds (None: for ever) did not do."""
         limit = -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+        if self._known:
+            return True
         if not self._pending.acquire(timeout=limit):
             return False
         self._pending.release()
@@ -80,6 +84,7 @@ class Outcome:
         """Make it known; the connection's thread calls this once."""
         self._value = value
         self._error = error
+        self._known = True
         self._pending.release()
 
 

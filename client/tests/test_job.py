@@ -265,7 +265,9 @@ def test_without_boards_nothing_is_known_of_them(queueing: FakeServer) -> None:
 
     assert job.state is JobState.queued
     assert job.power is None
-    assert job.hostname is job.connections is job.width is job.boards is job.machine_name is None
+    assert [job.hostname, job.machine_name] == [None, None]
+    assert [job.connections, job.boards] == [None, None]
+    assert [job.width, job.height] == [None, None]
 
     job.destroy("why not")
     assert job.reason == "why not"
@@ -290,8 +292,9 @@ def test_where_is_machine_tells_cabinet_frame_and_board(server: FakeServer) -> N
 
 def test_an_answer_that_makes_no_sense_is_a_protocol_error(server: FakeServer) -> None:
     with make(server) as job:
-        for nonsense in ({}, [], 7, None, {"state": 99}, {"state": "x", "power": 1}):
-            server.behave["get_job_state"] = lambda _, nonsense=nonsense: nonsense
+        nonsense: list[Any] = [{}, [], 7, None, {"state": 99}, {"state": "x", "power": 1}]
+        for answer in nonsense:
+            server.behave["get_job_state"] = lambda _, answer=answer: answer
             with pytest.raises(ProtocolError, match="makes no sense"):
                 _ = job.state
         del server.behave["get_job_state"]

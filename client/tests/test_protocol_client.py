@@ -187,13 +187,15 @@ def test_closing_wakes_those_who_wait(server: FakeServer) -> None:
     server.behave["version"] = lambda: HANG
     client = connect(server, timeout=None)
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(client.version), pool.submit(client.wait_for_notification)]
+        call = pool.submit(client.version)
+        notification = pool.submit(client.wait_for_notification)
         server.wait_heard("version")
 
         client.close()
         client.close()
 
-        assert isinstance(waiting[0].exception(), ServerLostError)
+        assert isinstance(call.exception(), ServerLostError)
+        assert isinstance(notification.exception(), ServerLostError)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -197,9 +197,8 @@ def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Set
 
 def _main(argv: Sequence[str] | None) -> int:
     arguments, settings = _read_arguments(argv)
-    if arguments.debug:
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s")
     with (
+        _debugging(arguments.debug),
         Progress(arguments.quiet) as progress,
         session_with(settings) as session,
         _job(arguments, settings, progress) as job,
@@ -214,6 +213,23 @@ def _main(argv: Sequence[str] | None) -> int:
         session.close()  # what becomes of other jobs is of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
             return _use(job, guard, arguments, progress)
+
+
+@contextmanager
+def _debugging(wanted: bool) -> Iterator[None]:
+    """Say on standard error what the library does."""
+    logger = logging.getLogger("spalloc_client")
+    handler = logging.StreamHandler(sys.stderr) if wanted else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    if wanted:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 class _TracedJob(Job):
@@ -242,6 +258,8 @@ def _job(
             )
         except JobDestroyedError as exc:
             raise CommandError(f"job {arguments.resume}: {exc}") from None
+        except ProtocolError:
+            raise
         except ValueError as exc:
             raise CommandError(str(exc), status=2) from None
         yield job

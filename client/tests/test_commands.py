@@ -1,0 +1,520 @@
+"""The commands that look and act at once: ps, machine, job, where-is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spalloc_client import __version__
+from spalloc_client.scripts import alloc, job, machine, ps, where_is
+
+from tests.fake_server import GARBAGE, HANG, VANISH, FakeServer
+
+MAINS: dict[str, Callable[[list[str]], int]] = {
+    "spalloc": alloc.main,
+    "spalloc-ps": ps.main,
+    "spalloc-machine": machine.main,
+    "spalloc-job": job.main,
+    "spalloc-where-is": where_is.main,
+}
+
+Run = Callable[..., tuple[int, str, str]]
+
+PLACE = {
+    "machine": "demo",
+    "logical": [1, 2, 0],
+    "physical": [2, 4, 7],
+    "chip": [12, 25],
+    "board_chip": [0, 1],
+    "job_id": 10,
+    "job_chip": [0, 1],
+}
+
+
+@pytest.fixture
+def run(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command against the server; gives status, output and errors."""
+
+    def run(line: str, *more: str) -> tuple[int, str, str]:
+        name, *words = line.split()
+        address = ["-H", "127.0.0.1", "-P", str(server.port)]
+        status = MAINS[name]([*address, *words, *more])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def busy(server: FakeServer) -> FakeServer:
+    """A server with three jobs: two with boards, one queued."""
+    server.add_job(owner="ann")
+    server.add_job(owner="bob", args=[4], boards=[[1, 0, z] for z in range(3)], keepalive=None)
+    server.add_job(
+        owner="ann",
+        state=1,
+        power=None,
+        args=[2, 1],
+        kwargs={"tags": ["fast"], "max_dead_boards": 0},
+        allocated_machine_name=None,
+        boards=None,
+        keepalivehost="",
+    )
+    return server
+
+
+# --- what all have in common ---
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_help_and_version_need_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--help", "-h", "--version", "-V"):
+        with pytest.raises(SystemExit) as caught:
+            MAINS[name]([option])
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert name in out
+        if "V" in option or "version" in option:
+            assert out == f"{name} {__version__}\n"
+        else:
+            for flag in ("--hostname", "-H", "--port", "-P", "--timeout", "--version", "-V"):
+                assert flag in out
+
+
+LOOKING = ["spalloc-ps", "spalloc-machine", "spalloc-job 1", "spalloc-where-is -b demo 0 0 0"]
+ALL = ["spalloc --owner me", *LOOKING]
+
+
+def one_line(run: Run, line: str, words: str, status: int = 1) -> None:
+    name = line.split(maxsplit=1)[0]
+    got, out, err = run(line)
+    assert (got, out) == (status, "")
+    assert err.startswith(f"{name}: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ALL)
+def test_no_server_is_said_in_a_line(server: FakeServer, run: Run, line: str) -> None:
+    server.stop()
+    one_line(run, line, "Connection refused")
+
+
+@pytest.mark.parametrize("line", ALL)
+def test_a_server_that_hangs_is_said_in_a_line(server: FakeServer, run: Run, line: str) -> None:
+    server.behave["version"] = lambda: HANG
+    one_line(run, f"{line} --timeout 0.05", "did not answer version within 0.05 s")
+
+
+@pytest.mark.parametrize("line", LOOKING)
+@pytest.mark.parametrize("misdeed", [GARBAGE, {"a": 1}, [7]])
+def test_a_server_that_raves_is_said_in_a_line(
+    server: FakeServer, run: Run, line: str, misdeed: object
+) -> None:
+    for name in ("list_jobs", "list_machines", "where_is"):
+        server.behave[name] = lambda **_: misdeed
+    one_line(run, line, "the server")
+
+
+@pytest.mark.parametrize("line", LOOKING)
+def test_a_server_that_vanishes_in_the_middle_is_asked_again(
+    busy: FakeServer, run: Run, line: str
+) -> None:
+    for name in ("list_jobs", "list_machines"):
+        answers = iter([VANISH, busy.answer(name, [], {})])
+        busy.behave[name] = lambda answers=answers: next(answers, [])
+    places = iter([VANISH, PLACE])
+    busy.behave["where_is"] = lambda **_: next(places)
+
+    assert run(line)[0] == 0
+
+
+@pytest.mark.parametrize("line", ALL)
+def test_a_server_of_another_version_is_said_in_a_line(
+    server: FakeServer, run: Run, line: str
+) -> None:
+    server.version = "8.0.0"
+    one_line(run, line, "the server's version is 8.0.0")
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_no_hostname_is_said_in_a_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"spalloc-where-is": ["-b", "m", "0", "0", "0"]}.get(name, [])
+
+    assert MAINS[name](words) == 1
+
+    err = capsys.readouterr().err
+    assert "no hostname" in err
+    assert ".spalloc" in err
+
+
+@pytest.mark.parametrize("name", MAINS)
+@pytest.mark.parametrize("words", [["--frob"], ["-P", "0"], ["-P", "x"], ["--timeout", "-1"]])
+def test_bad_arguments_are_said_in_a_line(
+    name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert MAINS[name](words) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{name}: ")
+    assert err.count("\n") == 1
+
+
+def test_a_bad_configuration_is_said_in_a_line(run: Run) -> None:
+    Path(".spalloc").write_text("[spalloc]\nport = x\n")
+    one_line(run, "spalloc-ps", ".spalloc: port = 'x': must be a whole number from 1 to 65535")
+
+
+def test_hostname_and_port_come_from_files(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(".spalloc").write_text(f"[spalloc]\nhostname = 127.0.0.1\nport = {server.port}\n")
+
+    assert ps.main([]) == 0
+    assert "Owner" in capsys.readouterr().out
+
+
+PS_PROGRAM = [sys.executable, "-m", "spalloc_client.scripts.ps", "-H", "127.0.0.1", "-P"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(busy: FakeServer) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*PS_PROGRAM, str(busy.port)],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_said_in_a_line(busy: FakeServer) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PS_PROGRAM, str(busy.port)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "spalloc-ps: [Errno 28] No space left on device\n"
+
+
+# --- spalloc-ps ---
+
+PS = """\
+ID  State   Power  Boards  Machine  Created at           Keepalive  Owner (Host)
+ 1  ready   on          1  demo     2023-11-14 22:13:20       60 s  ann (127.0.0.1)
+ 2  ready   on          3  demo     2023-11-14 22:13:20      never  bob (127.0.0.1)
+ 3  queued              6           2023-11-14 22:13:20       60 s  ann
+"""
+
+
+def test_ps_lists_jobs(busy: FakeServer, run: Run) -> None:
+    assert run("spalloc-ps") == (0, PS, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ("-m demo", ["1", "2"]),
+        ("--machine little", []),
+        ("-o ann", ["1", "3"]),
+        ("--owner bob", ["2"]),
+        ("-o ann -m demo", ["1"]),
+        ("-o nobody", []),
+    ],
+)
+def test_ps_lists_some_jobs(busy: FakeServer, run: Run, words: str, ids: list[str]) -> None:
+    status, out, _ = run(f"spalloc-ps {words}")
+
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ids
+
+
+def test_ps_does_not_know_every_machine(busy: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-ps -m x", "no machine is called x; there are: demo, little")
+
+
+def test_ps_prints_json(busy: FakeServer, run: Run) -> None:
+    status, out, _ = run("spalloc-ps --json -o ann")
+
+    assert status == 0
+    jobs = json.loads(out)
+    assert [(j["job_id"], j["state"], j["state_name"]) for j in jobs] == [
+        (1, 3, "ready"),
+        (3, 1, "queued"),
+    ]
+    assert jobs[0]["boards"] == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("line", ["spalloc-ps", "spalloc-machine"])
+def test_json_and_watch_do_not_go_together(run: Run, line: str) -> None:
+    one_line(run, f"{line} --json -w", "--json and --watch", 2)
+
+
+# --- spalloc-machine ---
+
+MACHINES = """\
+Name    Num boards  In-use  Jobs  Tags
+demo            34       4     2  default, fast
+little           1       0     0  desk
+"""
+
+DEMO = r"""Machine: demo
+   Size: 4 x 3 triads
+ Boards: 34 (4 in use, 30 free), 2 dead, 3 dead links
+   Jobs: 2
+   Tags: default, fast
+
+ ___     ___     ___     ___
+/ . \___/ . \___/ . \___/ . \
+\___/ . \___/ . \___/ . \___/
+/ . \___/ . \___/ . \___/ . \___
+\___/ . \___/   \___/ . \___/ . \___
+    \___/ . \___/ . \___/ . \___/ . \
+    / . \___/ . \___/ . \___# . \___/
+    \___/ . \___/ B \___/ . \___/ . \___
+        \###/ . \___/ B \___/ . \___/ . \
+        / A \___/ B \___/ . #___/ . \___/
+        \___/   \___/   \___/   \___/
+
+"""
+
+
+def test_machine_lists_machines(busy: FakeServer, run: Run) -> None:
+    assert run("spalloc-machine") == (0, MACHINES, "")
+
+
+def test_machine_draws_one(busy: FakeServer, run: Run) -> None:
+    key = ".  free   #  dead link   A  job 1   B  job 2\n"
+    assert run("spalloc-machine demo") == (0, DEMO + key, "")
+
+
+@pytest.mark.parametrize("option", ["-d", "--detailed"])
+def test_machine_tells_more_of_its_jobs(busy: FakeServer, run: Run, option: str) -> None:
+    table = (
+        "Key  Job  State  Boards  Owner\n"
+        "A      1  ready       1  ann\n"
+        "B      2  ready       3  bob\n"
+    )
+    assert run(f"spalloc-machine demo {option}") == (0, DEMO + table, "")
+
+
+def test_machine_does_not_know_every_machine(busy: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-machine x", "no machine is called x; there are: demo, little")
+    one_line(run, "spalloc-machine x --json", "no machine is called x")
+
+
+def test_machine_prints_json(busy: FakeServer, run: Run) -> None:
+    machines = json.loads(run("spalloc-machine --json")[1])
+    assert [(m["name"], m["num_boards"], m["in_use"], len(m["jobs"])) for m in machines] == [
+        ("demo", 34, 4, 2),
+        ("little", 1, 0, 0),
+    ]
+    demo = json.loads(run("spalloc-machine demo --json")[1])
+    assert demo == machines[0]
+    assert demo["jobs"][1]["job_id"] == 2
+    assert demo["width"] == 4
+
+
+# --- spalloc-job ---
+
+JOB_2 = r"""           Job: 2
+         Owner: bob
+         State: ready
+    Created at: 2023-11-14 22:13:20
+     Keepalive: never, from 127.0.0.1
+       Request: 4 boards
+         Power: on
+       Machine: demo
+        Boards: 3: (1,0,0), (1,0,1), (1,0,2)
+ Size in chips: 8 x 8
+      Hostname:
+Ethernet chips: (12,0)=board-0, (13,1)=board-1, (14,2)=board-2
+
+         ___
+ ___    / . \___
+/ . \___\___/ . \
+\___/ . \___/ . \___
+"""
+
+
+def test_job_tells_all_that_is_known(busy: FakeServer, run: Run) -> None:
+    for words in ("2", "2 -i", "2 --info", "-o bob", "--owner bob -i"):
+        status, out, err = run(f"spalloc-job {words}")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[:12] == JOB_2.splitlines()[:12]
+        assert out.count(" A ") == 3
+
+
+def test_job_tells_the_prospects_of_a_queued_one(busy: FakeServer, run: Run) -> None:
+    out = run("spalloc-job 3")[1].splitlines()
+
+    assert "   Request: 2 x 1 triads; max_dead_boards=0; tags=fast" in out
+    assert "     Queue: next on demo" in out
+
+
+def test_job_tells_why_one_was_destroyed(busy: FakeServer, run: Run) -> None:
+    busy.destroy(1, "Job timed out.")
+
+    assert run("spalloc-job 1") == (
+        0,
+        "   Job: 1\n State: destroyed\nReason: Job timed out.\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    "words", ["", "-i", "-w", "-p", "--power-off", "-e", "-D", "--json", "--destroy why"]
+)
+def test_job_does_not_know_every_job(busy: FakeServer, run: Run, words: str) -> None:
+    one_line(run, f"spalloc-job 99 {words}", "the server does not know job 99")
+
+
+def test_job_without_id_needs_an_owner_with_one_job(busy: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-job", "which job?")
+    one_line(run, "spalloc-job -o ann", "ann has several jobs, say which: 1, 3")
+    one_line(run, "spalloc-job -o eve", "eve has no job")
+
+
+def test_the_owner_of_the_configuration_counts(busy: FakeServer, run: Run) -> None:
+    Path(".spalloc").write_text("[spalloc]\nowner = bob\n")
+
+    assert "Job: 2" in run("spalloc-job")[1]
+
+
+@pytest.mark.parametrize("option", ["-p", "-r", "--power-on", "--reset"])
+def test_job_switches_boards_on(busy: FakeServer, run: Run, option: str) -> None:
+    def switch(job_id: int) -> None:
+        busy.change(job_id, state=2, power=True)
+        busy.change(job_id, state=3)
+
+    busy.behave["power_on_job_boards"] = switch
+
+    status, out, err = run(f"spalloc-job 1 {option}")
+
+    assert (status, out) == (0, "")
+    assert err.splitlines()[-1] == "job 1: its boards are on"
+    assert busy.reasons == {}
+
+
+def test_job_switches_boards_off(busy: FakeServer, run: Run) -> None:
+    assert run("spalloc-job 2 --power-off")[2].splitlines()[-1] == "job 2: its boards are off"
+    assert busy.jobs[2]["power"] is False
+
+
+def test_job_tells_when_boards_are_lost_while_they_are_switched(
+    busy: FakeServer, run: Run
+) -> None:
+    busy.behave["power_on_job_boards"] = lambda i: busy.destroy(i, "Machine removed.")
+
+    status, _, err = run("spalloc-job 1 -r")
+
+    assert status == 1
+    assert err.splitlines()[-1] == "spalloc-job: Machine removed."
+
+
+def test_job_cannot_switch_boards_that_are_not_there(busy: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-job 3 -p", "job 3 is queued, it has no boards to switch")
+    one_line(run, "spalloc-job 3 -e", "job 3 is queued and has no boards")
+
+
+def test_job_lists_hostnames(busy: FakeServer, run: Run) -> None:
+    for option in ("-e", "--ethernet-ips"):
+        assert run(f"spalloc-job 1 {option}") == (0, "x,y,hostname\n0,0,board-0\n", "")
+
+
+@pytest.mark.parametrize(("words", "reason"), [("-D", None), ("--destroy late", "late")])
+def test_job_destroys(busy: FakeServer, run: Run, words: str, reason: str | None) -> None:
+    assert run(f"spalloc-job 1 {words}") == (0, "", "job 1 destroyed\n")
+    assert busy.reasons == {1: reason}
+    again = f"job 1 was destroyed before: {reason or 'no reason given'}\n"
+    assert run(f"spalloc-job 1 {words}") == (0, "", again)
+
+
+def test_a_number_after_destroy_is_not_taken_for_a_reason(busy: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-job -o bob -D 1", "to destroy job 1, say: spalloc-job 1 --destroy", 2)
+    assert busy.reasons == {}
+
+
+def test_job_prints_json(busy: FakeServer, run: Run) -> None:
+    data = json.loads(run("spalloc-job 1 --json")[1])
+    assert data["job_id"] == 1
+    assert data["state_name"] == "ready"
+    assert data["connections"] == [[[0, 0], "board-0"]]
+    busy.destroy(1, "why")
+    data = json.loads(run("spalloc-job 1 --json")[1])
+    assert (data["job_id"], data["state_name"], data["reason"]) == (1, "destroyed", "why")
+    one_line(run, "spalloc-job 1 --json -e", "--json goes with --info only", 2)
+    one_line(run, "spalloc-job 1 --json -w", "--json and --watch", 2)
+    one_line(run, "spalloc-job 1 -e -p", "not allowed with", 2)
+    one_line(run, "spalloc-job x", "'x' is not a whole number", 2)
+
+
+# --- spalloc-where-is ---
+
+WHERE = """\
+                 Machine: demo
+       Physical Location: Cabinet 2, Frame 4, Board 7
+        Board Coordinate: (1, 2, 0)
+Machine Chip Coordinates: (12, 25)
+Coordinates within board: (0, 1)
+         Job using board: 10
+  Coordinates within job: (0, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "query"),
+    [
+        ("-b demo 1 2 0", {"machine": "demo", "x": 1, "y": 2, "z": 0}),
+        ("--board demo 1 2 0", {"machine": "demo", "x": 1, "y": 2, "z": 0}),
+        ("-l demo -1 2 0", {"machine": "demo", "x": -1, "y": 2, "z": 0}),
+        ("--logical demo 1 2 0", {"machine": "demo", "x": 1, "y": 2, "z": 0}),
+        ("-p demo 2 4 7", {"machine": "demo", "cabinet": 2, "frame": 4, "board": 7}),
+        ("--physical demo 2 4 7", {"machine": "demo", "cabinet": 2, "frame": 4, "board": 7}),
+        ("-c demo 12 25", {"machine": "demo", "chip_x": 12, "chip_y": 25}),
+        ("--chip demo 12 25", {"machine": "demo", "chip_x": 12, "chip_y": 25}),
+        ("-j 10 0 1", {"job_id": 10, "chip_x": 0, "chip_y": 1}),
+        ("--job-chip 10 0 1", {"job_id": 10, "chip_x": 0, "chip_y": 1}),
+    ],
+)
+def test_where_is_tells_all_ways_to_say_it(
+    server: FakeServer, run: Run, words: str, query: dict[str, Any]
+) -> None:
+    server.behave["where_is"] = lambda **_: PLACE
+
+    assert run(f"spalloc-where-is {words}") == (0, WHERE, "")
+    assert json.loads(run(f"spalloc-where-is --json {words}")[1]) == PLACE
+    assert server.calls("where_is") == [([], query)] * 2
+
+
+def test_where_is_tells_of_a_free_board(server: FakeServer, run: Run) -> None:
+    server.behave["where_is"] = lambda **_: {**PLACE, "job_id": None, "job_chip": None}
+
+    out = run("spalloc-where-is -b demo 1 2 0")[1].splitlines()
+
+    assert out[-2:] == ["         Job using board: None", "  Coordinates within job: None"]
+
+
+def test_where_is_tells_what_is_unknown(server: FakeServer, run: Run) -> None:
+    one_line(run, "spalloc-where-is -b x 0 0 0", "no machine is called x; there are: demo, little")
+    one_line(run, "spalloc-where-is -p demo 9 8 7", "nothing at cabinet 9, frame 8, board 7")
+    one_line(run, "spalloc-where-is -j 9 0 0", "job 9 is unknown, has no boards, or none with")
+    one_line(run, "spalloc-where-is -c demo 0 x", "Y: 'x' is not a whole number", 2)
+    one_line(run, "spalloc-where-is -c demo 0", "expected 3 arguments", 2)
+    one_line(run, "spalloc-where-is", "one of the arguments", 2)
+    one_line(run, "spalloc-where-is -j 1 0 0 -c m 0 0", "not allowed with", 2)
