@@ -7,7 +7,7 @@ knows neither sockets nor what any command does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 #: A line longer than this is malformed.
@@ -16,6 +16,9 @@ MAX_LINE = 1 << 20
 #: Python converts at most (`sys.set_int_max_str_digits`, at least 640).
 _MOST_DIGITS = 600
 _LARGEST: int = 10**_MOST_DIGITS - 1
+#: Lines that are remembered: not longer than this (bytes), and not more of them. # arbitrary
+_SHORT = 160
+_MOST_REMEMBERED = 1024
 
 
 class MalformedError(Exception):
@@ -26,14 +29,26 @@ class Command(NamedTuple):
     """A command as it came in; its name and arguments are not yet checked."""
 
     name: str
-    args: list[Any]
-    kwargs: dict[str, Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
 
 
 class Row(dict[str, Any]):
-    """An object that will be sent often: remembers how it reads as JSON."""
+    """An object that will be sent often: remembers how it reads as JSON.
 
-    __slots__ = ("_text",)
+    It must not be changed once it has been sent.
+    """
+
+    __slots__ = ("_reply", "_text")
+
+    @property
+    def reply(self) -> bytes:
+        """The object as the reply of a command."""
+        try:
+            return self._reply
+        except AttributeError:
+            self._reply: bytes = f'{{"return": {self.text}}}\n'.encode()
+            return self._reply
 
     @property
     def text(self) -> str:
@@ -52,11 +67,30 @@ class Rows(list[Row]):
 def decode(line: bytes) -> Command:
     """Read one line, without its line end.
 
+    Short ones are remembered, as clients send the same again and again.
+
     Raises
     ------
     MalformedError
         If it is not a command as the protocol has it.
     """
+    command = _remembered.get(line)
+    if command is None:
+        command = _read(line)
+        if len(line) <= _SHORT and _unchangeable(command):
+            if len(_remembered) >= _MOST_REMEMBERED:
+                _remembered.clear()
+            _remembered[line] = command
+    return command
+
+
+def _unchangeable(command: Command) -> bool:
+    """Whether nothing that is done with a command's arguments can change them."""
+    values = (*command.args, *command.kwargs.values())
+    return not any(isinstance(value, (list, dict)) for value in values)
+
+
+def _read(line: bytes) -> Command:
     try:
         message = _parse(line.decode())
     except (ValueError, RecursionError) as e:
@@ -77,7 +111,7 @@ def decode(line: bytes) -> Command:
     if not isinstance(kwargs, dict):
         raise MalformedError("kwargs is not an object")
     kwargs.pop("client", None)
-    return Command(name, args, kwargs)
+    return Command(name, tuple(args), kwargs)
 
 
 def _parse(text: str) -> object:
@@ -99,10 +133,12 @@ def _huge(digits: str) -> int:
 
 def returned(value: object) -> bytes:
     """Return the reply of a command that worked."""
+    if value is None:
+        return b'{"return": null}\n'
+    if type(value) is Row:
+        return value.reply
     if type(value) is Rows:
         text = "[" + ", ".join([row.text for row in value]) + "]"
-    elif type(value) is Row:
-        text = value.text
     else:
         text = _encode(value)
     return f'{{"return": {text}}}\n'.encode()
@@ -135,3 +171,5 @@ def _plain(value: object) -> list[Any]:
 
 _encode = json.JSONEncoder(default=_plain, check_circular=False).encode
 _decode = json.JSONDecoder().decode
+#: What some lines say.
+_remembered: dict[bytes, Command] = {}

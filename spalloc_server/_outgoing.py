@@ -53,6 +53,11 @@ class Outgoing:
     def __iter__(self) -> Iterator[Client]:
         return iter(list(self._waiting))
 
+    def paused(self, client: Client) -> bool:
+        """Return whether so much waits for a client that it must read before it may go on."""
+        waiting = self._waiting.get(client)
+        return waiting is not None and waiting.size > PAUSE_ABOVE
+
     def size(self, client: Client) -> int:
         """Return how many bytes wait for a client."""
         waiting = self._waiting.get(client)
@@ -67,6 +72,29 @@ class Outgoing:
         waiting.size += len(data)
         self._total += len(data)
         return waiting.size
+
+    def send_new(self, client: Client, data: bytes) -> bool:
+        """Send data that is new, behind what already waits.
+
+        Returns
+        -------
+        bool
+            Whether nothing is left.
+
+        Raises
+        ------
+        OSError
+            If the client is gone.
+        """
+        if client not in self._waiting:
+            sent = _take(client, data)
+            if sent == len(data):
+                return True
+            data = data[sent:]
+            self.add(client, data)
+            return False
+        self.add(client, data)
+        return self.send(client)
 
     def forget(self, client: Client) -> None:
         """Drop what waits for a client."""
@@ -93,12 +121,7 @@ class Outgoing:
         pieces = waiting.pieces
         while pieces:
             data = _joined(pieces)
-            try:
-                sent = client.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            if not isinstance(sent, int):
-                sent = len(data)  # a stand-in that does not say
+            sent = _take(client, data)
             waiting.size -= sent
             self._total -= sent
             if sent < len(data):
@@ -112,6 +135,16 @@ class Outgoing:
         if self._total <= MAX_TOTAL:
             return None
         return max(self._waiting, key=self.size)
+
+
+def _take(client: Client, data: bytes) -> int:
+    """Have the kernel take what it can; returns how many bytes that were."""
+    try:
+        sent = client.send(data)
+    except (BlockingIOError, InterruptedError):
+        return 0
+    # A stand-in need not say.
+    return sent if isinstance(sent, int) else len(data)
 
 
 def _joined(pieces: deque[bytes]) -> bytes:

@@ -7,7 +7,6 @@ its JSON, as long as the tuple that it was made from stays the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spalloc_server._framing import Row, Rows
@@ -15,10 +14,12 @@ from spalloc_server._framing import Row, Rows
 if TYPE_CHECKING:
     from spalloc_server.controller import JobStateTuple, JobTuple, MachineTuple
 
+#: Rows that are kept one by one. # arbitrary, more than there can be jobs
+_MOST_KEPT = 1 << 14
+
 Told = TypeVar("Told", bound="tuple[Any, ...]")
 
 
-@lru_cache(maxsize=1 << 14)
 def state_row(state: JobStateTuple) -> Row:
     """Return what ``get_job_state`` answers."""
     return Row(state._asdict())
@@ -50,15 +51,24 @@ class RowCache(Generic[Told]):
     Parameters
     ----------
     make : callable
-        tuple → row.  A tuple's first field tells which row it is.
+        tuple → row.
     """
 
     def __init__(self, make: Callable[[Told], Row]) -> None:
         self._make = make
         self._kept: dict[Any, tuple[Told, Row]] = {}
 
+    def row(self, key: Any, told: Told) -> Row:
+        """Return the row of one tuple, the last one's if `key` had that very tuple before."""
+        known = self._kept.get(key)
+        if known is None or known[0] is not told:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            known = self._kept[key] = told, self._make(told)
+        return known[1]
+
     def rows(self, told: Iterable[Told]) -> Rows:
-        """Return the rows of some tuples; those of others are forgotten."""
+        """Return the rows of some tuples, known by their first fields; others are forgotten."""
         kept, before = {}, self._kept
         rows = Rows()
         for each in told:

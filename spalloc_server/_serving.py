@@ -29,7 +29,7 @@ from spalloc_server._configuration_file import (
 from spalloc_server._framing import MalformedError
 from spalloc_server._job_log import escaped
 from spalloc_server._lingering import Lingering
-from spalloc_server._outgoing import MAX_PER_CLIENT, PAUSE_ABOVE, Outgoing
+from spalloc_server._outgoing import MAX_PER_CLIENT, Outgoing
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._port_holder import holder_of
 from spalloc_server._tally import Tally
@@ -129,6 +129,8 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._taken: list[tuple[set[int], set[str]]] = []
         # Time of a deadline that is judged when all sockets have been read once more.
         self._judging: float | None = None
+        # When the controller had next something to do, as of the beginning of this turn.
+        self._due: float | None = None
         self._stop = False
         self.longest_wait = math.inf
         self.last_turn = _clock.monotonic()
@@ -176,27 +178,33 @@ class Server(PollingServerCore, ConfigurationReloader):
         for channel in self.ready_channels(self._seconds_to_wait()):
             if began is None:
                 began = _clock.monotonic()
-            self._serve(channel)
-        for client in list(self._resumable):
+            if channel is self._server_socket:
+                self._accept_all(self._server_socket)
+            else:
+                self._guarded(channel, self._handle_commands)
+        for client in list(self._resumable) if self._resumable else ():
             self._guarded(client, self._resume)
         self._answer_all()
+        now = _clock.monotonic()
         if began is not None:
-            self.turn_times.note(_clock.monotonic() - began)
+            self.turn_times.note(now - began)
         if judged is not None:
             # Every socket that was readable when this was noted has been read since.
             self._judging = None
             self._controller.destroy_timed_out_jobs(judged)
-        self._tend()
+        if self._due is not None and self._due <= now:
+            self._tend(now)
+        if self._lingering:
+            self._lingering.tend()
         if self._client_job_watches or self._client_machine_watches:
             self._commit()
         self._send_change_notifications()
         self._after_turn()
         self.turns += 1
-        self.last_turn = _clock.monotonic()
+        self.last_turn = now
 
-    def _tend(self) -> None:
+    def _tend(self, now: float) -> None:
         """Do what is due."""
-        now = _clock.monotonic()
         deadline = self._controller.next_deadline()
         if deadline is not None and deadline < now:
             self._judging = now
@@ -206,8 +214,6 @@ class Server(PollingServerCore, ConfigurationReloader):
         check = self._controller.next_health_check()
         if check is not None and check <= now:
             self._controller.check_health(now)
-        if self._lingering:
-            self._lingering.tend()
 
     def _after_turn(self) -> None:
         """Do what must not delay anybody's answers."""
@@ -219,24 +225,16 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
+        now = _clock.monotonic()
+        self._due = self._controller.next_due(now)
         if self._judging is not None or self._resumable:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)
         if self._lingering:
             wait = min(wait, Lingering.tick)
-        due = (
-            self._controller.next_deadline(),
-            self._controller.next_rested(),
-            self._controller.next_health_check(),
-        )
-        now = _clock.monotonic()
-        return max(0.0, min(wait, *(d - now for d in due if d is not None), math.inf))
-
-    def _serve(self, channel: Channel) -> None:
-        if channel is self._server_socket:
-            self._accept_all(self._server_socket)
-        else:
-            self._guarded(channel, self._handle_commands)
+        if self._due is not None:
+            wait = min(wait, self._due - now)
+        return max(0.0, wait)
 
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
         """Do something for one client; whatever goes wrong harms no other."""
@@ -310,35 +308,33 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._client_buffers[client] = rest
         if gone is not None:
             self._ending.add(client)
-        if not self._in_loop():
+        if threading.get_ident() != self._server_thread.ident:
             self._answer(client)
         elif gone is not None and client not in self._outgoing and b"\n" not in rest:
             self._disconnect_client(client)
 
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
+        received = b""
         if self._is_paused(client):
-            return b"", None
-        pieces: list[bytes] = []
-        total = 0
-        while total < _MAX_READ:
+            return received, None
+        while len(received) < _MAX_READ:
             try:
                 piece = client.recv(_READ)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as e:
-                return b"".join(pieces), e
+                return received, e
             if not piece:
-                return b"".join(pieces), EOFError("end of file")
-            pieces.append(piece)
-            total += len(piece)
+                return received, EOFError("end of file")
+            received += piece
             if len(piece) < _READ:
                 break
-        return b"".join(pieces), None
+        return received, None
 
     def _is_paused(self, client: Any) -> bool:
         """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
-        return client in self._ending or self._outgoing.size(client) > PAUSE_ABOVE
+        return client in self._ending or self._outgoing.paused(client)
 
     def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
         """Run the commands in `data`, as far as the client reads its answers.
@@ -358,7 +354,7 @@ class Server(PollingServerCore, ConfigurationReloader):
         """
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
-            if answered and self._outgoing.size(client) > PAUSE_ABOVE:
+            if answered and self._outgoing.paused(client):
                 return data[start:]
             line = data[start:end]
             start = end + 1
@@ -367,7 +363,8 @@ class Server(PollingServerCore, ConfigurationReloader):
             if not line or line.isspace():
                 continue
             if answered:
-                self._reply(client, self._run_command(client, line))
+                # It goes out when what the turn changed is written.
+                self._outgoing.add(client, self._run_command(client, line))
             elif _framing.decode(line).name not in self._read_only:
                 self._run_command(client, line)
         rest = data[start:]
@@ -420,10 +417,6 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     # --- replies ---
 
-    def _reply(self, client: Any, line: bytes) -> None:
-        """Gather a reply; it goes out when what the turn changed is written."""
-        self._outgoing.add(client, line)
-
     def _answer_all(self) -> None:
         """Write what must last, then send the replies of this turn."""
         if not self._outgoing:
@@ -455,9 +448,12 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._finish_commands(client)
             self._disconnect_client(client)
             return
-        if done and client in self._ending and not self._has_lines(client):
+        if done and client not in self._ending and client not in self._interests:
+            if self._has_lines(client):
+                self._resumable.add(client)
+        elif done and client in self._ending and not self._has_lines(client):
             self._disconnect_client(client)
-        elif self._outgoing.size(client) > MAX_PER_CLIENT:
+        elif not done and self._outgoing.size(client) > MAX_PER_CLIENT:
             log.warning("client %s dropped: it does not read", self._name(client))
             self._disconnect_client(client)
         else:
@@ -482,9 +478,8 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _watch(self, client: Any) -> None:
         """Wait for what a client can do for us: send commands, read answers, or both."""
-        waiting = self._outgoing.size(client)
-        slowed = waiting > PAUSE_ABOVE
-        events = POLLOUT if waiting else 0
+        slowed = self._outgoing.paused(client)
+        events = POLLOUT if client in self._outgoing else 0
         if not slowed and client not in self._ending:
             events |= POLLIN
         if not slowed and self._has_lines(client):
@@ -508,27 +503,28 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _transmit(self, client: Any, line: bytes) -> None:
         """Send a line, or the part of it that the kernel takes; the rest waits."""
-        self._outgoing.add(client, line)
         try:
-            self._outgoing.send(client)
+            if self._outgoing.send_new(client, line):
+                return
         except OSError as e:
             log.info("client %s gone: %s", self._name(client), e)
             self._outgoing.forget(client)
             self._disconnect_client(client)
             return
-        waiting = self._outgoing.size(client)
-        if waiting > MAX_PER_CLIENT:
+        if self._outgoing.size(client) > MAX_PER_CLIENT:
             log.warning("client %s dropped: it does not read", self._name(client))
             self._disconnect_client(client)
-        elif waiting:
+        else:
             self._watch(client)
 
     # --- notifications ---
 
     def _send_change_notifications(self) -> None:
         """Tell those who watch what changed since this was last called."""
-        taken, self._taken = self._taken, []
-        taken.append((self._controller.changed_jobs, self._controller.changed_machines))
+        jobs, machines = self._controller.changed_jobs, self._controller.changed_machines
+        if not jobs and not machines and not self._taken:
+            return
+        taken, self._taken = [*self._taken, (jobs, machines)], []
         for jobs, machines in taken:
             self._notify(self._client_job_watches, "jobs_changed", jobs)
             self._notify(self._client_machine_watches, "machines_changed", machines)

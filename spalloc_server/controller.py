@@ -128,6 +128,8 @@ class Controller:
         self._changed_jobs: set[int] = set()
         self._changed_machines: set[str] = set()
         self._deadlines = Deadlines(self._deadline_of)
+        self._due: float | None = None
+        self._due_is_stale = True
         self._job_queue = JobQueue(
             self._job_queue_on_allocate,
             self._job_queue_on_free,
@@ -426,6 +428,21 @@ class Controller:
         """Give out again the boards that have rested long enough."""
         with self._lock:
             self._job_queue.check_free()
+
+    def next_due(self, now: float) -> float | None:
+        """Return a monotonic time before which there is nothing to do; None for never.
+
+        The earliest of `next_deadline`, `next_rested` and `next_health_check`.  It
+        is remembered until it has come, since signs of life only put it off, and
+        whatever brings it forward is told (see `_tell`).
+        """
+        if self._due_is_stale or (self._due is not None and self._due <= now):
+            with self._lock:
+                self._due_is_stale = False
+                times = self._deadlines.next(), self._job_queue.next_rested()
+                due = [time for time in (*times, self._health.next_due()) if time is not None]
+                self._due = min(due, default=None)
+        return self._due
 
     def next_deadline(self) -> float | None:
         """Return a monotonic time before which no job's keepalive ends; None for never."""
@@ -982,6 +999,7 @@ class Controller:
     # --- the book ---
 
     def _tell(self, *outcome: Any) -> None:
+        self._due_is_stale = True
         if self.on_outcome is not None:
             self.on_outcome(outcome)
 

@@ -394,8 +394,12 @@ class JobQueue:
 
     def next_rested(self) -> float | None:
         """When the next boards will have rested (monotonic seconds); None if none rest."""
-        times = [machine.allocator.next_rested for machine in self._machines.values()]
-        return min((time for time in times if time is not None), default=None)
+        earliest = None
+        for machine in self._machines.values():
+            time = machine.allocator.next_rested
+            if time is not None and (earliest is None or time < earliest):
+                earliest = time
+        return earliest
 
     def restore_resting(
         self, machine_name: str, allocation_id: int, outcome: Outcome, rested: float

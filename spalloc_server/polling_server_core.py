@@ -179,16 +179,18 @@ class PollingServerCore:
             events = self._poll.poll(self._wait_ms(timeout_check_interval))
         except InterruptedError:
             events = []
-        self._resume_due()
+        if self._paused:
+            self._resume_due()
         # The channels are looked up before any of them is handled, since handling one may
         # close another, and a third may be given its number.
-        ready = [(fd, event, self._fdmap.get(fd)) for fd, event in events]
+        ready = []
         wake = self._notify_recv.fileno()
-        if any(fd == wake for fd, _ in events):
-            self._drain_wakes()
-        for fd, event, channel in ready:
+        for fd, event in events:
             if fd == wake:
-                continue
+                self._drain_wakes()
+            else:
+                ready.append((fd, event, self._fdmap.get(fd)))
+        for fd, event, channel in ready:
             if channel is None:
                 self._drop_stray(fd)
                 continue
@@ -303,10 +305,9 @@ class PollingServerCore:
         return math.ceil(min(max(seconds, 0.0), 1e6) * 1000)
 
     def _resume_due(self) -> None:
-        if self._paused:
-            now = _clock.monotonic()
-            for channel in [channel for channel, due in self._paused.items() if due <= now]:
-                self.resume_channel(channel)
+        now = _clock.monotonic()
+        for channel in [channel for channel, due in self._paused.items() if due <= now]:
+            self.resume_channel(channel)
 
     def _drain_wakes(self) -> None:
         try:

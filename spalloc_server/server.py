@@ -104,6 +104,7 @@ class SpallocServer(Server):
         self.stop_timeout = stop_timeout
         self._durability = durability
         self._hurry = Hurry()
+        self._state_rows = RowCache(state_row)
         self._job_rows = RowCache(job_row)
         self._machine_rows = RowCache(machine_row)
         self._stopped = False
@@ -288,8 +289,8 @@ class SpallocServer(Server):
     def get_job_state(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return state, power, keepalive, reason, start_time and keepalivehost."""
         job_id = whole_number("job_id", job_id)
-        row = state_row(self._controller.get_job_state(self._name(client), job_id))
-        return dict(row) if client is None else row
+        state = self._controller.get_job_state(self._name(client), job_id)
+        return state_row(state) if client is None else self._state_rows.row(job_id, state)
 
     @spalloc_command
     def get_job_machine_info(self, client: Any, job_id: int) -> dict[str, Any]:

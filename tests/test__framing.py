@@ -21,18 +21,58 @@ JSON = st.recursive(
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        (b'{"command": "version"}', ("version", [], {})),
-        (b'{"command": "x", "args": [1, "2", null]}', ("x", [1, "2", None], {})),
-        (b'{"command": "x", "kwargs": {"a": [1]}}', ("x", [], {"a": [1]})),
-        (b'{"command": "x", "args": null, "kwargs": null}', ("x", [], {})),
-        (b'{"command": "x", "other": 1}', ("x", [], {})),
-        (b' {"command": "x"} \r', ("x", [], {})),
-        (b'{"command": "x", "kwargs": {"client": 1, "a": 2}}', ("x", [], {"a": 2})),
-        ('{"command": "\u00fc"}'.encode(), ("\u00fc", [], {})),
+        (b'{"command": "version"}', ("version", (), {})),
+        (b'{"command": "x", "args": [1, "2", null]}', ("x", (1, "2", None), {})),
+        (b'{"command": "x", "kwargs": {"a": [1]}}', ("x", (), {"a": [1]})),
+        (b'{"command": "x", "args": null, "kwargs": null}', ("x", (), {})),
+        (b'{"command": "x", "other": 1}', ("x", (), {})),
+        (b' {"command": "x"} \r', ("x", (), {})),
+        (b'{"command": "x", "kwargs": {"client": 1, "a": 2}}', ("x", (), {"a": 2})),
+        ('{"command": "\u00fc"}'.encode(), ("\u00fc", (), {})),
     ],
 )
 def test_a_command_is_understood(line: bytes, command: Command) -> None:
     assert _framing.decode(line) == command
+
+
+def test_a_line_is_understood_alike_every_time() -> None:
+    line = b'{"command": "x", "args": [1], "kwargs": {"a": null, "client": 2}}'
+
+    first, second = _framing.decode(line), _framing.decode(line)
+
+    assert first == second == ("x", (1,), {"a": None})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"command": "x", "args": [[1]]}',
+        b'{"command": "x", "args": [{}]}',
+        b'{"command": "x", "kwargs": {"a": [1]}}',
+    ],
+)
+def test_arguments_that_can_be_changed_are_nobody_else_s(line: bytes) -> None:
+    changed = _framing.decode(line)
+    for value in (*changed.args, *changed.kwargs.values()):
+        value.clear() if value else value.update(b=1)
+
+    assert _framing.decode(line) != changed
+
+
+def test_lines_are_remembered_up_to_a_number_and_a_length() -> None:
+    for number in range(3000):
+        _framing.decode(b'{"command": "x", "args": [%d]}' % number)
+    long = b'{"command": "x", "args": ["%s"]}' % (b"y" * 1000)
+    _framing.decode(long)
+
+    assert len(_framing._remembered) <= _framing._MOST_REMEMBERED
+    assert long not in _framing._remembered
+
+
+def test_a_malformed_line_is_malformed_every_time() -> None:
+    for _ in range(2):
+        with pytest.raises(MalformedError):
+            _framing.decode(b'{"command": 3}')
 
 
 @pytest.mark.parametrize(

@@ -104,3 +104,40 @@ def test_the_limits_are_those_of_the_specification() -> None:
     assert _outgoing.MAX_PER_CLIENT == 16 * 2**20
     assert _outgoing.MAX_TOTAL == 256 * 2**20
     assert _outgoing.PAUSE_ABOVE == 2**20
+
+
+@pytest.mark.parametrize("room", range(4))
+def test_new_output_goes_at_once_as_far_as_there_is_room(room: int) -> None:
+    outgoing, client = Outgoing(), FakeClient(room=room)
+
+    done = outgoing.send_new(client, b"one")
+
+    assert done is (room >= 3)
+    assert client.sent == b"one"[:room]
+    assert outgoing.size(client) == 3 - room
+    client.room = None
+    assert outgoing.send_new(client, b"two") is True
+    assert client.sent == b"onetwo"
+
+
+def test_new_output_goes_behind_what_waits() -> None:
+    outgoing, client = Outgoing(), FakeClient(room=0)
+    outgoing.add(client, b"one")
+
+    assert outgoing.send_new(client, b"two") is False
+
+    client.room = None
+    assert outgoing.send(client) is True
+    assert client.sent == b"onetwo"
+
+
+def test_a_client_is_paused_while_much_waits_for_it() -> None:
+    outgoing, client = Outgoing(), FakeClient()
+    outgoing.add(client, b"x" * _outgoing.PAUSE_ABOVE)
+    assert not outgoing.paused(client)
+
+    outgoing.add(client, b"x")
+
+    assert outgoing.paused(client)
+    outgoing.forget(client)
+    assert not outgoing.paused(client)

@@ -1,5 +1,8 @@
 """Rows for the wire, made once."""
 
+import pytest
+
+from spalloc_server import _rows
 from spalloc_server._rows import RowCache, job_row, machine_row, state_row
 from spalloc_server.controller import JobState, JobStateTuple, JobTuple, MachineTuple
 from spalloc_server.links import Links
@@ -61,3 +64,27 @@ def test_rows_that_are_gone_are_forgotten() -> None:
     cache.rows([job(2)])
 
     assert list(cache._kept) == [2]
+
+
+def test_one_row_is_made_anew_for_any_other_tuple() -> None:
+    cache = RowCache(state_row)
+    state = JobStateTuple(JobState.queued, None, 60.0, None, 5.0, "127.0.0.1")
+    like_it = state._replace(keepalive=60.0)
+    first = cache.row(1, state)
+
+    assert cache.row(1, state) is first
+    assert cache.row(2, state) is not first
+    assert cache.row(1, like_it) is not first
+    assert cache.row(1, state._replace(power=True))["power"] is True
+
+
+def test_rows_kept_one_by_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rows, "_MOST_KEPT", 3)
+    cache = RowCache(state_row)
+    states = [JobStateTuple(JobState.unknown, None, None, None, n, None) for n in range(5)]
+
+    rows = [cache.row(n, state) for n, state in enumerate(states)]
+
+    assert [row["start_time"] for row in rows] == [0, 1, 2, 3, 4]
+    assert cache.row(0, states[0]) is not rows[0]
+    assert cache.row(4, states[4]) is rows[4]
