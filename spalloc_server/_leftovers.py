@@ -42,9 +42,15 @@ class Leftovers:
         self._own = own
         self._unusable = set(found.unusable)
         self._superseded = set(found.superseded)
+        self._used = found.used
         self._newest_format = newest_format
         #: That of the state file in the directory, as far as we know.
         self.pair = found.pair
+
+    def reject_state(self) -> None:
+        """Keep aside what the state at the start was made of, since it makes no sense."""
+        self._unusable.update(self._used)
+        self._superseded.difference_update(self._used)
 
     def make_room(self) -> int:
         """Keep aside what is about to be replaced and must not be lost.

@@ -56,10 +56,10 @@ class Book(Protocol):
 class Recovered:
     """What was found.
 
-    `state` is None for a cold start.  `clean` tells whether the last server
-    stopped in order.  `generation` is the highest seen, 0 for none; `pair` is
-    that of the state file which bears this version's name.  `notes` are
-    sentences for the log.  `unusable` files are to be kept aside once a new
+    `state` is None for a cold start; else it was made of the files `used`.
+    `clean` tells whether the last server stopped in order.  `generation` is the
+    highest seen, 0 for none; `pair` is that of the state file which bears this
+    version's name.  `notes` are sentences for the log.  `unusable` files are to be kept aside once a new
     generation is written, `superseded` ones removed.
     """
 
@@ -69,6 +69,7 @@ class Recovered:
     generation: int = 0
     pair: str | None = None
     notes: list[str] = field(default_factory=list)
+    used: list[Path] = field(default_factory=list)
     unusable: list[Path] = field(default_factory=list)
     superseded: list[Path] = field(default_factory=list)
 
@@ -257,6 +258,7 @@ def _choose(found: Recovered, snapshots: Sequence[_Snapshot], book: Book) -> _Sn
                 found.superseded.remove(snapshot.path)
             continue
         found.clean = found.clean and snapshot.header.clean
+        found.used.append(snapshot.path)
         return snapshot
     return None
 
@@ -274,6 +276,7 @@ def _add_journal(
             found.next_id = max(found.next_id, next_id_after(stray, book))
         return
     found.clean = False
+    found.used.append(journal.path)
     found.state, used = replay(lambda: chosen.state(book), contents.payloads, book)
     unused = contents.payloads[used:]
     if contents.problem is not None:

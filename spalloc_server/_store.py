@@ -201,6 +201,12 @@ class Store:
         self._generation = found.generation
         return Loaded(found.state, found.clean, found.next_id, list(found.notes))
 
+    def reject(self) -> None:
+        """Have the files that `load` made its state of kept aside: that makes no sense."""
+        assert self._leftovers is not None, "load() comes first"
+        assert not self._begun
+        self._leftovers.reject_state()
+
     def begin(self, state: State, position: int | None = None) -> None:
         """Begin a generation of our own: from here on outcomes are saved.
 

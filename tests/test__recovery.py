@@ -14,7 +14,18 @@ from spalloc_server._recovery import recover
 from spalloc_server._saved_file import Names
 from spalloc_server._store import Loaded, Store, StoreError
 from tests.store_disks import FakeBook, State, files_in
-from tests.store_life import BOOK, CONFIG, JOURNAL, LOCK, STATE, Lives, found, found_state, lives
+from tests.store_life import (
+    BOOK,
+    CONFIG,
+    JOURNAL,
+    LOCK,
+    STATE,
+    Life,
+    Lives,
+    found,
+    found_state,
+    lives,
+)
 
 __all__ = ("lives",)
 
@@ -88,6 +99,28 @@ def test_a_damaged_state_is_kept_aside_and_ids_go_on(tmp_path: Path, lives: Live
     assert (tmp_path / f"{STATE}.unreadable.1").read_bytes() == damaged
     again.die()
     assert found(tmp_path).state == again.state
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "0.9"])
+def test_a_state_that_contradicts_itself_is_kept_aside(
+    tmp_path: Path, lives: Lives, version: str
+) -> None:
+    life = lives(tmp_path, version=version).start()
+    life.busy()
+    life.die()
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob(".a.cfg.*")}
+    assert len(kept) == 2
+    store = Life(tmp_path).store
+    store.lock("process 17")
+    loaded = store.load()
+
+    store.reject()
+    store.begin({**BOOK.empty(), "next_id": loaded.next_id})
+    store.abandon()
+
+    for name, data in kept.items():
+        assert (tmp_path / f"{name}.unreadable.1").read_bytes() == data
+    assert found(tmp_path).state == {"next_id": 4, "jobs": {}}
 
 
 def test_a_damaged_state_falls_back_to_an_older_versions(tmp_path: Path, lives: Lives) -> None:
