@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from spalloc_server import _clock
 from spalloc_server._bmp_requests import AtomicRequests, FailureReason
 from spalloc_server._out_of_service import OutOfService, rows
-from spalloc_server._quarantine import OPERATOR, POWER_OFF, Board, Case, Frame, Quarantine
+from spalloc_server._quarantine import LINK, OPERATOR, POWER_OFF, Board, Case, Frame, Quarantine
+from spalloc_server.links import Links
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 Send = Callable[[str, Mapping[Frame, AtomicRequests]], None]
 Tell = Callable[..., None]
 
+#: So many jobs meeting faults on a frame within so many seconds make all its free
+#: boards suspects, lest a job meet one bad board after the other. # arbitrary
+_TROUBLES_OF_A_FRAME, _TROUBLE_WINDOW = 2, 900.0
 #: Until a test that gave way to a job is tried again. # arbitrary
 _SECONDS_AFTER_GIVING_WAY = 5.0
 
@@ -66,6 +70,8 @@ class Health:
         self._send = send
         self._tell = tell
         self._quarantines: dict[str, Quarantine] = {}
+        # When jobs met faults on each frame.
+        self._troubles: dict[tuple[str, Frame], list[float]] = {}
         # Machines that a change of the configuration has taken down.
         self._parted: list[tuple[MachineMap, Quarantine]] = []
 
@@ -88,27 +94,43 @@ class Health:
         if reason.silent:
             self.fall_silent(name, frame)
             return
-        where, quarantine = self._maps[name], self._of(name)
-        now, wall = _clock.monotonic(), _clock.wall()
         # One power command for several boards has one answer, which may be any one's fault.
         switched = {fault.board for fault in reason.faults if fault.during.startswith("power")}
         news = False
         for fault in reason.faults:
-            board = where.at((*frame, fault.board))
+            board = self._maps[name].at((*frame, fault.board))
             sure = fault.board not in switched or len(switched) == 1
-            if board is not None and quarantine.fault(
-                board, kind or fault.during, fault.what, now, wall, sure=sure
-            ):
-                news = True
-                log.error(
-                    "machine %s: board %s out of service%s: %s",
-                    name,
-                    board,
-                    "" if quarantine.cases[board].sure else " on suspicion",
-                    fault.what,
-                )
+            if board is not None:
+                news |= self._take_out(name, board, kind or fault.during, fault.what, sure=sure)
+        if news and kind is None:
+            self._doubt(name, frame, reason.faults[0].during)
         if news:
             self._changed(name)
+
+    def _take_out(
+        self, name: str, board: Board, kind: str, what: str, *, sure: bool, blamed: bool = True
+    ) -> bool:
+        """Have a board out because of a fault; returns whether that is news."""
+        quarantine = self._of(name)
+        now, wall = _clock.monotonic(), _clock.wall()
+        if not quarantine.fault(board, kind, what, now, wall, sure=sure, blamed=blamed):
+            return False
+        suspected = "" if quarantine.cases[board].sure else " on suspicion"
+        log.error("machine %s: board %s out of service%s: %s", name, board, suspected, what)
+        return True
+
+    def _doubt(self, name: str, frame: Frame, kind: str) -> None:
+        """Suspect all free boards of a frame on which one job after the other meets faults."""
+        now = _clock.monotonic()
+        recent = [t for t in self._troubles.get((name, frame), ()) if now - t < _TROUBLE_WINDOW]
+        self._troubles[name, frame] = [*recent, now]
+        if len(recent) + 1 < _TROUBLES_OF_A_FRAME:
+            return
+        where = self._maps[name]
+        for board in sorted(where.frame_boards(frame)):
+            if board not in where.job_ids:
+                what = "other boards of its frame failed"
+                self._take_out(name, board, kind, what, sure=False, blamed=False)
 
     def explain(self, where: MachineMap, frame: Frame, reason: object) -> str | None:
         """Return a failure's reason with the names that users know boards by.
@@ -149,7 +171,8 @@ class Health:
     def _test(self, name: str, quarantine: Quarantine, case: Case, now: float) -> None:
         """Have a board switched on, checked and switched off, if nobody has it.
 
-        One that was not switched off has only that to prove.
+        One that was not switched off has only that to prove; one whose links
+        could not be set has to show that, too.
         """
         where = self._maps[name]
         place = where.locate(case.board)
@@ -161,6 +184,8 @@ class Health:
         request.background = True
         if case.kind != POWER_OFF:
             request.power(place[2], True)
+        for link in Links if case.kind == LINK else ():
+            request.link(place[2], link, False)
         request.power(place[2], False)
         self._send(name, {place[:2]: request})
 
@@ -287,6 +312,8 @@ class Health:
     def forget(self, name: str) -> None:
         """Let go of a machine that is removed; what is known may be adopted by others."""
         quarantine = self._quarantines.pop(name, None)
+        for key in [key for key in self._troubles if key[0] == name]:
+            del self._troubles[key]
         if quarantine is not None:
             self._parted.append((self._maps[name], quarantine))
 

@@ -37,8 +37,10 @@ FAULTS_TO_LOCK, FAULT_WINDOW = 3, 86400.0
 OPERATOR = "operator"
 #: A board that was not switched off; it is out until it is, never for longer.
 POWER_OFF = "power_off"
+#: A board whose links could not be set.
+LINK = "link"
 _SUSPECTED = "suspected"
-_LOCKING = ("power_on", "fpga", "link")
+_LOCKING = ("power_on", "fpga", LINK)
 
 
 @dataclass
@@ -94,22 +96,42 @@ class Quarantine:
 
     # --- faults ---
 
-    def fault(
-        self, board: Board, kind: str, what: str, now: float, wall: float, *, sure: bool = True
+    def fault(  # noqa: PLR0917 - what happened, and when
+        self,
+        board: Board,
+        kind: str,
+        what: str,
+        now: float,
+        wall: float,
+        *,
+        sure: bool = True,
+        blamed: bool = True,
     ) -> bool:
         """Take a board out because of what a user's job met; returns whether that is news.
 
         What else goes wrong with a board that is out already is no new fault.
+
+        Parameters
+        ----------
+        board : (x, y, z)
+        kind, what : str
+            As of `Case`.
+        now, wall : float
+            Monotonic and Unix time, seconds.
+        sure : bool
+            False if it may have been another board.
+        blamed : bool
+            Whether the suspicion is remembered, should the board be not to blame.
         """
         case = self.cases.get(board)
         if case is not None and (case.sure or not sure):
             return False
-        sure = sure or bool(self._recent(board, now))
+        sure = sure or (blamed and bool(self._recent(board, now)))
         since = wall if case is None else case.since
         case = self.cases[board] = Case(board, kind, what, since, due=now, sure=sure)
         if sure:
             self._begin(case, now)
-        else:
+        elif blamed:
             self._note(board, _SUSPECTED, now)
         return True
 
