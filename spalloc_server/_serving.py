@@ -271,7 +271,7 @@ class Server(PollingServerCore, ConfigurationReloader):
     def _welcome(self, client: socket.socket) -> bool:
         """Begin to serve a client; False if it has gone already."""
         try:
-            self._name_client(client)
+            self._name(client)  # None if it was reset, which leaves its commands readable
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in _KEEPALIVE:
