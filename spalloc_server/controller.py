@@ -91,6 +91,9 @@ class Controller:
     on_outcome : callable or None
         Called with each outcome (see `_book`) under the lock, from whichever
         thread brought it about; it must only note it.
+    on_held : callable or None
+        If set, frames hold back new requests until `let_go`, so that what they
+        are to do can be written first; it is called when there are any.
     """
 
     def __init__(
@@ -125,6 +128,9 @@ class Controller:
         # Boards of ended jobs on their way to off: {(machine, allocation id): ...}.
         self._going: dict[tuple[str, int], Release] = {}
         self._orphans: dict[str, set[int]] = {}
+        # Frames that wait with new requests until `let_go`, if `on_held` is set.
+        self._held: dict[int, AsyncBMPController] = {}
+        self.on_held: Callable[[], None] | None = None
         self._changed_jobs: set[int] = set()
         self._changed_machines: set[str] = set()
         self._deadlines = Deadlines(self._deadline_of)
@@ -592,7 +598,25 @@ class Controller:
     def _send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
         frames = self._bmp_controllers[machine_name]
         for frame, request in requests.items():
-            frames[frame].add_requests(request)
+            bmp = frames[frame]
+            if self.on_held is not None and id(bmp) not in self._held:
+                self._held[id(bmp)] = bmp
+                bmp.__enter__()
+            bmp.add_requests(request)
+        if self._held and self.on_held is not None:
+            self.on_held()
+
+    def take_held(self) -> list[AsyncBMPController]:
+        """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
+        with self._lock:
+            held, self._held = self._held, {}
+            return list(held.values())
+
+    @staticmethod
+    def let_go(frames: Iterable[AsyncBMPController]) -> None:
+        """Have frames begin with what they held back."""
+        for bmp in frames:
+            bmp.__exit__(None, None, None)
 
     def _bmp_answered(  # noqa: PLR0917 - the last two come from the frame
         self,

@@ -109,6 +109,7 @@ class SpallocServer(Server):
         self._machine_rows = RowCache(machine_row)
         self._stopped = False
         self._committed = _clock.monotonic()
+        self._holding = False
         self._store = Store(
             config.absolute().parent if state_dir is None else Path(state_dir),
             config.name,
@@ -138,10 +139,13 @@ class SpallocServer(Server):
         self._store.lock(_who(self.port))
         with controller.undisturbed:
             controller.on_outcome = self._note_outcome
+            controller.on_held = self._note_held
             state = controller.__getstate__()
         self._store.begin(state, 0)
         if not clean:
             controller.power_off_unowned_boards()
+        self._commit()
+        self._holding = False
         controller.take_changes()
         self._drain_wakes()
         self._server_thread.start()
@@ -168,6 +172,8 @@ class SpallocServer(Server):
         self._stopped = True
         self._stop_serving()
         self._controller.on_outcome = None
+        self._controller.on_held = None
+        self._controller.let_go(self._controller.take_held())
         self._controller.stop()
         self._hurry.up()
         join_frames(self._controller.frames, 0.0, self._hurry)
@@ -216,6 +222,9 @@ class SpallocServer(Server):
         self._stopped = True
         self._stop_serving()
         try:
+            # What is still to be done is saved as such if it is not finished.
+            self._controller.on_held = None
+            self._commit()
             self._controller.stop()
             if not join_frames(self._controller.frames, self.stop_timeout, self._hurry):
                 log.warning("hardware has not finished; the next start goes on with it")
@@ -236,9 +245,20 @@ class SpallocServer(Server):
 
     @overrides(Server._commit)
     def _commit(self) -> None:
-        if self._store.pending:
-            self._store.commit()
-            self._committed = _clock.monotonic()
+        held = self._controller.take_held()
+        try:
+            if self._store.pending:
+                self._store.commit()
+                self._committed = _clock.monotonic()
+        finally:
+            # Only now: a crash must not find hardware ahead of what is written.
+            self._controller.let_go(held)
+
+    def _note_held(self) -> None:
+        """Have what frames hold back written and begun in this turn, or in one that begins now."""
+        self._holding = True
+        if not self._in_loop():
+            self.wake()
 
     def _seconds_uncommitted(self) -> float:
         """How long what nobody has been told of may still stay unwritten."""
@@ -246,6 +266,8 @@ class SpallocServer(Server):
 
     @overrides(Server._seconds_to_wait)
     def _seconds_to_wait(self) -> float:
+        if self._holding:
+            return 0.0
         wait = super()._seconds_to_wait()
         return min(wait, self._seconds_uncommitted()) if self._store.pending else wait
 
@@ -255,7 +277,8 @@ class SpallocServer(Server):
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
-        if self._store.pending and not self._seconds_uncommitted():
+        if self._holding or (self._store.pending and not self._seconds_uncommitted()):
+            self._holding = False
             self._commit()
         if self._store.wants_snapshot:
             with self._controller.undisturbed:
