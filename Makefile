@@ -6,13 +6,13 @@ PIP := $(BIN)/pip --disable-pip-version-check
 
 CLIENT_BIN := client/.venv/bin
 
-.PHONY: run install test test-server test-client soak lint types clean
+.PHONY: run install test test-server test-client soak lint types docs clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -e '.[test]'
+	$(PIP) install -q -e '.[docs,test]'
 	touch $@
 
 run: install
@@ -24,7 +24,12 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-test: test-server test-client
+# The manual and the man pages; what is wrong with them is an error.
+docs: install
+	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b man docs docs/_build/man
+
+test: test-server test-client docs
 
 test-server: lint types
 	$(BIN)/pytest
@@ -45,4 +50,4 @@ soak: install
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -s
 
 clean:
-	rm -rf $(VENV) client/.venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) client/.venv docs/_build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

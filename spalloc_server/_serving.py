@@ -71,7 +71,7 @@ class Server(PollingServerCore, ConfigurationReloader):
     port : int
         TCP; 0 lets the kernel choose (see `port`).
     commands : mapping
-        {name: function(server, client, *args, **kwargs)}.
+        {name: ``function(server, client, *args, **kwargs)``}.
     read_only : collection of str
         Names of the commands that change nothing.
     controller : Controller
@@ -92,7 +92,7 @@ class Server(PollingServerCore, ConfigurationReloader):
         Seconds from something to read to all answers sent, and in each command.
     command_errors : dict
         {command: how many were answered with an exception}.
-    connections, commands_run, reloads, failed_reloads : int
+    commands_run, reloads, failed_reloads, connections : int
         Counts; `reloads` has the failed ones in it.
     """
 

@@ -1,0 +1,342 @@
+"""Directives that write the parts of the manual that the code knows best.
+
+``spalloc-options``     the options of a program, from its argument parser
+``spalloc-protocol``    the commands of the protocol, with examples that are tests
+``spalloc-metrics``     the table of metrics
+``spalloc-outcomes``    what is written to the journal
+``spalloc-crash-points``  where tests kill the server
+``spalloc-boundaries``  where exceptions end
+``spalloc-layers``      which module may use which
+``spalloc-job-states``  the life of a job
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+import spalloc_server
+from spalloc_server import _book
+from spalloc_server._crash_points import POINTS
+from spalloc_server._metrics import METRICS
+from spalloc_server.controller import JobState
+from spalloc_server.server import _COMMANDS
+
+DOCS = Path(__file__).parent.parent
+
+
+class Written(SphinxDirective):
+    """A directive whose content is reStructuredText that Python writes."""
+
+    def lines(self) -> Iterable[str]:
+        """Return what to put in the directive's place."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Parse what was written, sections included."""
+        source = StringList(list(self.lines()), source=f"<{self.name}>")
+        return self.parse_text_to_nodes("\n".join(source), allow_section_headings=True)
+
+
+# --- programs ---
+
+
+class _Caught(BaseException):
+    """A program has made its parser."""
+
+
+def parser_of(where: str) -> argparse.ArgumentParser:
+    """Return the parser of the program ``module:function``, as it is about to use it."""
+
+    def catch(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise _Caught(parser)
+
+    module, _, function = where.partition(":")
+    program = getattr(importlib.import_module(module), function)
+    with patch.object(argparse.ArgumentParser, "parse_args", catch):
+        try:
+            program([])
+        except _Caught as caught:
+            parser = caught.args[0]
+            assert isinstance(parser, argparse.ArgumentParser)
+            return parser
+    raise LookupError(f"{where} makes no parser")
+
+
+class Options(Written):
+    """``.. spalloc-options:: module:function``."""
+
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        """Write synopsis, description, options by group, and what the parser says last."""
+        parser = parser_of(self.arguments[0])
+        yield from ("Synopsis", "--------", "", "::", "")
+        yield from (f"    {line}" for line in _usage(parser))
+        yield from ("", "Description", "-----------", "", _plain(parser.description), "")
+        yield from self._groups(parser)
+        for name, sub in _sub_commands(parser):
+            title = f"{parser.prog} {name}"
+            yield from ("", title, "-" * len(title), "", "::", "")
+            yield from (f"    {line}" for line in _usage(sub))
+            yield from ("", _plain(sub.description), "")
+            yield from self._groups(sub)
+            if sub.epilog:
+                yield from ("", _plain(sub.epilog), "")
+        if parser.epilog:
+            yield from ("", "Notes", "-----", "")
+            if parser.formatter_class is argparse.RawDescriptionHelpFormatter:
+                yield from ("::", "", *(f"    {line}" for line in parser.epilog.splitlines()))
+            else:
+                yield _plain(parser.epilog)
+        yield ""
+
+    @staticmethod
+    def _groups(parser: argparse.ArgumentParser) -> Iterator[str]:
+        for group in parser._action_groups:
+            actions = [a for a in group._group_actions if a.help != argparse.SUPPRESS]
+            actions = [a for a in actions if not isinstance(a, argparse._SubParsersAction)]
+            if not actions:
+                continue
+            title = (group.title or "options").capitalize()
+            yield from ("", f"**{title}**", "")
+            if group.description:
+                yield from (_plain(group.description), "")
+            for action in actions:
+                yield _names(action)
+                yield from (f"    {_help(parser, action)}", "")
+
+
+def _usage(parser: argparse.ArgumentParser) -> list[str]:
+    return parser.format_usage().removeprefix("usage: ").rstrip().splitlines()
+
+
+def _sub_commands(
+    parser: argparse.ArgumentParser,
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def _names(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return f"``{action.metavar or action.dest}``"
+    argument = ""
+    if action.nargs != 0:
+        metavar = action.metavar or "|".join(map(str, action.choices or [action.dest.upper()]))
+        names = metavar if isinstance(metavar, str) else " ".join(metavar)
+        argument = f" {names}"
+    return ", ".join(f"``{name}{argument}``" for name in action.option_strings)
+
+
+def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    values = {**vars(action), "prog": parser.prog}
+    return _plain((action.help or "") % values)
+
+
+def _plain(text: str | None) -> str:
+    """Return text in which reStructuredText finds nothing special."""
+    quoted = (text or "").replace("\\", "\\\\")
+    for special in "*|_`":
+        quoted = quoted.replace(special, f"\\{special}")
+    return " ".join(quoted.replace("\\`", "`").replace("`", "``").split())
+
+
+# --- the protocol ---
+
+
+class Protocol(Written):
+    """All commands, in the order in which they are defined."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a section for each."""
+        for name, method in _COMMANDS.items():
+            title = f"{name}{_arguments(method)}"
+            yield from (f".. _command-{name}:", "", title, "^" * len(title), "")
+            yield from (inspect.getdoc(method) or "").replace("`", "``").splitlines()
+            yield from ("", ".. code-block:: text", "")
+            yield from (f"    {line}" for line in shown_lines(name))
+            yield ""
+
+
+def _arguments(method: Any) -> str:
+    parameters = list(inspect.signature(method).parameters.values())[2:]
+    return "({})".format(", ".join(_argument(each) for each in parameters)).replace("*", r"\*")
+
+
+def _argument(parameter: inspect.Parameter) -> str:
+    prefix = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    default = "" if parameter.default is parameter.empty else "=null"
+    return f"{prefix}{parameter.name}{default}"
+
+
+def shown_lines(command: str) -> list[str]:
+    """Return the lines of a command's example that readers see; see ``exchanges/README``."""
+    lines = (DOCS / "exchanges" / f"{command}.txt").read_text(encoding="utf-8").splitlines()
+    if "---" in lines:
+        lines = lines[lines.index("---") + 1 :]
+    return [line for line in lines if line.startswith(("> ", "< "))]
+
+
+# --- tables ---
+
+
+def table(header: tuple[str, ...], rows: Iterable[Iterable[str]], widths: str) -> Iterator[str]:
+    """Write a table."""
+    yield from (".. list-table::", "    :header-rows: 1", f"    :widths: {widths}", "")
+    for row in (header, *rows):
+        for number, cell in enumerate(row):
+            yield f"    {'* -' if number == 0 else '  -'} {cell}"
+    yield ""
+
+
+class Metrics(Written):
+    """What ``/metrics`` shows."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each metric."""
+        rows = ((f"``{m.name}``", m.kind, ", ".join(m.labels), _plain(m.help)) for m in METRICS)
+        yield from table(("Name", "Kind", "Labels", "Meaning"), rows, "38 10 17 35")
+
+
+class Outcomes(Written):
+    """What the journal's records say."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each kind of outcome."""
+        rows = []
+        for kind, writer in _book._WRITERS.items():
+            names = list(inspect.signature(writer).parameters)[1:]
+            rows.append((f"``{kind}``", ", ".join(f"``{name}``" for name in names)))
+        yield from table(("Outcome", "Its parts"), rows, "30 70")
+
+
+class CrashPoints(Written):
+    """Where tests kill the server."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each point."""
+        rows = ((f"``{name}``", f"{what}.") for name, what in POINTS.items())
+        yield from table(("Point", "What has just happened"), rows, "30 70")
+
+
+class Boundaries(Written):
+    """Where exceptions of any kind end; the file is compared with the source by a test."""
+
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each boundary."""
+        with (DOCS / self.arguments[0]).open(encoding="utf-8", newline="") as file:
+            rows = [(f"``{where}``", _plain(why)) for where, why in list(csv.reader(file))[1:]]
+        yield from table(("Where", "Whose fault must not become whose"), rows, "45 55")
+
+
+# --- diagrams ---
+
+
+class Diagram(Directive):
+    """A picture in characters."""
+
+    def picture(self) -> Iterator[str]:
+        """Return its lines."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Make it a literal block."""
+        text = "\n".join(self.picture())
+        return [nodes.literal_block(text, text, language="none")]
+
+
+class Layers(Diagram):
+    """The modules by rank, each with what it imports of those below."""
+
+    #: The order that a test pins; see tests/test_imports_point_down.py.
+    ranks: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("server",),
+        ("polling_server_core", "configuration_reloader"),
+        ("controller",),
+        ("async_bmp_controller",),
+        ("configuration", "allocator", "job_queue"),
+        ("links", "coordinates", "area_to_rect", "pack_tree"),
+    )
+
+    def picture(self) -> Iterator[str]:
+        """Draw a row for each rank, top of the program first."""
+        reached = reachable()
+        ranked = [name for rank in self.ranks for name in rank]
+        for number, rank in enumerate(self.ranks):
+            yield "    ".join(f"[ {name} ]" for name in rank)
+            for name in rank:
+                below = [other for other in ranked if other in reached[name] and other != name]
+                if below:
+                    yield f"    {name} -> {', '.join(below)}"
+            if number + 1 < len(self.ranks):
+                yield "        |"
+
+
+def reachable() -> dict[str, set[str]]:
+    """Return, for each public module, those it imports itself or through helper modules."""
+    direct: dict[str, set[str]] = {}
+    for path in Path(spalloc_server.__file__).parent.glob("*.py"):
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                if node.module == "spalloc_server":
+                    found.update(alias.name for alias in node.names)
+                found.add(node.module.removeprefix("spalloc_server."))
+        direct[path.stem] = found
+    reached = {}
+    for name, its_own in direct.items():
+        seen: set[str] = set()
+        new = its_own
+        while new:
+            seen |= new
+            helpers = [each for each in new if each.startswith("_")]
+            new = {far for each in helpers for far in direct.get(each, ())} - seen
+        reached[name] = seen
+    return reached
+
+
+class JobStates(Diagram):
+    """The life of a job."""
+
+    def picture(self) -> Iterator[str]:
+        """Draw the states with the numbers of the protocol."""
+        s = {state.name: f"{state.name} ({state.value})" for state in JobState}
+        yield f"create_job --> {s['queued']} --boards--> {s['power']} --all frames--> {s['ready']}"
+        yield "                  ^                      |  ^                    |"
+        yield "                  |   a board failed     |  |    power_on/off    |"
+        yield "                  '----------------------'  '--------------------'"
+        yield ""
+        yield f"any of these --destroyed, timed out, failed--> {s['destroyed']}"
+        yield f"{s['destroyed']} --max_retired_jobs newer ones have ended--> {s['unknown']}"
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the directives with Sphinx."""
+    for name, directive in {
+        "spalloc-options": Options,
+        "spalloc-protocol": Protocol,
+        "spalloc-metrics": Metrics,
+        "spalloc-outcomes": Outcomes,
+        "spalloc-crash-points": CrashPoints,
+        "spalloc-boundaries": Boundaries,
+        "spalloc-layers": Layers,
+        "spalloc-job-states": JobStates,
+    }.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

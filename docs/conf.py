@@ -1,0 +1,56 @@
+"""How the manual is built: ``make docs``."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent), str(HERE.parent / "client")]
+
+from spalloc_server import __version__  # noqa: E402 - found by the path above
+
+project = "spalloc_server"
+author = "the maintainers of spalloc_server"
+version = release = __version__
+copyright = "2026, the maintainers"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "from_code",
+]
+exclude_patterns = ["_build", "_ext", "exchanges"]
+root_doc = "index"
+language = "en"
+nitpicky = False
+
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Shares SpiNNaker boards among users",
+    "fixed_sidebar": True,
+    "page_width": "60rem",
+}
+html_show_sourcelink = False
+html_copy_source = False
+
+napoleon_google_docstring = False
+# What numpydoc calls types are words here ("width, height"), not names to be looked up.
+napoleon_use_param = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_preprocess_types = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+
+_COMMANDS = {
+    "spalloc_server": "share SpiNNaker boards among users",
+    "spalloc-simulator": "simulate the BMPs of a configuration",
+    "spalloc-state": "look at what a spalloc server has saved",
+    "spalloc": "ask for SpiNNaker boards and hold them",
+    "spalloc-ps": "list jobs",
+    "spalloc-machine": "show machines",
+    "spalloc-job": "show a job, or do something to it",
+    "spalloc-where-is": "find a board or chip",
+}
+man_pages = [(f"commands/{name}", name, about, [author], 1) for name, about in _COMMANDS.items()]
+man_make_section_directory = False
