@@ -96,7 +96,7 @@ class Quarantine:
 
     # --- faults ---
 
-    def fault(  # noqa: PLR0917 - what happened, and when
+    def fault(
         self,
         board: Board,
         kind: str,

@@ -1,4 +1,4 @@
-"""The control socket: a line of text in, a line of JSON out.
+"""The simulator's control socket, at which faults are set while it runs.
 
 ::
 
@@ -7,181 +7,17 @@
     -> 127.10.0.0 board 99 mute
     <- {"ok": false, "text": "board '99' is not known; ...", "data": null}
 
-Owns the Unix socket's file and both ends' framing. Must not know frames or what the texts mean.
+Must not know frames or what the texts mean; the socket is `_control_socket`'s.
 """
 
-import contextlib
 import json
-import os
-import socket
-import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_MAX_LINE = 8192  # bytes; far longer than any command
-_MAX_PATH = 107  # bytes that fit into a Unix socket's address
-_RECEIVE = 65536
+from spalloc_server import _control_socket
+from spalloc_server._control_socket import Connection, ControlFailed, Lines, Listener
 
-
-class ControlFailed(Exception):  # noqa: N818 - says what happened
-    """The control socket cannot be made or reached; its text says why."""
-
-
-class Listener:
-    """A listening Unix socket with its file, which only its owner may use.
-
-    Parameters
-    ----------
-    path : Path
-        Where; a socket left there by a program that is gone is replaced.
-
-    Raises
-    ------
-    ControlFailed
-        If something else is there, somebody listens there, or it cannot be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        _check_length(path)
-        _remove_stale(path)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.socket.setblocking(False)
-            # The file gets the mode of the unbound socket, so that it never exists with another.
-            os.fchmod(self.socket.fileno(), 0o600)
-            self.socket.bind(str(path))
-            self.socket.listen()
-            self._inode = path.lstat().st_ino
-        except OSError as error:
-            self.socket.close()
-            raise ControlFailed(
-                f"cannot make the control socket {path}: {error.strerror}"
-            ) from error
-
-    def close(self) -> None:
-        """Stop listening and remove the file, if it is still this socket's."""
-        self.socket.close()
-        with contextlib.suppress(FileNotFoundError):
-            if self._path.lstat().st_ino == self._inode:
-                self._path.unlink()
-
-
-def _check_length(path: Path) -> None:
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise ControlFailed(
-            f"the path of the control socket is longer than {_MAX_PATH} bytes: {path}"
-        )
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ControlFailed(f"cannot make the control socket {path}: {error.strerror}") from error
-    if not stat.S_ISSOCK(mode):
-        raise ControlFailed(
-            f"cannot make the control socket {path}: there is something else already"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except OSError as error:
-            raise ControlFailed(
-                f"cannot make the control socket {path}: {error.strerror}"
-            ) from error
-    raise ControlFailed(f"cannot make the control socket {path}: somebody listens there already")
-
-
-class Lines:
-    """Framing of one connection: bytes in, answers' bytes out.
-
-    Parameters
-    ----------
-    answer : callable
-        (line) -> answer's line, both without a newline.
-    """
-
-    def __init__(self, answer: Callable[[str], str]) -> None:
-        self._answer = answer
-        self._received = b""
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Take what was received.
-
-        Parameters
-        ----------
-        data : bytes
-            Any piece of the stream.
-
-        Returns
-        -------
-        bytes or None
-            Answers to the lines that are complete; None if a line is too long, and the
-            connection is to be closed.
-        """
-        *lines, self._received = (self._received + data).split(b"\n")
-        if len(self._received) > _MAX_LINE or any(len(line) > _MAX_LINE for line in lines):
-            return None
-        answers = [self._answer(line.decode("utf-8", "replace")) for line in lines]
-        return "".join(f"{answer}\n" for answer in answers).encode()
-
-
-class Connection:
-    """One connection to the control socket, non-blocking.
-
-    Parameters
-    ----------
-    accepted : socket
-        Closed by `close`.
-    answer : callable
-        As of `Lines`.
-
-    Attributes
-    ----------
-    socket : socket
-    waiting : bytes
-        Answers that the kernel has not taken yet; while there are some, nothing is read.
-    """
-
-    def __init__(self, accepted: socket.socket, answer: Callable[[str], str]) -> None:
-        self.socket = accepted
-        self.socket.setblocking(False)
-        self.waiting = b""
-        self._lines = Lines(answer)
-
-    def go_on(self) -> bool:
-        """Send what waits, else read and answer.
-
-        Returns
-        -------
-        bool
-            False if the connection is over.
-        """
-        try:
-            if not self.waiting:
-                data = self.socket.recv(_RECEIVE)
-                answers = self._lines.feed(data) if data else None
-                if answers is None:
-                    return False
-                self.waiting = answers
-            if self.waiting:
-                self.waiting = self.waiting[self.socket.send(self.waiting) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            return False  # the other side went away
-        return True
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.socket.close()
+__all__ = ("Connection", "ControlFailed", "Lines", "Listener", "ask")
 
 
 def ask(path: Path, text: str, timeout: float = 10.0) -> tuple[bool, str, Any]:
@@ -206,20 +42,6 @@ def ask(path: Path, text: str, timeout: float = 10.0) -> tuple[bool, str, Any]:
     ControlFailed
         If nobody answers there.
     """
-    _check_length(path)
     line = " ".join(text.split())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        try:
-            connection.connect(str(path))
-            connection.sendall(f"{line}\n".encode())
-            with connection.makefile("rb") as stream:
-                reply = stream.readline()
-        except OSError as error:
-            raise ControlFailed(
-                f"cannot reach a simulation at {path}: {error.strerror or error}"
-            ) from error
-    if not reply.endswith(b"\n"):
-        raise ControlFailed(f"the simulation at {path} went away without an answer")
-    answer = json.loads(reply)
+    answer = json.loads(_control_socket.ask(path, line, "a simulation", timeout))
     return answer["ok"], answer["text"], answer["data"]
