@@ -1,0 +1,155 @@
+"""What `main` does with a server, whatever that is."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spalloc_server import server as server_module
+from spalloc_server.server import main
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Job logs go to a folder of the test's; the log's handlers are as before."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Stub:
+    """Has only what `main` uses."""
+
+    def __init__(self, calls: list[Any], alive: Callable[[], bool], given: dict[str, Any]) -> None:
+        calls.append(given)
+        self._calls = calls
+        self._alive = alive
+
+    def is_alive(self) -> bool:
+        self._calls.append("alive?")
+        return self._alive()
+
+    def stop_and_join(self) -> None:
+        self._calls.append("stop")
+
+
+def run_stub(
+    monkeypatch: pytest.MonkeyPatch, alive: Callable[[], bool], *args: str
+) -> tuple[int, list[Any]]:
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        server_module, "SpallocServer", lambda **given: Stub(calls, alive, given)
+    )
+    return main(list(args)), calls
+
+
+def interrupt() -> bool:
+    raise KeyboardInterrupt
+
+
+def test_the_name_is_passed_as_typed_with_the_fixed_options_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status, calls = run_stub(monkeypatch, interrupt, "./no/../such.cfg")
+
+    assert status == 0
+    assert calls == [
+        {"config_filename": "./no/../such.cfg", "cold_start": False, "port": 22244},
+        "alive?",
+        "stop",
+    ]
+
+
+@pytest.mark.parametrize("port", ["--port", "-p"])
+def test_the_fixed_options(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    _, calls = run_stub(monkeypatch, interrupt, "--cold-start", port, "7", "-q", "x.cfg")
+
+    assert calls[0] == {"config_filename": "x.cfg", "cold_start": True, "port": 7}
+
+
+def test_further_options_are_passed_only_when_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, calls = run_stub(
+        monkeypatch,
+        interrupt,
+        *("--durability", "always", "--state-dir", "d", "--stop-timeout", "3", "x.cfg"),
+    )
+
+    assert {name: calls[0][name] for name in ("durability", "state_dir", "stop_timeout")} == {
+        "durability": "always",
+        "state_dir": "d",
+        "stop_timeout": 3.0,
+    }
+
+
+def test_a_server_that_has_ended_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True, False])
+
+    status, calls = run_stub(monkeypatch, lambda: next(answers), "x.cfg")
+
+    assert (status, calls[1:]) == (0, ["alive?", "alive?", "stop"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    def alive() -> bool:
+        signal.raise_signal(number)
+        return True
+
+    status, calls = run_stub(monkeypatch, alive, "x.cfg")
+
+    assert (status, calls[1:]) == (0, ["alive?", "stop"])
+    after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert after == before
+
+
+def test_a_signal_while_it_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Starting(Stub):
+        def __init__(self, **given: Any) -> None:
+            super().__init__([], lambda: True, given)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(server_module, "SpallocServer", Starting)
+
+    assert main(["x.cfg"]) == 0
+
+
+def test_main_may_run_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(run_stub(monkeypatch, interrupt, "x.cfg")[0])
+    )
+    thread.start()
+    thread.join()
+
+    assert results == [0]
+
+
+def test_bad_arguments_are_argparse_s_matter() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--no-such-option"])
+
+    assert caught.value.code == 2
+
+
+def test_the_job_log_is_where_the_option_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stub(monkeypatch, interrupt, "x.cfg")
+    assert [path.name for path in tmp_path.iterdir()] == ["spalloc_jobs.log"]
+
+    run_stub(monkeypatch, interrupt, "--job-log", "mine.log", "x.cfg")
+    assert (tmp_path / "mine.log").exists()
+
+    assert run_stub(monkeypatch, interrupt, "--job-log", "no/such/folder", "x.cfg")[0] == 1
+    assert "no/such/folder" in capsys.readouterr().err
