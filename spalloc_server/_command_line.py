@@ -26,7 +26,7 @@ from spalloc_server._serving import StartError
 from spalloc_server._signals import StopSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spalloc_server._book import Book
     from spalloc_server._metrics_page import MetricsPage
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Between two looks at whether the server still runs; signals end the wait at once.
 _SECONDS_BETWEEN_LOOKS = 0.5
+#: Where clients look unless they are told otherwise (protocol).
+_DEFAULT_PORT = 22244
 #: What sets a simulation's files apart from those of the real machine.
 _SIMULATED = "simulated"
 
@@ -108,7 +110,7 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
     )
     signals.on_second = getattr(server, "hurry_up", None)
     if options.simulate and not options.quiet:
-        _say_what_next(getattr(server, "port", options.port))
+        _say_what_runs(server.port, server.list_machines(None))
     if page is not None:
         page.start(Reader(server), Pulse(server))
     manager = ServiceManager()
@@ -228,11 +230,17 @@ def _agree_on_power(simulation: Simulation, book: Book) -> None:
             simulation.set_power(hosts[(cabinet, frame)], number, on=True)
 
 
-def _say_what_next(port: int) -> None:
-    where = "localhost" if port == 22244 else f"localhost --port {port}"
+def _say_what_runs(port: int, machines: Sequence[Mapping[str, Any]]) -> None:
+    """Tell whoever tries the server what there is, and what to type next."""
+    where = "localhost" if port == _DEFAULT_PORT else f"localhost --port {port}"
+    listed = "\n".join(f"    {_in_words(machine)}" for machine in machines)
     print(
         f"""
-A simulated machine is ready.  In a second terminal:
+spalloc_server {__version__} listens on port {port}, with simulated boards:
+
+{listed}
+
+In a second terminal:
 
     python3 -m venv try-spalloc && . try-spalloc/bin/activate
     pip install ./client            # or a published one: 'spalloc==1!7.0.0'
@@ -242,6 +250,17 @@ A simulated machine is ready.  In a second terminal:
 Ctrl-C here stops the server; its jobs are there again at the next start.
 """,
         flush=True,
+    )
+
+
+def _in_words(machine: Mapping[str, Any]) -> str:
+    """Return a row of ``list_machines`` in a line."""
+    places = 3 * machine["width"] * machine["height"]
+    boards = places - len(machine["dead_boards"])
+    return (
+        f"{machine['name']}: {boards} board{'' if boards == 1 else 's'} "
+        f"({machine['width']} x {machine['height']} triads), "
+        f"tags {', '.join(machine['tags']) or 'none'}"
     )
 
 
@@ -283,7 +302,11 @@ def _parser() -> argparse.ArgumentParser:
         help="forget the saved state, and switch off all boards",
     )
     parser.add_argument(
-        "--port", "-p", type=_port, default=22244, help="TCP port (22244); 0 chooses a free one"
+        "--port",
+        "-p",
+        type=_port,
+        default=_DEFAULT_PORT,
+        help=f"TCP port ({_DEFAULT_PORT}); 0 chooses a free one",
     )
     _add_state_options(parser.add_argument_group("state"))
     _add_hardware_options(parser.add_argument_group("hardware"))
