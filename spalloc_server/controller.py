@@ -93,8 +93,11 @@ class Controller:
         thread brought it about; it must only note it.
     on_held : callable or None
         If set, frames hold back new requests until `let_go`, so that what they
-        are to do can be written first; it is called when there are any.
+        are to do can be written first; it is called when there are any.  Set
+        it before `__setstate__` to have it hold from then on.
     """
+
+    on_held: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -130,7 +133,6 @@ class Controller:
         self._orphans: dict[str, set[int]] = {}
         # Frames that wait with new requests until `let_go`, if `on_held` is set.
         self._held: dict[int, AsyncBMPController] = {}
-        self.on_held: Callable[[], None] | None = None
         self._changed_jobs: set[int] = set()
         self._changed_machines: set[str] = set()
         self._deadlines = Deadlines(self._deadline_of)
@@ -598,13 +600,15 @@ class Controller:
     def _send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
         frames = self._bmp_controllers[machine_name]
         for frame, request in requests.items():
-            bmp = frames[frame]
-            if self.on_held is not None and id(bmp) not in self._held:
+            self._ask(frames[frame], request)
+
+    def _ask(self, bmp: AsyncBMPController, request: AtomicRequests) -> None:
+        if self.on_held is not None:
+            if id(bmp) not in self._held:
                 self._held[id(bmp)] = bmp
                 bmp.__enter__()
-            bmp.add_requests(request)
-        if self._held and self.on_held is not None:
             self.on_held()
+        bmp.add_requests(request)
 
     def take_held(self) -> list[AsyncBMPController]:
         """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
@@ -1011,6 +1015,15 @@ class Controller:
         for bmp in self.frames:
             bmp.join()
 
+    def give_up(self) -> None:
+        """Have the frames end without doing what they can still leave undone."""
+        self.on_held = None
+        for bmp in self.frames:
+            if hasattr(bmp, "abandon"):
+                bmp.abandon()
+        self.let_go(self.take_held())
+        self.stop()
+
     @property
     def frames(self) -> list[AsyncBMPController]:
         """All frames that may have something to do, those no longer configured first."""
@@ -1105,7 +1118,7 @@ class Controller:
                         self._set_up_machine(where, frames[name])
                     self._impose(book)
             except BaseException:
-                _stop(self.frames)
+                self.give_up()
                 raise
 
     def _impose(self, book: _book.Book) -> None:
@@ -1160,7 +1173,7 @@ class Controller:
             request.power(board, False)
         bmp = AsyncBMPController(host)
         self._draining.append(bmp)
-        bmp.add_requests(request)
+        self._ask(bmp, request)
         bmp.stop()
 
     def _orphan_answered(
