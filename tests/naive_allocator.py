@@ -135,9 +135,34 @@ class NaiveMachine:
             size = area_to_rect((what[0] + 2) // 3, self.width, self.height, ratio)
             if size is None:
                 return False
+        return self._in_a_corner(size, self.expected(what, (0, 0, *size)), limits)
+
+    def full_measure(
+        self, boards: int, limits: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """Triads and limits for a number of boards.
+
+        The smallest block with so many live boards that the idle machine has
+        in a corner; the plain rules where it has none.
+        """
+        area = (boards + 2) // 3
+        ratio = limits.get("min_ratio") or 0.0
+        largest = self.width * self.height
+        if not self.possible((boards,), limits):
+            return area, limits
+        for larger in [largest] if limits.get("require_torus") else range(area, largest + 1):
+            size = area_to_rect(larger, self.width, self.height, ratio)
+            strict = limits | {"max_dead_boards": 0}
+            if size is not None and self._in_a_corner(size, boards, strict):
+                return larger, strict
+        return area, limits
+
+    def _in_a_corner(
+        self, size: tuple[int, int], expected: int, limits: dict[str, Any]
+    ) -> bool:
         width, height = size
         return any(
-            self.judge((x, y, width, height), self.expected(what, (x, y, width, height)), limits)
+            self.judge((x, y, width, height), expected, limits)
             for x in (0, self.width - width)
             for y in (0, self.height - height)
         )
