@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 
 CLIENT_BIN := client/.venv/bin
 
-.PHONY: run install test test-server test-client soak lint types docs clean
+.PHONY: run install test test-server test-client soak lint types docs test-all clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,10 @@ client/.venv/.installed: client/setup.cfg client/setup.py
 
 test-client: install client/.venv/.installed
 	cd client && .venv/bin/ruff check --config ../ruff.toml . && .venv/bin/mypy && .venv/bin/pytest
+
+# Wheels and sdists, tried in empty environments with every Python that is found.
+test-all: install
+	$(BIN)/python -m tests.matrix
 
 # Looks further than `make test`, from seeds that are printed with what they found.
 soak: SEED := $(shell date +%s)
