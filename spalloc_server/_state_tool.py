@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spalloc_server import __version__, _state_text
+from spalloc_server import __version__, _quarantine_tool, _state_text
 from spalloc_server._state_report import as_data, examine
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _to_json(value: object) -> object:
 
 
 #: What adds each sub-command.
-_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_show,)
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_show, _quarantine_tool.add_to)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,12 +10,15 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import __version__, _book, _clock, _job_log
+from spalloc_server import __version__, _book, _clock, _job_log, _orders
+from spalloc_server._control import Control, control_path
+from spalloc_server._control_socket import ControlFailed
 from spalloc_server._framing import Rows
 from spalloc_server._job_request import shown, text, whole_number
 from spalloc_server._rows import RowCache, job_row, machine_row, state_row
@@ -34,6 +37,9 @@ MAX_WATCHED = 10_000
 #: What nobody has been told of yet (boards that are on or off now) is written together with
 #: what comes next, or after so many seconds.  Lost in a crash, the hardware is just asked again.
 _SECONDS_UNCOMMITTED = 0.25  # arbitrary; well below the second after which all is on disk
+
+#: How long the loop sleeps at most while the disk is in trouble; the store says when to try.
+_SECONDS_BETWEEN_TRIES = 1.0
 
 _COMMANDS: dict[str, Handler] = {}
 #: Commands that change nothing, so that nobody misses one that is not carried out.
@@ -107,18 +113,23 @@ class SpallocServer(Server):
         self._state_rows = RowCache(state_row)
         self._job_rows = RowCache(job_row)
         self._machine_rows = RowCache(machine_row)
+        # Whose outcomes are saved, whatever others put in its place.
+        self._recorded = Controller()
         self._stopped = False
         self._committed = _clock.monotonic()
         self._holding = False
+        self._control: Control | None = None
+        directory = config.absolute().parent if state_dir is None else Path(state_dir)
+        self._control_path = control_path(directory, config.name, label)
         self._store = Store(
-            config.absolute().parent if state_dir is None else Path(state_dir),
+            directory,
             config.name,
             __version__,
             durability or "process",
             label=label,
             at_point=at_point,
         )
-        super().__init__(config_filename, port, _COMMANDS, _READ_ONLY, Controller())
+        super().__init__(config_filename, port, _COMMANDS, _READ_ONLY, self._recorded)
         try:
             self._start(cold_start, before_hardware)
         except BaseException:
@@ -139,7 +150,6 @@ class SpallocServer(Server):
         self._store.lock(_who(self.port))
         with controller.undisturbed:
             controller.on_outcome = self._note_outcome
-            controller.on_held = self._note_held
             state = controller.__getstate__()
         self._store.begin(state, 0)
         if not clean:
@@ -148,7 +158,16 @@ class SpallocServer(Server):
         self._holding = False
         controller.take_changes()
         self._drain_wakes()
+        self._control = self._listen_to_operators()
         self._server_thread.start()
+
+    def _listen_to_operators(self) -> Control | None:
+        """Open the control socket; nothing else depends on it."""
+        try:
+            return Control(self._control_path, self.wake)
+        except (ControlFailed, OSError) as e:
+            log.warning("spalloc-state cannot reach this server: %s", e)
+            return None
 
     def _load_state(
         self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
@@ -159,22 +178,33 @@ class SpallocServer(Server):
             log.warning("%s", note)
         if before_hardware is not None:
             before_hardware(_book.empty() if loaded.state is None else loaded.state)
-        if loaded.state is None:
-            self._controller = Controller(next_id=loaded.next_id)
-        else:
-            controller = Controller.__new__(Controller)
-            controller.__setstate__(loaded.state)
-            self._controller = controller
-            log.info("%d jobs were taken over from the saved state", len(controller.list_jobs()))
-        return loaded.clean and not cold_start
+        recovered = None if loaded.state is None else self._recover(loaded.state)
+        self._controller = self._recorded = recovered or Controller(next_id=loaded.next_id)
+        # Frames begin when what they are to do is saved, not before.
+        self._recorded.on_held = self._note_held
+        as_saved = loaded.state is None or recovered is not None
+        return loaded.clean and as_saved and not cold_start
+
+    def _recover(self, state: _book.Book) -> Controller | None:
+        """Make a controller of a saved state; None if that contradicts itself."""
+        controller = Controller.__new__(Controller)
+        controller.on_held = self._note_held
+        try:
+            controller.__setstate__(state)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            log.exception("the saved state contradicts itself: it is kept aside, its jobs are lost")
+            self._store.reject()
+            return None
+        log.info("%d jobs were taken over from the saved state", len(controller.list_jobs()))
+        return controller
 
     def _undo_start(self) -> None:
         self._stopped = True
         self._stop_serving()
+        if self._control is not None:
+            self._control.stop()
         self._controller.on_outcome = None
-        self._controller.on_held = None
-        self._controller.let_go(self._controller.take_held())
-        self._controller.stop()
+        self._controller.give_up()
         self._hurry.up()
         join_frames(self._controller.frames, 0.0, self._hurry)
         self._store.abandon()
@@ -221,15 +251,21 @@ class SpallocServer(Server):
             return
         self._stopped = True
         self._stop_serving()
+        if self._control is not None:
+            self._control.stop()
         try:
             # What is still to be done is saved as such if it is not finished.
             self._controller.on_held = None
             self._commit()
             self._controller.stop()
-            if not join_frames(self._controller.frames, self.stop_timeout, self._hurry):
+            finished = join_frames(self._controller.frames, self.stop_timeout, self._hurry)
+            if not finished:
                 log.warning("hardware has not finished; the next start goes on with it")
-            self._controller.on_outcome = None
-            self._store.close(self._controller.__getstate__())
+            with self._controller.undisturbed:
+                self._controller.on_outcome = None
+                # What was given up may have been to switch off boards that nobody has, which no
+                # state tells: then the next start does that again.
+                self._store.close(self._controller.__getstate__(), clean=finished)
         except Exception:
             log.exception("the state was not saved; what the journal tells counts at next start")
             self._store.abandon()
@@ -245,14 +281,17 @@ class SpallocServer(Server):
 
     @overrides(Server._commit)
     def _commit(self) -> None:
-        held = self._controller.take_held()
-        try:
+        """Write all that has happened, and have frames begin with what follows from it.
+
+        Any thread; under the lock, so that what happened under it is one record.
+        """
+        with self._recorded.undisturbed:
+            held = self._recorded.take_held()
             if self._store.pending:
                 self._store.commit()
                 self._committed = _clock.monotonic()
-        finally:
-            # Only now: a crash must not find hardware ahead of what is written.
-            self._controller.let_go(held)
+        # Only now: a crash must not find hardware ahead of what is written.
+        self._recorded.let_go(held)
 
     def _note_held(self) -> None:
         """Have what frames hold back written and begun in this turn, or in one that begins now."""
@@ -269,29 +308,47 @@ class SpallocServer(Server):
         if self._holding:
             return 0.0
         wait = super()._seconds_to_wait()
+        if self._store.trouble is not None:
+            wait = min(wait, _SECONDS_BETWEEN_TRIES)
         return min(wait, self._seconds_uncommitted()) if self._store.pending else wait
 
     @overrides(Server._before_replies)
     def _before_replies(self) -> None:
         self._store.point("before-reply")
 
+    def _obey_operators(self) -> None:
+        """Carry out what operators asked meanwhile, and write it before they are told."""
+        if self._control is not None and self._control.carry_out(
+            partial(_orders.carry_out, self._controller)
+        ):
+            self._commit()
+            self._control.settle()
+            self.wake()  # for whoever watches what was changed
+
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
+        self._obey_operators()
         if self._holding or (self._store.pending and not self._seconds_uncommitted()):
             self._holding = False
             self._commit()
         if self._store.wants_snapshot:
-            with self._controller.undisturbed:
-                state, position = self._controller.__getstate__(), self._store.position
-            self._store.snapshot(state, position)
+            with self._recorded.undisturbed:
+                self._store.snapshot(self._recorded.__getstate__())
         super()._after_turn()
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:
         super()._load_valid_config(validated_config)
-        self._store.durability = self._durability or validated_config.durability or "process"
+        with self._recorded.undisturbed:
+            self._store.durability = self._durability or validated_config.durability or "process"
+        self._commit()
 
     # --- commands ---
+
+    def _answered(self, client: Any) -> None:
+        """Write what a call from within changed; clients are answered once a turn's is written."""
+        if client is None:
+            self._commit()
 
     @spalloc_command
     def version(self, client: Any) -> str:
@@ -301,7 +358,9 @@ class SpallocServer(Server):
     @spalloc_command
     def create_job(self, client: Any, /, *args: Any, **kwargs: Any) -> int:
         """Ask for boards, and return the job's id; see `Controller.create_job`."""
-        return self._controller.create_job(self._name(client), *args, **kwargs)
+        job_id = self._controller.create_job(self._name(client), *args, **kwargs)
+        self._answered(client)
+        return job_id
 
     @spalloc_command
     def job_keepalive(self, client: Any, job_id: int) -> None:
@@ -330,11 +389,13 @@ class SpallocServer(Server):
     def power_on_job_boards(self, client: Any, job_id: int) -> None:
         """Switch a job's boards on, or off and on again."""
         self._controller.power_on_job_boards(self._name(client), whole_number("job_id", job_id))
+        self._answered(client)
 
     @spalloc_command
     def power_off_job_boards(self, client: Any, job_id: int) -> None:
         """Switch a job's boards off."""
         self._controller.power_off_job_boards(self._name(client), whole_number("job_id", job_id))
+        self._answered(client)
 
     @spalloc_command
     def destroy_job(self, client: Any, job_id: int, reason: str | None = None) -> None:
@@ -342,6 +403,7 @@ class SpallocServer(Server):
         if reason is not None:
             reason = text("reason", reason)
         self._controller.destroy_job(self._name(client), whole_number("job_id", job_id), reason)
+        self._answered(client)
 
     @spalloc_command
     def notify_job(self, client: Any, job_id: int | None = None) -> None:
