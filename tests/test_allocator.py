@@ -270,6 +270,14 @@ def test_boards_gained_by_rounding_up_make_up_for_dead_ones() -> None:
     assert possible(3) is False
 
 
+def test_what_was_found_out_for_one_number_of_boards_does_not_hold_for_another() -> None:
+    allocator = Allocator(1, 1, {(0, 0, 1)})
+
+    answers = [allocator.alloc_possible(boards, max_dead_boards=0) for boards in (2, 3, 2, 3)]
+
+    assert answers == [True, False, True, False]
+
+
 def test_a_block_of_boards_keeps_to_the_ratio() -> None:
     allocator = Allocator(9, 9)
 
@@ -646,21 +654,6 @@ def test_a_board_taken_out_from_outside_counts_as_taken() -> None:
     assert boards_of(allocator) == {(0, 0, 0)}
     assert boards_of(allocator) == {(0, 0, 2)}
     assert allocator.alloc() is None
-
-
-def test_a_board_left_out_as_dead_and_put_in_from_outside_is_in_use_once_handed_out() -> None:
-    allocator = Allocator(1, 1, {(0, 0, 0)}, seconds_before_free=0)
-    first = allocator.alloc()
-    assert first is not None
-    allocator.dead_boards = OnlyInAndLen([])
-    allocator.single_board_triads[0, 0].add(0)
-    assert boards_of(allocator, 0, 0, 0) == {(0, 0, 0)}
-
-    allocator.free(first[0])
-    allocator.check_free()
-
-    assert allocator.alloc(1, 1) is None
-    assert allocator.single_board_triads == {(0, 0): {1, 2}}
 
 
 def test_an_empty_set_from_outside_is_no_board() -> None:

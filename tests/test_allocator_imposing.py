@@ -152,6 +152,7 @@ def test_what_overlaps_or_lies_outside_is_not_imposed(outcome: tuple[Any, ...]) 
     allocator = Allocator(3, 3)
     allocator.restore(1, ("triads", 0, 0, 2, 1))
     allocator.restore(2, ("board", 1, 1, 2))
+    allocator.quarantine((1, 1, 0))
     allocator.quarantine((0, 1, 1))
     before = allocator.__getstate__()
 
@@ -161,6 +162,19 @@ def test_what_overlaps_or_lies_outside_is_not_imposed(outcome: tuple[Any, ...]) 
     after = allocator.__getstate__()
     assert sorted(before.pop("taken")) == sorted(after.pop("taken"))
     assert before == after
+
+
+def test_a_dead_board_made_spare_from_outside_is_in_use_once_imposed(clock: FakeClock) -> None:
+    allocator = Allocator(1, 1, {(0, 0, 0)})
+    assert boards_of(allocator) == {(0, 0, 1)}
+    allocator.single_board_triads[0, 0].add(0)
+
+    allocator.restore(2, ("board", 0, 0, 0))
+    allocator.free(1)
+    clock.advance(30)
+
+    assert allocator.check_free() is True
+    assert allocator.single_board_triads == {(0, 0): {1, 2}}
 
 
 def test_an_allocation_is_imposed_once(clock: FakeClock) -> None:
