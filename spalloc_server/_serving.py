@@ -196,8 +196,6 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._tend(now)
         if self._lingering:
             self._lingering.tend()
-        if self._client_job_watches or self._client_machine_watches:
-            self._commit()
         self._send_change_notifications()
         self._after_turn()
         self.turns += 1
@@ -499,6 +497,7 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     def _msg_client(self, client: Any, message: object) -> None:
         """Send one message behind what already waits for a client, before returning."""
+        self._commit()
         self._transmit(client, _framing.message(message))
 
     def _transmit(self, client: Any, line: bytes) -> None:
@@ -525,6 +524,8 @@ class Server(PollingServerCore, ConfigurationReloader):
         if not jobs and not machines and not self._taken:
             return
         taken, self._taken = [*self._taken, (jobs, machines)], []
+        if self._client_job_watches or self._client_machine_watches:
+            self._commit()  # after taking, so that whatever is told is written
         for jobs, machines in taken:
             self._notify(self._client_job_watches, "jobs_changed", jobs)
             self._notify(self._client_machine_watches, "machines_changed", machines)

@@ -192,7 +192,7 @@ class SpallocServer(Server):
         try:
             controller.__setstate__(state)
         except (LookupError, TypeError, ValueError, AttributeError):
-            log.exception("the saved state contradicts itself: it is kept aside, its jobs are lost")
+            log.exception("the saved state contradicts itself: it is kept aside, the jobs lost")
             self._store.reject()
             return None
         log.info("%d jobs were taken over from the saved state", len(controller.list_jobs()))
