@@ -1,0 +1,14 @@
+"""The server with no patience, for tests of boards that fail.
+
+Run as ``python -m tests.quarantine_server ARGUMENTS``.
+"""
+
+import sys
+
+from spalloc_server import _store, async_bmp_controller
+from spalloc_server.server import main
+
+if __name__ == "__main__":
+    async_bmp_controller._SECONDS_BETWEEN_TRIES = 0.0
+    _store._SMALLEST_LIMIT = _store._LARGEST_LIMIT = 2000
+    sys.exit(main())
