@@ -55,7 +55,7 @@ def close_file(handler: logging.Handler) -> None:
     """End logging to a file."""
     job_log.removeHandler(handler)
     handler.close()
-    if all(isinstance(other, logging.NullHandler) for other in job_log.handlers):
+    if not any(isinstance(other, TimedRotatingFileHandler) for other in job_log.handlers):
         job_log.setLevel(logging.CRITICAL + 1)
 
 

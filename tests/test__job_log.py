@@ -1,0 +1,94 @@
+"""The job log: one line for each event, whatever text is in it."""
+
+import logging
+from collections.abc import Iterator
+from logging.handlers import TimedRotatingFileHandler
+from pathlib import Path
+
+import pytest
+
+from spalloc_server import _job_log
+from spalloc_server._job import _Job
+from spalloc_server._machine_map import MachineMap
+from spalloc_server._release import Release
+from spalloc_server.links import Links
+from tests.machines import machine
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "jobs.log"
+    handler = _job_log.open_file(str(path), 3)
+    yield path
+    _job_log.close_file(handler)
+
+
+def words(path: Path) -> list[str]:
+    """Lines without date and time."""
+    return [line.split(" ", 2)[2] for line in path.read_text("utf-8").splitlines()]
+
+
+def test_nothing_is_written_until_a_file_is_opened(tmp_path: Path) -> None:
+    assert not _job_log.job_log.isEnabledFor(logging.CRITICAL)
+    handler = _job_log.open_file(str(tmp_path / "log"), 1)
+    assert _job_log.job_log.isEnabledFor(logging.INFO)
+    _job_log.close_file(handler)
+    assert not _job_log.job_log.isEnabledFor(logging.CRITICAL)
+
+
+def test_files_change_at_midnight_and_so_many_are_kept(tmp_path: Path) -> None:
+    handler = _job_log.open_file(str(tmp_path / "log"), 90)
+    _job_log.close_file(handler)
+
+    assert isinstance(handler, TimedRotatingFileHandler)
+    assert (handler.when, handler.backupCount) == ("MIDNIGHT", 90)
+    assert (_job_log.DEFAULT_FILE, _job_log.DEFAULT_DAYS) == ("spalloc_jobs.log", 90)
+
+
+def test_events_of_a_job(log: Path) -> None:
+    where = MachineMap(machine("m", 2, 1))
+    job = _Job(7, "me", 0.0, None, keepalive_host="10.0.0.1", args=(3, 1), kwargs={"tags": {"x"}})
+    job.boards, job.periphery = {(1, 0, 0)}, {(1, 0, 0, Links.north), (1, 0, 0, Links.east)}
+
+    _job_log.created(job)
+    _job_log.powered(job, where, True, False)
+    _job_log.powered(job, where, False, None)
+    _job_log.released(Release(7, "m", 1, [(1, 0, 0)]), where)
+    _job_log.destroyed(job, "over")
+    _job_log.destroyed(job, None)
+    _job_log.note(7, "odd")
+    _job_log.shut_down()
+
+    place = "board (1, 0, 0) of m (cabinet 0, frame 0, board 3, BMP 10.1.0.0)"
+    assert words(log) == [
+        "job 7: created (3, 1, tags={'x'}) owner=me keepalive=None host=10.0.0.1",
+        f"job 7: power on: {place}",
+        f"job 7: links off: east, north of {place}",
+        f"job 7: power off: {place}",
+        f"job 7: power off: {place}",
+        "job 7: destroyed: over",
+        "job 7: destroyed: None",
+        "job 7: odd",
+        "server shut down",
+    ]
+
+
+def test_users_text_stays_on_its_line(log: Path) -> None:
+    _job_log.note(1, "a\nb\r\x00\x1b[2J\u2028\ud800 \u00e9")
+
+    assert words(log) == ["job 1: a\\nb\\r\\x00\\x1b[2J\\u2028\\ud800 \u00e9"]
+
+
+def test_every_record_of_a_job_names_its_id(log: Path) -> None:
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    keep = Keep()
+    _job_log.job_log.addHandler(keep)
+    _job_log.note(42, "x")
+    _job_log.job_log.removeHandler(keep)
+
+    assert [getattr(record, "job_id", None) for record in records] == [42]

@@ -1,0 +1,109 @@
+"""Connections that are closed without a reset."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from spalloc_server import _clock, _lingering
+from spalloc_server._lingering import Lingering
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A server's end and a client's, over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        client.settimeout(10)
+        server, _ = listening.accept()
+    yield server, client
+    server.close()
+    client.close()
+
+
+def test_the_peer_sees_the_end_of_file_while_it_is_still_sending(pair: Pair) -> None:
+    server, client = pair
+    lingering = Lingering()
+    client.sendall(b"not read")
+    server.sendall(b"last words")
+
+    lingering.add(server)
+    client.sendall(b"more")
+    lingering.tend()
+
+    assert len(lingering) == 1
+    assert client.recv(100) == b"last words"
+    assert client.recv(100) == b""
+
+
+def test_a_connection_is_closed_when_its_peer_closes(pair: Pair) -> None:
+    server, client = pair
+    lingering = Lingering()
+    lingering.add(server)
+    client.shutdown(socket.SHUT_WR)
+    server.setblocking(True)
+    server.recv(1, socket.MSG_PEEK)  # until the end of file is there
+
+    lingering.tend()
+
+    assert len(lingering) == 0
+    assert server.fileno() == -1
+
+
+def test_a_peer_that_has_closed_already_is_not_waited_for(pair: Pair) -> None:
+    server, client = pair
+    client.close()
+    server.recv(1)
+
+    lingering = Lingering()
+    lingering.add(server)
+
+    assert len(lingering) == 0
+    assert server.fileno() == -1
+
+
+def test_a_peer_that_never_closes_has_its_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(_clock, "monotonic", lambda: now)
+    lingering = Lingering()
+    lingering.add(pair[0])
+    now += _lingering._SECONDS - 0.1
+    lingering.tend()
+    assert len(lingering) == 1
+
+    now += 0.2
+    lingering.tend()
+
+    assert len(lingering) == 0
+    assert pair[0].fileno() == -1
+
+
+def test_the_oldest_goes_when_there_are_too_many(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lingering, "_MOST", 1)
+    other_server, other_client = socket.socketpair()
+    lingering = Lingering()
+    lingering.add(pair[0])
+
+    lingering.add(other_server)
+
+    assert pair[0].fileno() == -1
+    assert len(lingering) == 1
+    lingering.close()
+    assert other_server.fileno() == -1
+    other_client.close()
+
+
+def test_a_closed_socket_is_no_trouble() -> None:
+    closed = socket.socket()
+    closed.close()
+
+    lingering = Lingering()
+    lingering.add(closed)
+
+    assert len(lingering) == 0
