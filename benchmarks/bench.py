@@ -6,6 +6,7 @@ Owns the results and who is in the race.  Knows nothing of what each work does.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Bench:
         Ours first.
     rounds : int
         How often each work is measured.
+    settle : float
+        Seconds that a server is left alone after its start.
     seconds : float
         For how long the rate of a command is measured each time.
     clients : int
@@ -44,6 +47,7 @@ class Bench:
     folder: Path
     contestants: Sequence[Contestant]
     rounds: int = 5
+    settle: float = 2.0
     seconds: float = 0.5
     clients: int = 1000
     chosen: Callable[[Work], bool] = lambda _: True
@@ -115,6 +119,7 @@ class Bench:
                 with self.race(works, contestant):
                     stack.enter_context(Frames(self.folder, site))
                     server = stack.enter_context(Serving(self.folder, contestant, site))
+                    time.sleep(self.settle)
             yield site, server
 
     def say(self, text: str) -> None:

@@ -48,6 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
             Path(folder),
             _contestants(options),
             rounds=options.rounds,
+            settle=options.settle,
             seconds=options.seconds,
             clients=options.clients,
             chosen=lambda work: work in chosen,
@@ -96,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (5)")
     parser.add_argument(
         "--seconds", type=float, default=0.5, help="for each rate of a command (0.5)"
+    )
+    parser.add_argument(
+        "--settle", type=float, default=2.0, help="seconds a server is left alone first (2)"
     )
     parser.add_argument("--clients", type=int, default=1000, help="idle subscribers (1000)")
     parser.add_argument("--side", type=int, default=20, help="of the machine, in triads (20)")

@@ -96,7 +96,7 @@ def _queue() -> JobQueue:
 def _server(bench: Bench, work: Work, side: tuple[int, int]) -> None:
     for contestant in bench.contestants[:1]:
         with bench.race([work], contestant):
-            site = Site.of(*side)
+            site = Site.of(*side, rest=0)
             with (
                 Frames(bench.folder, site),
                 Serving(bench.folder, contestant, site, fpga_wait=0.0) as server,

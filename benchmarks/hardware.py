@@ -46,7 +46,6 @@ def _note_start(bench: Bench, works: list[Work], server: Serving) -> None:
     if START in works:
         bench.result(START).samples[server.name].append(server.start_seconds)
     if MEMORY in works:
-        time.sleep(2.0)  # until all threads have settled
         bench.result(MEMORY).samples[server.name].append(server.rss_mib())
 
 

@@ -32,6 +32,7 @@ configuration = Configuration(
         )
     ],
     ip="127.0.0.1",
+    seconds_before_free={rest},
 )
 """
 
@@ -44,18 +45,21 @@ class Site(NamedTuple):
     width, height : int
     base : str
         First of its loopback addresses.
+    rest : float
+        Seconds that boards rest before they are given out again.
     """
 
     width: int
     height: int
     base: str
+    rest: float = 30
 
     @classmethod
-    def of(cls, width: int, height: int) -> Site:
+    def of(cls, width: int, height: int, rest: float = 30) -> Site:
         """Choose addresses that nobody uses; width and height in triads."""
         numbers = random.sample(range(32, 250), 64)
         for number in numbers:
-            site = cls(width, height, f"127.{number}.0.0")
+            site = cls(width, height, f"127.{number}.0.0", rest)
             if all(map(_free, site.bmps)):
                 return site
         raise OSError(f"no free loopback addresses for UDP port {BMP_PORT}")
@@ -86,9 +90,7 @@ class Site(NamedTuple):
     def write(self, folder: Path) -> Path:
         """Write the configuration file into a folder, and return its name."""
         path = folder / "machine.cfg"
-        path.write_text(
-            _TEXT.format(width=self.width, height=self.height, base=self.base), encoding="utf-8"
-        )
+        path.write_text(_TEXT.format(**self._asdict()), encoding="utf-8")
         return path
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spalloc_server import __version__, _bmp_wiring, _job_log, _logs
+from spalloc_server import __version__, _bmp_wiring, _job_log, _logs, _transceiver
 from spalloc_server._announcer import Announcer
 from spalloc_server._configuration_file import DURABILITIES, ConfigurationError
 from spalloc_server._crash_points import kill_at
@@ -131,6 +131,8 @@ def _wait_for_end(server: Any, signals: StopSignals, announcer: Announcer | None
         if signals.wait(seconds):
             log.info("stopping; a second signal waits for hardware no longer")
             return
+        # Now that clients are served, so that the first job need not wait for it.
+        _transceiver.prepare()
         if announcer is not None:
             announcer.look()
 

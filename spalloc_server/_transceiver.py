@@ -88,6 +88,11 @@ class _SpiNNMan(NamedTuple):
     write_fpga_register: type[WriteFPGARegister]
 
 
+def prepare() -> None:
+    """Import SpiNNMan now rather than at first use; from any thread, again for nothing."""
+    _spinnman()
+
+
 @functools.cache
 def _spinnman() -> _SpiNNMan:
     """Import SpiNNMan, at first use."""

@@ -108,7 +108,8 @@ class AsyncBMPController:
             self.statistics.requests += 1
             if self._ended:
                 _log.warning("%s: requests added after the end", self.hostname)
-            self._changed.notify()
+            if not self._holds:
+                self._changed.notify()
 
     def stop(self) -> None:
         """Let the thread end once all is done but background requests; returns at once."""

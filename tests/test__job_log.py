@@ -92,3 +92,20 @@ def test_every_record_of_a_job_names_its_id(log: Path) -> None:
     _job_log.job_log.removeHandler(keep)
 
     assert [getattr(record, "job_id", None) for record in records] == [42]
+
+
+def test_every_line_of_an_event_has_its_time(log: Path) -> None:
+    job = _Job(7, "me", 0.0, None)
+    job.boards, job.periphery = {(0, 0, 0), (0, 0, 2)}, [(0, 0, 2, Links.south)]
+
+    _job_log.powered(job, MachineMap(machine("m")), True, False)
+
+    times = {line.rsplit(" job 7: ", 1)[0] for line in log.read_text().splitlines()}
+    assert [line.split(": ")[1] for line in words(log)] == ["power on", "power on", "links off"]
+    assert len(times) == 1
+
+
+def test_nothing_is_written_about_no_boards(log: Path) -> None:
+    _job_log.powered(_Job(7, "me", 0.0, None), MachineMap(machine("m")), True, None)
+
+    assert log.read_text() == ""
