@@ -215,26 +215,52 @@ def _abandon_output() -> None:
 
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first signal into an exception; the clean-up after it is not disturbed."""
-    ending = False
+class _Signals:
+    """What signals have come, and whether they may strike."""
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal ending
-        if ending:
+    def __init__(self) -> None:
+        self.ending = False
+        self.shielded = False
+        self.pending: int | None = None
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Strike at the first signal; the clean-up after it is not disturbed."""
+        if self.ending:
             return
-        ending = True
+        if self.shielded:
+            self.pending = number
+            return
+        self.ending = True
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise Terminated(number)
 
+
+_signals_now = _Signals()
+
+
+@contextmanager
+def shield() -> Iterator[None]:
+    """Have signals wait for the end of the block, which must be short, and strike there."""
+    _signals_now.shielded = True
+    try:
+        yield
+    finally:
+        _signals_now.shielded = False
+        if _signals_now.pending is not None:
+            _signals_now.on_signal(_signals_now.pending, None)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal into an exception."""
+    vars(_signals_now).update(vars(_Signals()))
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup has SIGHUP ignored, and means it. A shell's & has SIGINT ignored, but who
         # sends that to us on purpose wants us to end.
         if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
-            before[number] = signal.signal(number, stop)
+            before[number] = signal.signal(number, _signals_now.on_signal)
     try:
         yield
     finally:

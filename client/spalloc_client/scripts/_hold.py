@@ -17,9 +17,9 @@ from typing import Any
 
 from spalloc_client._session import Session
 from spalloc_client._watch import Bell
-from spalloc_client.errors import ProtocolTimeoutError, ServerLostError
+from spalloc_client.errors import ProtocolTimeoutError, ServerLostError, SpallocError
 from spalloc_client.job import Job
-from spalloc_client.scripts._command import CommandError, Terminated
+from spalloc_client.scripts._command import CommandError, Terminated, shield
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
 
@@ -147,19 +147,30 @@ def fill_in(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
 
 def run_command(command: Sequence[str], guard: Guard, progress: Progress) -> int:
     """Run a command and return its exit status, as a shell would tell it."""
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(command)
+        with shield():  # or it might run without anybody knowing of it
+            process = _start(command)
+        _wait(process, guard, progress)
+    except KeyboardInterrupt:
+        if process is None:
+            raise
+        _interrupt(process)
+    except Terminated:
+        if process is None:
+            raise
+        _terminate(process)
+    assert process is not None
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _start(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(command)
     except FileNotFoundError as exc:
         raise CommandError(f"{exc.filename}: no such command", _NOT_FOUND) from None
     except OSError as exc:
         raise CommandError(f"{command[0]}: {exc.strerror}", _NOT_EXECUTABLE) from None
-    try:
-        _wait(process, guard, progress)
-    except KeyboardInterrupt:
-        _interrupt(process)
-    except Terminated:
-        _terminate(process)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def _wait(process: "subprocess.Popen[bytes]", guard: Guard, progress: Progress) -> None:
@@ -171,7 +182,7 @@ def _wait(process: "subprocess.Popen[bytes]", guard: Guard, progress: Progress) 
             if alive:
                 try:
                     delay = guard.look()
-                except CommandError as exc:
+                except (CommandError, SpallocError) as exc:
                     progress.say(f"{exc}; the command goes on without boards", True)
                     alive = False
             files: list[Any] = [ended, guard.bell] if alive and delay is None else [ended]

@@ -309,9 +309,11 @@ def _explain(request: Request, session: Session) -> None:
 def _wait_until_ready(job: Job, session: Session, progress: Progress) -> None:
     """Wait, and say what for; JobDestroyedError if it is over."""
     changes = Changes()
+    session.subscribe("notify_job")  # of all jobs: those ahead of us matter
     with session.listen(changes):
         while True:
             try:
+                session.connect()  # before looking, so that nothing after it is missed
                 state = job.state
                 if state in {JobState.ready, JobState.destroyed, JobState.unknown}:
                     job.wait_until_ready()  # knows what to say of the others
@@ -326,7 +328,6 @@ def _wait_until_ready(job: Job, session: Session, progress: Progress) -> None:
 
 
 def _detail(job: Job, state: JobState, session: Session) -> str:
-    session.subscribe("notify_job")  # of all jobs: those ahead of us matter
     jobs = read_jobs(session.call("list_jobs"))
     row = next((row for row in jobs if row.job_id == job.id), None)
     if row is None:
@@ -339,14 +340,8 @@ def _detail(job: Job, state: JobState, session: Session) -> str:
 
 def _use(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progress) -> int:
     if arguments.command is None:
-        progress.clear()
-        if not arguments.quiet:
-            _print_result(job)
-        if sys.stdin is not None and sys.stdin.isatty():
-            after = "leave" if arguments.no_destroy else "destroy"
-            progress.say(f"Enter or Ctrl-C to {after} the job")
         try:
-            hold(guard)
+            _hold(job, guard, arguments, progress)
         except KeyboardInterrupt:
             return 0
         return 0
@@ -357,6 +352,16 @@ def _use(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progre
         values = {"": hostname, "hostname": hostname, "w": width, "width": width, "h": height}
         values |= {"height": height, "ethernet_ips": filename, "id": str(job.id)}
         return run_command(fill_in(arguments.command, values), guard, progress)
+
+
+def _hold(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progress) -> None:
+    progress.clear()
+    if not arguments.quiet:
+        _print_result(job)
+    if sys.stdin is not None and sys.stdin.isatty():
+        after = "leave" if arguments.no_destroy else "destroy"
+        progress.say(f"Enter or Ctrl-C to {after} the job")
+    hold(guard)
 
 
 def _print_result(job: Job) -> None:

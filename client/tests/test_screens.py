@@ -1,0 +1,221 @@
+"""The commands in a terminal: live screens, keys, sizes, colours, and how they leave it."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.fake_server import FakeServer
+from tests.screen import Terminal
+
+UNICODE_TO_ASCII = str.maketrans("\u2571\u2572\u2581\u2573", "/\\_#")
+
+WATCHING = ["spalloc-ps -w", "spalloc-machine --watch", "spalloc-machine demo -w", "spalloc-job 1 -w"]
+
+
+def words(server: FakeServer, line: str) -> list[str]:
+    name, *rest = line.split()
+    return [name, "-H", "127.0.0.1", "-P", str(server.port), *rest]
+
+
+def has(text: str) -> Callable[[list[str]], bool]:
+    return lambda lines: any(text in line for line in lines)
+
+
+@pytest.fixture
+def busy(server: FakeServer) -> FakeServer:
+    server.add_job(owner="ann")
+    server.add_job(owner="bob", boards=[[1, 0, z] for z in range(3)])
+    return server
+
+
+@pytest.mark.parametrize("line", WATCHING)
+@pytest.mark.parametrize("ending", [b"q", b"Q", b"\x03"])
+def test_a_live_screen_ends_on_q_and_ctrl_c_and_leaves_the_terminal_as_it_was(
+    busy: FakeServer, line: str, ending: bytes
+) -> None:
+    with Terminal(words(busy, line)) as terminal:
+        terminal.wait_for(has("q quits"))
+        assert terminal.screen.alternate
+        assert not terminal.screen.cursor_shown
+
+        terminal.press(ending)
+
+        assert terminal.wait_for_end() == 0
+        assert terminal.sane()
+        assert terminal.screen.lines() == [""] * 24
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_live_screen_that_is_terminated_leaves_the_terminal_as_it_was(
+    busy: FakeServer, number: signal.Signals
+) -> None:
+    with Terminal(words(busy, "spalloc-ps -w")) as terminal:
+        terminal.wait_for(has("q quits"))
+
+        terminal.process.send_signal(number)
+
+        assert terminal.wait_for_end() == 128 + number
+        assert terminal.sane()
+
+
+def test_a_live_screen_follows_changes_without_clearing(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-ps -w")) as terminal:
+        terminal.wait_for(has("q quits"))
+        busy.change(1, state=2)
+        terminal.wait_for(has("power"))
+        busy.destroy(2, None)
+
+        lines = terminal.wait_for(lambda lines: not has("bob")(lines))
+
+        assert lines[0].split() == ["ID", "State", "Power", "Boards", "Machine", "Created", "at", "Keepalive"] + [
+            "Owner",
+            "(Host)",
+        ]
+        assert lines[2:-1] == [""] * 21
+        assert terminal.screen.clears == 0
+
+
+def test_the_map_in_a_terminal_counts_as_the_machine_does(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-machine demo -w")) as terminal:
+        lines = terminal.wait_for(has("q quits"))
+
+        picture = "\n".join(lines[6:17]).translate(UNICODE_TO_ASCII)
+        assert (picture.count("A"), picture.count("B"), picture.count(".")) == (1, 3, 30)
+        assert picture.count("#") == 5
+        assert terminal.screen.colours > 0
+
+
+def test_a_live_screen_adapts_to_the_terminals_size(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-machine demo -w"), 80, 24) as terminal:
+        terminal.wait_for(has("q quits"))
+
+        terminal.resize(20, 12)
+
+        lines = terminal.wait_for(lambda lines: lines[11].startswith("q quits"))
+        assert all(len(line) <= 20 for line in lines)
+        terminal.resize(120, 30)
+        lines = terminal.wait_for(lambda lines: lines[29].startswith("q quits"))
+        assert "\u2571 A \u2572" in "\n".join(lines)
+
+
+def test_a_live_screen_scrolls(busy: FakeServer) -> None:
+    for number in range(60):
+        busy.add_job(owner=f"owner{number:02}")
+    with Terminal(words(busy, "spalloc-ps -w"), 100, 10) as terminal:
+        terminal.wait_for(has("lines 1-9 of 63"))
+        for keys, shown in (
+            (b"\x1b[B", "lines 2-10"),
+            (b"jjk", "lines 3-11"),
+            (b" ", "lines 11-19"),
+            (b"\x1b[5~", "lines 3-11"),
+            (b"G", "lines 55-63"),
+            (b"\x1b[B\x1b[A", "lines 54-62"),
+            (b"g", "lines 1-9"),
+            (b"k", "lines 1-9"),
+        ):
+            terminal.press(keys)
+            terminal.wait_for(has(shown))
+
+
+def test_a_live_screen_waits_for_a_lost_server(busy: FakeServer) -> None:
+    with open(".spalloc", "w", encoding="utf-8") as file:  # noqa: PTH123 (relative on purpose)
+        file.write("[spalloc]\nreconnect_delay = 0.05\ntimeout = 0.2\n")
+    with Terminal(words(busy, "spalloc-ps -w")) as terminal:
+        terminal.wait_for(has("q quits"))
+
+        busy.stop()
+        lines = terminal.wait_for(has("trying again"))
+        assert has("ann")(lines)
+        busy.start()
+
+        terminal.wait_for(has("q quits"))
+
+
+def test_ctrl_z_gives_the_terminal_back_for_a_while(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-ps -w")) as terminal:
+        terminal.wait_for(has("q quits"))
+        # Nobody continues the orphan of a session, so the kernel does not stop it either:
+        # it goes through giving back and taking again without a pause.
+        terminal.press(b"\x1a")
+        terminal.process.send_signal(signal.SIGTSTP)
+        terminal.press(b"q")
+
+        assert terminal.wait_for_end() == 0
+        assert terminal.sane()
+
+
+def test_no_color_is_respected(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-machine demo"), NO_COLOR="1") as terminal:
+        assert terminal.wait_for_end() == 0
+        assert terminal.screen.colours == 0
+        assert has("A  job 1")(terminal.screen.lines())
+
+
+@pytest.mark.parametrize("environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"TERM": "linux"}])
+def test_a_poor_terminal_gets_plain_ascii(
+    busy: FakeServer, environment: dict[str, str]
+) -> None:
+    if "LC_ALL" in environment:
+        environment = {**environment, "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    with Terminal(words(busy, "spalloc-machine demo"), **environment) as terminal:
+        assert terminal.wait_for_end() == 0
+
+        text = "\n".join(terminal.screen.lines())
+        assert text.isascii()
+        assert "/ A \\___/" in text
+
+
+def test_a_dumb_terminal_gets_no_sequences_at_all(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-machine demo"), TERM="dumb") as terminal:
+        assert terminal.wait_for_end() == 0
+        assert terminal.screen.colours == 0
+
+
+def test_progress_is_one_changing_line_and_ctrl_c_ends_it(server: FakeServer) -> None:
+    server.instant = False
+    line = "spalloc --owner me"
+    with Terminal(words(server, line)) as terminal:
+        terminal.wait_for(has("Job 1: queued - next on demo"))
+        server.change(1, state=2, boards=[[0, 0, 0]], allocated_machine_name="demo")
+        lines = terminal.wait_for(has("Job 1: power - powering 1 board of demo"))
+        assert not has("queued")(lines)
+
+        terminal.press(b"\x03")
+
+        assert terminal.wait_for_end() == 130
+        assert terminal.sane()
+    assert server.reasons == {1: None}
+
+
+@pytest.mark.parametrize("key", [b"\r", b"\x03", b"\x04"])
+def test_holding_ends_with_enter_and_ctrl_c(server: FakeServer, key: bytes) -> None:
+    with Terminal(words(server, "spalloc --owner me")) as terminal:
+        lines = terminal.wait_for(has("Enter or Ctrl-C to destroy the job"))
+        assert has("Hostname: board-0")(lines)
+        server.wait_heard("notify_job", 2)
+
+        terminal.press(key)
+
+        assert terminal.wait_for_end() == 0
+        assert terminal.sane()
+    assert server.reasons == {1: None}
+
+
+def test_a_live_screen_in_a_pipe_prints_each_change(busy: FakeServer) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "spalloc_client.scripts.job", *words(busy, "x 1 -w")[1:]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "           Job: 1\n"
+        busy.wait_heard("notify_job")
+        busy.destroy(1, "enough")
+
+        rest = process.stdout.read()
+
+        assert rest.endswith("\n   Job: 1\n State: destroyed\nReason: enough\n")
+        assert "\x1b" not in rest
+        assert process.wait() == 0
