@@ -1,0 +1,282 @@
+"""``spalloc-state quarantine`` against a server in this process."""
+
+import json
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spalloc_server import _bmp_wiring, _control_socket
+from spalloc_server._board_names import physical_name, read_board
+from spalloc_server._control import Control, control_path
+from spalloc_server._simulator import Simulation
+from spalloc_server._state_tool import main
+from spalloc_server.server import SpallocServer
+
+_CONFIG = """
+boards = [(x, 0, z) for x in range(2) for z in range(3)]
+configuration = Configuration(seconds_before_free=0, ip="127.0.0.1", machines=[Machine(
+    "m", width=2, height=1,
+    board_locations={board: (0, 3, n) for n, board in enumerate(boards)},
+    bmp_ips={(0, 3): "frame"}, spinnaker_ips={board: f"b{n}" for n, board in enumerate(boards)},
+)])
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "m.cfg"
+    path.write_text(_CONFIG)
+    return path
+
+
+@pytest.fixture
+def simulation() -> Iterator[Simulation]:
+    with Simulation() as simulation:
+        _bmp_wiring.fpga_wait = 0.0
+        _bmp_wiring.resolve = simulation.resolve
+        yield simulation
+    _bmp_wiring.reset()
+
+
+@pytest.fixture
+def server(config: Path, simulation: Simulation) -> Iterator[SpallocServer]:
+    with SpallocServer(config, port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command; give exit status, output and errors."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["quarantine", str(config), *args])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+# --- names of boards ---
+
+
+@pytest.mark.parametrize(
+    ("text", "machine", "place", "physical"),
+    [
+        ("m:1,2,0", "m", (1, 2, 0), False),
+        ("m:(1, 2, 0)", "m", (1, 2, 0), False),
+        ("m:c0f12b23", "m", (0, 12, 23), True),
+        ("a:b:1,2,0", "a:b", (1, 2, 0), False),
+    ],
+)
+def test_boards_are_named_by_either_place(
+    text: str, machine: str, place: tuple[int, int, int], physical: bool
+) -> None:
+    assert read_board(text) == (machine, place, physical)
+
+
+@pytest.mark.parametrize("text", ["", "m", "1,2,0", ":1,2,0", "m:1,2", "m:1,2,-3", "m:c1f2", "m:"])
+def test_other_texts_are_no_boards(text: str) -> None:
+    with pytest.raises(ValueError, match="is no board; write MACHINE"):
+        read_board(text)
+
+
+def test_physical_names_can_be_read() -> None:
+    assert read_board(f"m:{physical_name((1, 2, 3))}") == ("m", (1, 2, 3), True)
+
+
+# --- the command ---
+
+
+def test_nothing_is_out(server: SpallocServer, run: Run) -> None:
+    assert run() == (0, "all boards are in service\n", "")
+
+
+def test_boards_are_taken_out_listed_and_put_back(server: SpallocServer, run: Run) -> None:
+    added = run("add", "m:0,0,1", "m:c0f3b5", "m:0,0,1", "--reason", "new  FPGA\x1b")
+
+    assert added[0] == 0
+    assert added[1].count("taken out of service") == 2
+    status, listed, _ = run("list")
+    assert status == 0
+    lines = listed.splitlines()
+    assert lines[0].split()[:2] == ["board", "since"]
+    assert [line.split()[0] for line in lines[1:]] == ["m:0,0,1", "m:1,0,2"]
+    assert all("operator: new FPGA\\x1b" in line for line in lines[1:])
+    assert run("release", "m:0,0,1")[1] == "board (0, 0, 1) of machine m back in service\n"
+    assert [row.board for row in server._controller.out_of_service()] == [(1, 0, 2)]
+
+
+def test_the_physical_list_is_for_who_repairs(server: SpallocServer, run: Run) -> None:
+    run("add", "m:1,0,1", "--reason", "x")
+
+    _, listed, _ = run("list", "--physical")
+
+    assert listed.splitlines()[1].split()[:6] == ["m:c0f3b4", "0", "3", "4", "b4", "frame"]
+
+
+def test_the_list_can_be_read_by_programs(server: SpallocServer, run: Run) -> None:
+    run("add", "m:1,0,1", "--reason", "x")
+    job = server.create_job(None, 2, 1, owner="me")
+
+    data = json.loads(run("list", "--json")[1])
+
+    (row,) = data["out"]
+    assert (row["board"], row["physical"], row["kind"]) == ([1, 0, 1], [0, 3, 4], "operator")
+    assert data["waiting"] == [{"job": job, "machine": "m", "boards": [[1, 0, 1]]}]
+    assert f"job {job} waits for board (1, 0, 1) of machine m" in run("list")[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["add", "m:0,0,1"], "add needs --reason"),
+        (["add", "--reason", "x"], "add which boards?"),
+        (["release", "m:0,0,1", "--reason", "x"], "--reason goes with add"),
+        (["list", "m:0,0,1"], "list takes no boards"),
+        (["add", "0,0,1", "--reason", "x"], "'0,0,1' is no board"),
+        (["add", "n:0,0,1", "--reason", "x"], "no machine 'n'; there are m"),
+        (["add", "m:0,0,1", "m:0,0,7", "--reason", "x"], "machine 'm' has no such board"),
+        (["add", "m:c0f0b0", "--reason", "x"], "machine 'm' has no such board"),
+        (["add", "m:0,0,1", "--reason", "x" * 501], "at most 500 characters"),
+        (["release", "m:0,0,1"], "is not out of service"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_done(
+    server: SpallocServer, run: Run, args: list[str], said: str
+) -> None:
+    status, out, error = run(*args)
+
+    assert (status, out) == (1, "")
+    assert said in error
+    assert server._controller.out_of_service() == []
+
+
+def test_without_a_server_what_it_saved_is_listed(
+    config: Path, simulation: Simulation, run: Run
+) -> None:
+    with SpallocServer(config, port=0):
+        run("add", "m:1,0,1", "--reason", "x")
+
+    status, listed, error = run("list", "--physical")
+
+    assert status == 0
+    assert "m:c0f3b4" in listed
+    assert "no server runs" in error
+
+
+def test_without_a_server_nothing_can_be_changed(config: Path, run: Run) -> None:
+    status, _, error = run("add", "m:1,0,1", "--reason", "x")
+
+    assert status == 1
+    assert "no server runs on" in error
+    assert run()[0] == 1
+
+
+def test_a_simulated_server_and_another_folder_are_reached(
+    config: Path, simulation: Simulation, tmp_path: Path, run: Run
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    where = ["--simulated", "--state-dir", str(folder)]
+
+    with SpallocServer(config, port=0, state_dir=folder, label="simulated"):
+        assert run("add", "m:1,0,1", "--reason", "x", *where)[0] == 0
+        assert run("add", "m:1,0,1", "--reason", "x")[0] == 1
+
+    assert "m:1,0,1" in run("list", *where)[1]
+
+
+# --- the socket ---
+
+
+def test_only_the_owner_may_use_the_socket_and_it_goes_with_the_server(
+    config: Path, simulation: Simulation
+) -> None:
+    path = control_path(config.parent, config.name)
+
+    with SpallocServer(config, port=0):
+        mode = path.stat().st_mode
+
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+    assert not path.exists()
+
+
+def test_a_server_without_room_for_the_socket_serves_all_the_same(
+    config: Path, simulation: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    control_path(config.parent, config.name).write_text("not a socket")
+
+    with SpallocServer(config, port=0) as server:
+        assert server.create_job(None, owner="me") == 1
+
+    assert "spalloc-state cannot reach this server" in caplog.text
+    assert control_path(config.parent, config.name).read_text() == "not a socket"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "x", "[]", "null", '{"do": 3}', '{"do": "add"}', '{"do": "add", "boards": [3]}']
+)
+def test_nonsense_is_refused(server: SpallocServer, config: Path, line: str) -> None:
+    path = control_path(config.parent, config.name)
+
+    answer = json.loads(_control_socket.ask(path, line, "a server"))
+
+    assert answer["ok"] is False
+    assert answer["text"]
+
+
+def test_an_operator_who_says_nothing_holds_up_nobody(
+    server: SpallocServer, config: Path, run: Run
+) -> None:
+    with socket.socket(socket.AF_UNIX) as idle:
+        idle.connect(str(control_path(config.parent, config.name)))
+        idle.sendall(b'{"do": ')
+
+        assert run()[0] == 0
+
+
+def test_who_waits_for_an_answer_hears_of_the_end(tmp_path: Path) -> None:
+    woken = threading.Event()
+    control = Control(tmp_path / "control", woken.set)
+    answers: list[Any] = []
+    asker = threading.Thread(
+        target=lambda: answers.append(_control_socket.ask(tmp_path / "control", "x", "a server"))
+    )
+    asker.start()
+    assert woken.wait(20)
+
+    control.stop()
+    control.stop()
+    asker.join()
+
+    assert json.loads(answers[0])["text"] == "the server is stopping"
+    assert not (tmp_path / "control").exists()
+
+
+def test_nothing_is_answered_before_it_is_settled(tmp_path: Path) -> None:
+    woken = threading.Event()
+    control = Control(tmp_path / "control", woken.set)
+    with socket.socket(socket.AF_UNIX) as operator:
+        operator.connect(str(tmp_path / "control"))
+        operator.sendall(b"do it\n")
+        assert woken.wait(20)
+
+        assert control.carry_out(lambda line: f"{line}: done")
+        operator.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            operator.recv(100)
+        control.settle()
+        operator.settimeout(20)
+
+        assert operator.recv(100) == b"do it: done\n"
+    assert not control.carry_out(lambda line: line)
+    control.stop()
