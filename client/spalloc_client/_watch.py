@@ -92,7 +92,7 @@ def watch(
     draw: Callable[[], Sequence[RenderableType]],
     over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Show what `draw` returns until `q` is pressed, or `over` says that nothing follows.
+    """Show what `draw` returns until `q` or Ctrl-C is pressed, or `over` says that nothing follows.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def watch(
     """
     bell = Bell()
     try:
-        with session.listen(bell):
+        with suppress(KeyboardInterrupt), session.listen(bell):
             view = _Screen(console, bell) if console.is_terminal else _Scroll(console)
             with view:
                 _watch(session, draw, over, bell, view)

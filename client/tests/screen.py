@@ -16,6 +16,14 @@ from typing import Any
 #: Escape sequences that move or erase something, and those that only colour.
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b[=>]|([^\x1b])")
 
+#: Makes the terminal its own, as a shell's children find it, and becomes the command.
+_TAKE_TERMINAL = """
+import fcntl, runpy, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+sys.argv[:1] = []
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
 
 class Screen:
     """A terminal emulator, as far as our programs need one.
@@ -60,7 +68,7 @@ class Screen:
 
     def _obey(self, numbers: str, command: str) -> None:
         if command == "m":
-            self.colours += numbers not in {"0", "1", "2", ""}
+            self.colours += any(number and int(number) >= 30 for number in numbers.split(";"))
         elif command == "H":
             self._row = self._column = 0
         elif command == "K":
@@ -97,12 +105,11 @@ class Terminal:
         self.before = termios.tcgetattr(self._slave)
         module = words[0].replace("spalloc-", "").replace("-", "_").replace("spalloc", "alloc")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"spalloc_client.scripts.{module}", *words[1:]],
+            [sys.executable, "-c", _TAKE_TERMINAL, f"spalloc_client.scripts.{module}", *words[1:]],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
             start_new_session=True,
-            preexec_fn=self._take_terminal,
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
         )
         self._text = b""
@@ -120,9 +127,6 @@ class Terminal:
         self.process.wait()
         os.close(self._master)
         os.close(self._slave)
-
-    def _take_terminal(self) -> None:
-        fcntl.ioctl(self._slave, termios.TIOCSCTTY, 0)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the terminal's size; who is in it gets SIGWINCH."""

@@ -11,7 +11,12 @@ from tests.screen import Terminal
 
 UNICODE_TO_ASCII = str.maketrans("\u2571\u2572\u2581\u2573", "/\\_#")
 
-WATCHING = ["spalloc-ps -w", "spalloc-machine --watch", "spalloc-machine demo -w", "spalloc-job 1 -w"]
+WATCHING = [
+    "spalloc-ps -w",
+    "spalloc-machine --watch",
+    "spalloc-machine demo -w",
+    "spalloc-job 1 -w",
+]
 
 
 def words(server: FakeServer, line: str) -> list[str]:
@@ -69,10 +74,7 @@ def test_a_live_screen_follows_changes_without_clearing(busy: FakeServer) -> Non
 
         lines = terminal.wait_for(lambda lines: not has("bob")(lines))
 
-        assert lines[0].split() == ["ID", "State", "Power", "Boards", "Machine", "Created", "at", "Keepalive"] + [
-            "Owner",
-            "(Host)",
-        ]
+        assert lines[0].split()[:5] == ["ID", "State", "Power", "Boards", "Machine"]
         assert lines[2:-1] == [""] * 21
         assert terminal.screen.clears == 0
 
@@ -159,7 +161,7 @@ def test_a_poor_terminal_gets_plain_ascii(
 ) -> None:
     if "LC_ALL" in environment:
         environment = {**environment, "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    with Terminal(words(busy, "spalloc-machine demo"), **environment) as terminal:
+    with Terminal(words(busy, "spalloc-machine demo"), 80, 24, **environment) as terminal:
         assert terminal.wait_for_end() == 0
 
         text = "\n".join(terminal.screen.lines())
