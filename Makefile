@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 
 CLIENT_BIN := client/.venv/bin
 
-.PHONY: run install test test-server test-client soak lint types docs test-all clean
+.PHONY: run install test test-server test-client soak lint types docs bench profile test-all clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,13 @@ types: install
 docs: install
 	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b html docs docs/_build/html
 	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b man docs docs/_build/man
+
+# Beside the public server that this one replaces; ARGS="--help" tells more.
+bench: install
+	$(BIN)/python -m benchmarks $(ARGS)
+
+profile: install
+	$(BIN)/python -m benchmarks.turn_profile $(ARGS)
 
 test: test-server test-client docs
 

@@ -39,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(f"{work.name:16} {work.title}" for work in works))
         return 0
-    chosen = [work for work in works if _matches(work, options.only)]
+    chosen = [work for work in works if _is_meant(work, options.only, works)]
     if not chosen:
         parser.error(f"no work is called {' or '.join(options.only)}; --list shows all")
     _allow_many_files()
@@ -64,10 +64,14 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _matches(work: Work, patterns: Sequence[str]) -> bool:
+def _is_meant(work: Work, patterns: Sequence[str], works: Sequence[Work]) -> bool:
     """Return whether a work is meant: by its name, with * and ?, or its name before the @."""
-    names = {work.name, work.name.split("@")[0]}
-    return not patterns or any(fnmatch.fnmatch(n, p) for n in names for p in patterns)
+    whole = {each.name for each in works}
+    short = work.name.split("@")[0]
+    return not patterns or any(
+        fnmatch.fnmatch(work.name, pattern) or (pattern == short and pattern not in whole)
+        for pattern in patterns
+    )
 
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
