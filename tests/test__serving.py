@@ -274,7 +274,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
 def test_a_slow_reader_is_slowed_and_others_are_not(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "PAUSE_ABOVE", 1000)
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 1000)
     with TcpClient(server.port, receive_buffer=4096) as slow, TcpClient(server.port) as other:
         for _ in range(10):
             other.call("create_job", owner="x" * 1000, keepalive=None, tags=[])
@@ -296,7 +296,7 @@ def test_a_slow_reader_is_slowed_and_others_are_not(
 def test_blank_lines_at_the_end_of_a_slow_reader_do_not_keep_it(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
     with TcpClient(server.port) as client:
         client.send(VERSION + b"\n\n\n")
         client.end()
@@ -473,8 +473,7 @@ def test_a_turn_that_fails_is_not_the_last(
             failed.set()
             raise error
 
-    monkeypatch.setattr(server._controller, "check_free", fail)
-    monkeypatch.setattr(server._controller, "next_rested", lambda: 0.0)
+    monkeypatch.setattr(server, "_send_change_notifications", fail)
     server.wake()
 
     assert failed.wait(10)
