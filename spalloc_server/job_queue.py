@@ -198,7 +198,6 @@ class JobQueue:
         machine = self._machines[name]
         with self:
             del self._machines[name]
-            machine.allocator.on_rested = None
             ended = [job for job in self._jobs.values() if job.machine is machine]
             for job in ended:
                 del self._jobs[job.id]

@@ -395,6 +395,24 @@ def test_boards_rest_before_the_next_job_gets_them(clock: FakeClock) -> None:
     assert owner.told == [("rested", "m", [1]), ("allocate", 2, "m")]
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_boards_that_come_back_on_any_machine_let_its_queue_advance(
+    name: str, clock: FakeClock
+) -> None:
+    owner = Owner(seconds_before_free=30)
+    owner.queue.add_machine("a", 1, 1)
+    owner.queue.add_machine("b", 1, 1)
+    for number, machine in enumerate("ababab"):
+        owner.queue.create_job(1, 1, job_id=number, machine=machine)
+    owner.finish("ab".index(name))
+    owner.news()
+
+    clock.advance(30)
+    owner.queue.check_free()
+
+    assert owner.news() == [("allocate", "ab".index(name) + 2, name)]
+
+
 def test_thirty_seconds_are_the_time_to_rest_if_nothing_else_is_said() -> None:
     queue = JobQueue(print, print, print)
 
