@@ -179,3 +179,55 @@ def test_a_board_that_is_not_there_cannot_be_put_in_quarantine(board: Board) -> 
         allocator.quarantine(board)
 
     assert allocator.quarantined == frozenset()
+
+
+# --- waits_for ---
+
+
+def test_without_quarantine_nobody_waits_for_it() -> None:
+    allocator = Allocator(2, 2)
+    allocator.alloc(2, 2)
+
+    assert allocator.waits_for(2, 2) == frozenset()
+    assert allocator.waits_for(5) == frozenset()
+    assert allocator.waits_for() == frozenset()
+    assert allocator.waits_for(0, 0, 0) == frozenset()
+
+
+def test_the_whole_machine_waits_for_each_board_in_quarantine() -> None:
+    allocator = Allocator(2, 2)
+    allocator.alloc(1, 1)
+    allocator.quarantine((0, 1, 0))
+    allocator.quarantine((1, 1, 2))
+
+    assert allocator.waits_for(2, 2) == {(0, 1, 0), (1, 1, 2)}
+    assert allocator.waits_for(12) == {(0, 1, 0), (1, 1, 2)}
+
+
+def test_what_could_be_had_beside_quarantine_only_waits_for_others() -> None:
+    allocator = Allocator(2, 2)
+    allocator.alloc(2, 1)
+    allocator.quarantine((0, 1, 0))
+
+    assert allocator.waits_for(2, 1) == frozenset()
+    assert allocator.waits_for(1, 2) == frozenset()
+    assert allocator.waits_for(4) == frozenset()
+    assert allocator.waits_for(2, 2) == {(0, 1, 0)}
+
+
+def test_dead_boards_in_quarantine_keep_nobody_waiting() -> None:
+    allocator = Allocator(1, 1, {(0, 0, 1)})
+    allocator.quarantine((0, 0, 1))
+    allocator.quarantine((0, 0, 2))
+
+    assert allocator.waits_for(1, 1) == {(0, 0, 2)}
+
+
+def test_any_board_waits_for_quarantine_where_all_that_live_are_out() -> None:
+    allocator = Allocator(1, 1, {(0, 0, 1)})
+    allocator.quarantine((0, 0, 0))
+    assert allocator.waits_for() == frozenset()
+
+    allocator.quarantine((0, 0, 2))
+    assert allocator.waits_for() == {(0, 0, 0), (0, 0, 2)}
+    assert allocator.waits_for(0, 0, 2) == {(0, 0, 2)}
