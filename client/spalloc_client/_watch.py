@@ -92,7 +92,7 @@ def watch(
     draw: Callable[[], Sequence[RenderableType]],
     over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Show what `draw` returns until `q` or Ctrl-C is pressed, or `over` says that nothing follows.
+    """Show what `draw` returns until `q` or Ctrl-C, or `over` says that nothing follows.
 
     Parameters
     ----------

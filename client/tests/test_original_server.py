@@ -1,0 +1,120 @@
+"""The client against the published server 1!7.0.0, which no published client accepts.
+
+Its boards take five seconds to switch on, so that what needs boards shares them.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from spalloc_client import Job, JobDestroyedError, JobState, ProtocolClient, SpallocServerException
+from spalloc_client.scripts import alloc, job, machine, ps, where_is
+
+from tests.real_server import original_server
+
+Run = Callable[[str], tuple[int, str, str]]
+
+MAINS: dict[str, Callable[[list[str]], int]] = {
+    "spalloc": alloc.main,
+    "spalloc-ps": ps.main,
+    "spalloc-machine": machine.main,
+    "spalloc-job": job.main,
+    "spalloc-where-is": where_is.main,
+}
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with original_server() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def three_boards(port: int) -> Iterator[Job]:
+    with make(port, 3) as job_:
+        yield job_
+
+
+@pytest.fixture
+def run(port: int, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(line: str) -> tuple[int, str, str]:
+        name, *words = line.split()
+        status = MAINS[name](["-H", "localhost", "-P", str(port), *words])
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def make(port: int, *what: int, resume: int | None = None) -> Job:
+    return Job(
+        *what,
+        hostname="localhost",
+        port=port,
+        config_filenames=[],
+        owner="me@example.org",
+        timeout=30.0,
+        resume_job_id=resume,
+    )
+
+
+def test_its_version_is_the_one_that_others_refuse(port: int) -> None:
+    with ProtocolClient("localhost", port, 30) as client:
+        assert client.version() == "1!7.0.0"
+
+
+def test_a_job_has_boards(three_boards: Job) -> None:
+    assert three_boards.state is JobState.ready
+    assert three_boards.power is True
+    assert three_boards.connections is not None
+    assert set(three_boards.connections) == {(0, 0), (8, 4), (4, 8)}
+    assert three_boards.hostname == three_boards.connections[0, 0]
+    assert (three_boards.width, three_boards.height) == (16, 16)
+    assert three_boards.where_is_machine(0, 0)[:2] == (0, 0)
+
+
+def test_the_commands_show_it(three_boards: Job, run: Run) -> None:
+    number = three_boards.id
+    row = run("spalloc-ps")[1].splitlines()[1].split()
+    assert row[:5] == [str(number), "ready", "on", "3", "frame"]
+    picture = run("spalloc-machine frame")[1]
+    assert picture.count(" A ") == 4  # three boards and the key
+    assert run(f"spalloc-job {number}")[1].count(" A ") == 3
+    assert len(run(f"spalloc-job {number} -e")[1].splitlines()) == 4
+    ways = ("-b frame 0 0 1", "-p frame 0 0 1", "-c frame 8 4", f"-j {number} 8 4")
+    answers = [json.loads(run(f"spalloc-where-is --json {way}")[1]) for way in ways]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["job_id"] == number
+
+
+def test_its_boards_can_be_switched(three_boards: Job, run: Run) -> None:
+    assert run(f"spalloc-job {three_boards.id} --power-off")[0] == 0
+    assert three_boards.power is False
+    three_boards.reset()
+    assert three_boards.wait_for_state_change(JobState.power) is JobState.ready
+    assert three_boards.power is True
+
+
+def test_a_job_is_taken_over_queued_and_destroyed(port: int) -> None:
+    first = make(port, 7)
+    second = make(port, 20)
+    assert second.wait_for_state_change(JobState.power, 0) is JobState.queued
+    first.close()
+
+    with make(port, resume=first.id) as third:
+        assert third.id == first.id
+        third.destroy("fire drill")
+    second.destroy()
+
+    assert first.reason == "fire drill"
+    with pytest.raises(JobDestroyedError, match="fire drill"):
+        make(port, resume=first.id)
+
+
+def test_refusals_are_told(port: int, run: Run) -> None:
+    with ProtocolClient("localhost", port, 30) as client:
+        with pytest.raises(SpallocServerException, match="owner"):
+            client.create_job()
+        assert client.version() == "1!7.0.0"
+    status, _, err = run("spalloc 4 2 --owner me -q")
+    assert status == 1
+    assert "  desk   --tags: lacks default" in err.splitlines()
