@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_running_servers_jobs_are_compared_without_touching_anything(config: Path) -> None:
