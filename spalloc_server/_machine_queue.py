@@ -6,10 +6,11 @@ created or ends, nor tell anybody: that is the JobQueue's business.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from spalloc_server.allocator import Allocator
+from spalloc_server._candidate_filter import Board
+from spalloc_server.allocator import Allocation, Allocator
 
 #: Queues shorter than this are never searched for jobs that wait no more;
 #: arbitrary.
@@ -63,6 +64,20 @@ class _Job:
         else:
             self.tags = {"default"} if tags is None else set(tags)
 
+    def plain(self) -> dict[str, Any]:
+        """Tell all about the job in plain builtins, but for `order`."""
+        return {
+            "id": self.id,
+            "args": self.args,
+            "machine_name": self.machine_name,
+            "tags": set(self.tags),
+            "kwargs": self.kwargs,
+            "pending": self.pending,
+            "going": self.going,
+            "machine": None if self.machine is None else self.machine.name,
+            "allocation_id": self.allocation_id,
+        }
+
     def __repr__(self) -> str:
         return f"<_Job {self.id} {'pending' if self.pending else 'not pending'}>"
 
@@ -108,3 +123,56 @@ class _Machine:
         while self.queue and not self.queue[0].pending:
             self.queue.popleft()
         return self.queue[0] if self.queue else None
+
+    def try_jobs(
+        self, on_blocked: Callable[[_Job, frozenset[Board]], None]
+    ) -> tuple[_Job, Allocation] | None:
+        """Take the head out of the queue if it can run now.
+
+        A job that could not run if all others had ended, for boards are in
+        quarantine, lets others pass: that may take until an operator comes.
+
+        Parameters
+        ----------
+        on_blocked : callable
+            Called with each job that lets others pass, and these boards.
+
+        Returns
+        -------
+        (job, allocation) or None
+        """
+        if self.head() is None:
+            return None
+        for job in self.queue:
+            if not job.pending:
+                continue
+            allocation = self.allocator.alloc(*job.args, **job.kwargs)
+            if allocation is not None:
+                if self.queue[0] is job:
+                    self.queue.popleft()
+                return job, allocation
+            missing = self.allocator.waits_for(*job.args, **job.kwargs)
+            if not missing:
+                return None
+            on_blocked(job, missing)
+        return None
+
+    def blocked(self) -> dict[int, frozenset[Board]]:
+        """Tell which jobs wait for which boards in quarantine, by job id."""
+        if not self.allocator.quarantined:
+            return {}
+        waiting = {
+            job.id: self.allocator.waits_for(*job.args, **job.kwargs)
+            for job in self.queue
+            if job.pending
+        }
+        return {job_id: missing for job_id, missing in waiting.items() if missing}
+
+    def plain(self) -> dict[str, Any]:
+        """Tell all about the machine in plain builtins."""
+        return {
+            "name": self.name,
+            "tags": set(self.tags),
+            "allocator": self.allocator.__getstate__(),
+            "queue": [job.id for job in self.queue if job.pending],
+        }

@@ -23,7 +23,7 @@ from typing import Any
 from spalloc_server._candidate_filter import Board, Link
 from spalloc_server._dead_sets import DeadSet
 from spalloc_server._machine_queue import _Job, _Machine
-from spalloc_server.allocator import Allocation, Allocator, Outcome
+from spalloc_server.allocator import Allocator, Outcome
 from spalloc_server.coordinates import WrapAround
 
 __all__ = ("JobQueue", "_Job", "_Machine")
@@ -494,39 +494,24 @@ class JobQueue:
         while changed:
             changed = False
             for machine in list(self._machines.values()):
-                changed |= self._serve_head(machine)
+                changed |= self._serve(machine)
 
-    def _serve_head(self, machine: _Machine) -> bool:
-        """Give a machine the first job of its queue, if it can run it now.
-
-        A job that could not run if all others had ended, for boards are in
-        quarantine, lets others pass: that may take until an operator comes.
-        """
-        if machine.head() is None:
+    def _serve(self, machine: _Machine) -> bool:
+        """Give a machine the first job of its queue, if it can run it now."""
+        served = machine.try_jobs(partial(self._let_pass, machine))
+        if served is None:
             return False
-        for job in machine.queue:
-            if not job.pending:
-                continue
-            allocation = machine.allocator.alloc(*job.args, **job.kwargs)
-            if allocation is not None:
-                self._give(machine, job, allocation)
-                return True
-            missing = machine.allocator.waits_for(*job.args, **job.kwargs)
-            if not missing:
-                return False
-            if self.on_blocked is not None:
-                self.on_blocked(job.id, machine.name, missing)
-        return False
-
-    def _give(self, machine: _Machine, job: _Job, allocation: Allocation) -> None:
-        """Note what a job was given; it stays in the queue if it is not the head."""
-        if machine.queue[0] is job:
-            machine.queue.popleft()
+        job, (allocation_id, boards, periphery, torus) = served
         job.pending = False
         job.machine = machine
-        job.allocation_id, boards, periphery, torus = allocation
+        job.allocation_id = allocation_id
         if self.on_allocate is not None:
             self.on_allocate(job.id, machine.name, boards, periphery, torus)
+        return True
+
+    def _let_pass(self, machine: _Machine, job: _Job, missing: frozenset[Board]) -> None:
+        if self.on_blocked is not None:
+            self.on_blocked(job.id, machine.name, missing)
 
     def blocked(self) -> dict[int, dict[str, frozenset[Board]]]:
         """Tell which queued jobs wait for boards in quarantine.
@@ -538,13 +523,8 @@ class JobQueue:
         """
         found: dict[int, dict[str, frozenset[Board]]] = {}
         for name, machine in self._machines.items():
-            if not machine.allocator.quarantined:
-                continue
-            for job in machine.queue:
-                if job.pending:
-                    missing = machine.allocator.waits_for(*job.args, **job.kwargs)
-                    if missing:
-                        found.setdefault(job.id, {})[name] = missing
+            for job_id, missing in machine.blocked().items():
+                found.setdefault(job_id, {})[name] = missing
         return found
 
     def _regenerate_queues(self) -> None:
@@ -602,29 +582,8 @@ class JobQueue:
     def __getstate__(self) -> dict[str, Any]:
         return {
             "seconds_before_free": self._seconds_before_free,
-            "machines": [
-                {
-                    "name": machine.name,
-                    "tags": set(machine.tags),
-                    "allocator": machine.allocator.__getstate__(),
-                    "queue": [job.id for job in machine.queue if job.pending],
-                }
-                for machine in self._machines.values()
-            ],
-            "jobs": [
-                {
-                    "id": job.id,
-                    "args": job.args,
-                    "machine_name": job.machine_name,
-                    "tags": set(job.tags),
-                    "kwargs": job.kwargs,
-                    "pending": job.pending,
-                    "going": job.going,
-                    "machine": None if job.machine is None else job.machine.name,
-                    "allocation_id": job.allocation_id,
-                }
-                for job in self._jobs.values()
-            ],
+            "machines": [machine.plain() for machine in self._machines.values()],
+            "jobs": [job.plain() for job in self._jobs.values()],
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -439,9 +439,7 @@ class PackTree:
     def _corner_for(
         self, width: int, height: int, candidate_filter: CandidateFilter | None
     ) -> tuple[int, int] | None:
-        """First corner of this free leaf where a block fits and is accepted."""
-        if width > self.width or height > self.height:
-            return None
+        """First corner of this free leaf where a block that fits is accepted."""
         if candidate_filter is None:
             return self.x, self.y
         high_x = self.x + self.width - width

@@ -402,6 +402,18 @@ def test_children_may_be_assigned() -> None:
     assert tree.alloc(4, 2) == (0, 0)
 
 
+def test_what_assigned_children_do_not_cover_is_not_there() -> None:
+    tree = PackTree(0, 0, 4, 2)
+
+    tree.children = (PackTree(0, 0, 1, 2), PackTree(3, 0, 1, 2))
+
+    assert tree.request(1, 1) is None
+    with pytest.raises(FreeError):
+        tree.free(1, 1)
+    assert tree.alloc(2, 2) is None
+    assert tree.request(3, 1) == (3, 1)
+
+
 def test_a_tree_far_below_is_not_forgotten() -> None:
     tree = PackTree(0, 0, 8, 8)
     for cell in [(x, y) for x in range(8) for y in range(8) if (x, y) != (5, 6)]:
