@@ -59,8 +59,8 @@ class Recovered:
     `state` is None for a cold start; else it was made of the files `used`.
     `clean` tells whether the last server stopped in order.  `generation` is the
     highest seen, 0 for none; `pair` is that of the state file which bears this
-    version's name.  `notes` are sentences for the log.  `unusable` files are to be kept aside once a new
-    generation is written, `superseded` ones removed.
+    version's name.  `notes` are sentences for the log.  `unusable` files are to
+    be kept aside once a new generation is written, `superseded` ones removed.
     """
 
     state: State | None = None

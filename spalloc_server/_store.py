@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,9 @@ class Store:
     ----------
     snapshots, records : int
         How many were written, for metrics.
+    on_trouble : callable or None
+        Called without arguments, from the fsync thread, when `wants_snapshot`
+        has changed there.
 
     Raises
     ------
@@ -143,6 +147,7 @@ class Store:
         self.point: Hook = at_point if at_point is not None else _ignore
         self.snapshots = 0
         self.records = 0
+        self.on_trouble: Callable[[], object] | None = None
         self._lock = LockFile(self._disk, self._names.lock)
         self._about: str | None = None
         self._trouble = DiskTrouble()
@@ -438,6 +443,8 @@ class Store:
         # fsync that succeeds means nothing.
         self._needs_snapshot = True
         self._trouble.met(f"cannot fsync the journal {self._names.journal}", error)
+        if self.on_trouble is not None:
+            self.on_trouble()
 
     def _drop_journal(self) -> None:
         """Close the journal, whose file stays."""

@@ -129,6 +129,7 @@ class SpallocServer(Server):
             label=label,
             at_point=at_point,
         )
+        self._store.on_trouble = self.wake
         super().__init__(config_filename, port, _COMMANDS, _READ_ONLY, self._recorded)
         try:
             self._start(cold_start, before_hardware)

@@ -41,6 +41,7 @@ class Facility:
     def __init__(self, folder: Path, simulation: Simulation) -> None:
         self.config = folder / "test.cfg"
         self.simulation = simulation
+        self.servers: list[SpallocServer] = []
         self.configure("f")
 
     def configure(self, *names: str, more: str = "") -> None:
@@ -49,7 +50,9 @@ class Facility:
 
     def server(self, **options: Any) -> SpallocServer:
         """Start a server on a port of its own."""
-        return SpallocServer(self.config, port=0, **options)
+        server = SpallocServer(self.config, port=0, **options)
+        self.servers.append(server)
+        return server
 
     def crash(self, server: SpallocServer) -> None:
         """End a server as SIGKILL would, as far as that can be done from within."""
@@ -87,9 +90,14 @@ def facility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facili
     with Simulation() as simulation:
         _bmp_wiring.resolve = simulation.resolve
         _bmp_wiring.fpga_wait = 0.0
+        made = Facility(tmp_path, simulation)
         try:
-            yield Facility(tmp_path, simulation)
+            yield made
         finally:
+            # Those that a test that failed has left, which would keep the process alive.
+            for server in made.servers:
+                server.hurry_up()
+                server.stop_and_join()
             _bmp_wiring.reset()
 
 

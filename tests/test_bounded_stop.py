@@ -127,7 +127,7 @@ def test_after_a_clean_stop_nothing_is_asked_of_hardware(facility: Facility) -> 
 @pytest.mark.parametrize("hurried", [False, True])
 def test_a_stop_waits_for_hardware_that_answers(facility: Facility, hurried: bool) -> None:
     server = facility.server(stop_timeout=600.0)
-    facility.simulation.inject("f slow 0.3")
+    facility.simulation.inject("f slow 0.02")
     job_id = server.create_job(None, 3, owner="me", keepalive=None)
     if hurried:
         server.hurry_up()
