@@ -17,6 +17,7 @@ from typing import Any
 from spalloc_server import _book, _census, _clock, _job_log
 from spalloc_server._bmp_requests import FailureReason
 from spalloc_server._deadlines import Deadlines
+from spalloc_server._fleet import Fleet, Frames, Gate
 from spalloc_server._health import Health, OutOfService
 from spalloc_server._job import (
     JobMachineInfoTuple,
@@ -36,6 +37,7 @@ from spalloc_server._job_request import (
 from spalloc_server._machine_change import MachineChange
 from spalloc_server._machine_map import MachineMap, from_plain, to_plain
 from spalloc_server._out_of_service import counted
+from spalloc_server._power_downs import PowerDowns
 from spalloc_server._release import Release
 from spalloc_server._whereabouts import where_is
 from spalloc_server.async_bmp_controller import AsyncBMPController, AtomicRequests
@@ -71,8 +73,8 @@ class Controller:
     """Jobs, machines and the frames' hardware behind one lock.
 
     Every public method may be called from any thread.  Callbacks from the
-    frames' threads come in through `_bmp_on_request_complete` and
-    `_boards_off`.
+    frames' threads come in through `_bmp_answered`, and through the rooms that
+    the lock is lent to: `Health` and `PowerDowns`.
 
     Parameters
     ----------
@@ -125,14 +127,8 @@ class Controller:
         self._retired_jobs: dict[int, str | None] = {}
         self._machines: dict[str, Machine] = {}
         self._maps: dict[str, MachineMap] = {}
-        self._bmp_controllers: dict[str, dict[Frame, AsyncBMPController]] = {}
-        # Frames that are no longer configured and finish what they were asked.
-        self._draining: list[AsyncBMPController] = []
-        # Boards of ended jobs on their way to off: {(machine, allocation id): ...}.
-        self._going: dict[tuple[str, int], Release] = {}
-        self._orphans: dict[str, set[int]] = {}
-        # Frames that wait with new requests until `let_go`, if `on_held` is set.
-        self._held: dict[int, AsyncBMPController] = {}
+        self._fleet = Fleet(_make_frame, lambda: self.on_held, self._frame_answers)
+        self._bmp_controllers = self._fleet.frames
         self._changed_jobs: set[int] = set()
         self._changed_machines: set[str] = set()
         self._deadlines = Deadlines(self._deadline_of)
@@ -150,7 +146,15 @@ class Controller:
             lock=self._lock,
             maps=self._maps,
             queue=self._job_queue,
-            send=self._send,
+            send=self._fleet.send,
+            tell=self._tell,
+        )
+        self._power_downs = PowerDowns(
+            lock=self._lock,
+            maps=self._maps,
+            fleet=self._fleet,
+            queue=self._job_queue,
+            health=self._health,
             tell=self._tell,
         )
 
@@ -190,8 +194,8 @@ class Controller:
         machines = dict(machines)
         with self._lock:
             change = MachineChange.plan(self._machines, machines)
-            gate = _Gate()
-            frames = self._make_frames(change.added, gate)
+            gate = Gate()
+            frames = self._fleet.start(change.added, gate)
             self._change_machines(machines, change, frames, gate)
 
     # --- changes that somebody may want to hear of ---
@@ -564,7 +568,7 @@ class Controller:
         for board in boards:
             where.job_ids.pop(board, None)
         self._changed_machines.add(machine_name)
-        self._power_off(Release(job.id, machine_name, allocation_id, boards))
+        self._power_downs.begin(Release(job.id, machine_name, allocation_id, boards))
 
     # --- hardware ---
 
@@ -595,32 +599,16 @@ class Controller:
             self._changed_jobs.add(job.id)
             self._tell("power", job.id, power)
             _job_log.powered(job, where, power, link_enable)
-            self._send(where.machine.name, requests)
-
-    def _send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
-        frames = self._bmp_controllers[machine_name]
-        for frame, request in requests.items():
-            self._ask(frames[frame], request)
-
-    def _ask(self, bmp: AsyncBMPController, request: AtomicRequests) -> None:
-        if self.on_held is not None:
-            if id(bmp) not in self._held:
-                self._held[id(bmp)] = bmp
-                bmp.__enter__()
-            self.on_held()
-        bmp.add_requests(request)
+            self._fleet.send(where.machine.name, requests)
 
     def take_held(self) -> list[AsyncBMPController]:
         """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
         with self._lock:
-            held, self._held = self._held, {}
-            return list(held.values())
+            return self._fleet.take_held()
 
-    @staticmethod
-    def let_go(frames: Iterable[AsyncBMPController]) -> None:
+    def let_go(self, frames: Iterable[AsyncBMPController]) -> None:
         """Have frames begin with what they held back."""
-        for bmp in frames:
-            bmp.__exit__(None, None, None)
+        self._fleet.let_go(frames)
 
     def _bmp_answered(  # noqa: PLR0917 - the last two come from the frame
         self,
@@ -736,58 +724,6 @@ class Controller:
         ids = {where.job_ids[board] for board in boards if board in where.job_ids}
         return [self._jobs[job_id] for job_id in sorted(ids)]
 
-    def _power_off(self, release: Release) -> None:
-        """Ask the frames to switch a release's boards off."""
-        where = self._maps[release.machine_name]
-        frames = self._bmp_controllers[release.machine_name]
-        self._going[release.key] = release
-        requests: dict[Frame, AtomicRequests] = {}
-        for frame, boards in where.by_frame(release.boards).items():
-            release.expect(frame, frames[frame].hostname, [number for _, number in boards])
-            requests[frame] = AtomicRequests(partial(self._boards_off, release, frame))
-            requests[frame].job_id = release.job_id
-            for _, number in boards:
-                requests[frame].power(number, False)
-        _job_log.released(release, where)
-        self._send(release.machine_name, requests)
-
-    def _boards_off(
-        self, release: Release, frame: Frame, success: bool, reason: str | None = None
-    ) -> None:
-        """Give a release's boards back once all its frames have answered (a frame's thread)."""
-        with self._lock:
-            host, boards = release.answered(frame)
-            if not success:
-                log.error(
-                    "boards of job %d not powered off: %s",
-                    release.job_id,
-                    reason,
-                    extra={"job_id": release.job_id},
-                )
-                if not release.orphaned:
-                    self._health.note(release.machine_name, frame, reason, "power_off")
-            if release.orphaned:
-                self._orphan_off(host, boards)
-            elif release.done:
-                self._give_back(release)
-
-    def _give_back(self, release: Release) -> None:
-        del self._going[release.key]
-        if release.allocation_id > 0:
-            self._tell("returned", release.machine_name, release.allocation_id)
-        held = self._job_queue.allocation_of(release.job_id)
-        if release.allocation_id <= 0 or held == release.key:
-            self._job_queue.free(release.job_id)
-        else:
-            # The job was moved, or its record went with an earlier life of the server.
-            self._job_queue.free_boards(*release.key)
-
-    def _orphan_off(self, host: str, boards: Collection[int]) -> None:
-        left = self._orphans.pop(host, set()) - set(boards)
-        if left:
-            self._orphans[host] = left
-        self._tell("orphan_off", host, sorted(boards))
-
     def power_off_unowned_boards(self) -> None:
         """Ask each frame to switch off all its boards that no job has, in one request.
 
@@ -795,27 +731,7 @@ class Controller:
         """
         with self._lock:
             for where in self._maps.values():
-                self._switch_off(where, where.unowned())
-
-    def _switch_off(self, where: MachineMap, boards: Collection[Board]) -> None:
-        """Have boards switched off that nobody has and nobody waits for."""
-        requests: dict[Frame, AtomicRequests] = {}
-        for frame, its_boards in where.by_frame(boards).items():
-            requests[frame] = AtomicRequests(partial(self._switched_off, where, frame))
-            for _, number in its_boards:
-                requests[frame].power(number, False)
-        self._send(where.machine.name, requests)
-
-    def _switched_off(
-        self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None
-    ) -> None:
-        if success:
-            return
-        name = where.machine.name
-        with self._lock:
-            log.error("machine %s, frame %s: boards not switched off: %s", name, frame, reason)
-            if self._maps.get(name) is where:
-                self._health.note(name, frame, reason, "power_off")
+                self._power_downs.switch_off(where, where.unowned())
 
     # --- counting ---
 
@@ -841,7 +757,7 @@ class Controller:
                 self._retired_jobs,
                 self._maps,
                 self._bmp_controllers,
-                self._going.values(),
+                self._power_downs.going.values(),
                 self._job_queue,
                 [(row.machine, row.board) for row in self._health.out_of_service()],
             )
@@ -898,31 +814,12 @@ class Controller:
 
     # --- machines come and go ---
 
-    def _make_frames(
-        self, maps: Mapping[str, MachineMap], gate: _Gate
-    ) -> dict[str, dict[Frame, AsyncBMPController]]:
-        """Start the frames of machines that are to come; all of them or none."""
-        made: dict[str, dict[Frame, AsyncBMPController]] = {}
-        try:
-            for name, where in maps.items():
-                made[name] = {}
-                for frame, host in where.machine.bmp_ips.items():
-                    bmp = AsyncBMPController(host, on_thread_start=gate.wait)
-                    made[name][frame] = bmp
-                    if hasattr(bmp, "on_answering_change"):
-                        bmp.on_answering_change = partial(self._frame_answers, where, frame)
-        except BaseException:
-            gate.open([])
-            _stop(bmp for frames in made.values() for bmp in frames.values())
-            raise
-        return made
-
     def _change_machines(
         self,
         machines: Mapping[str, Machine],
         change: MachineChange,
-        frames: Mapping[str, dict[Frame, AsyncBMPController]],
-        gate: _Gate,
+        frames: Mapping[str, Frames],
+        gate: Gate,
     ) -> None:
         """Carry out a planned change; nothing here can fail for reasons from outside."""
         old: list[AsyncBMPController] = []
@@ -948,9 +845,7 @@ class Controller:
                 )
                 self._health.adopt(change.added)
         finally:
-            _stop(old)
-            self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
-            gate.open(old)
+            self._fleet.retire(old, gate)
 
     def _take_down(self, name: str, orphans: dict[str, list[int]]) -> Iterable[AsyncBMPController]:
         """Remove a machine with its jobs; returns its frames, not yet stopped."""
@@ -962,17 +857,13 @@ class Controller:
         finally:
             for bmp in frames.values():
                 bmp.__exit__(None, None, None)
-        for key in [key for key in self._going if key[0] == name]:
-            release = self._going.pop(key)
-            release.orphaned = True
-            for host, boards in release.outstanding():
-                orphans.setdefault(host, []).extend(boards)
-                self._orphans.setdefault(host, set()).update(boards)
+        for host, boards in self._power_downs.orphan(name).items():
+            orphans.setdefault(host, []).extend(boards)
         self._health.forget(name)
         del self._maps[name], self._bmp_controllers[name], self._machines[name]
         return frames.values()
 
-    def _set_up_machine(self, where: MachineMap, frames: dict[Frame, AsyncBMPController]) -> None:
+    def _set_up_machine(self, where: MachineMap, frames: Frames) -> None:
         machine = where.machine
         self._maps[machine.name] = where
         self._bmp_controllers[machine.name] = frames
@@ -1008,7 +899,8 @@ class Controller:
 
     def stop(self) -> None:
         """Have the frames finish what they were asked and end; see `join`."""
-        _stop(self.frames)
+        with self._lock:
+            self._fleet.stop()
 
     def join(self) -> None:
         """Wait until the frames' threads have ended, however long it takes."""
@@ -1018,20 +910,14 @@ class Controller:
     def give_up(self) -> None:
         """Have the frames end without doing what they can still leave undone."""
         self.on_held = None
-        for bmp in self.frames:
-            if hasattr(bmp, "abandon"):
-                bmp.abandon()
-        self.let_go(self.take_held())
-        self.stop()
+        with self._lock:
+            self._fleet.give_up()
 
     @property
     def frames(self) -> list[AsyncBMPController]:
         """All frames that may have something to do, those no longer configured first."""
         with self._lock:
-            return [
-                *self._draining,
-                *(bmp for frames in self._bmp_controllers.values() for bmp in frames.values()),
-            ]
+            return self._fleet.all
 
     # --- the book ---
 
@@ -1054,9 +940,9 @@ class Controller:
                 "machines": {name: to_plain(m) for name, m in self._machines.items()},
                 "jobs": {job.id: self._plain_job(job) for job in self._jobs.values()},
                 "retired": dict(self._retired_jobs),
-                "going": self._plain_going(),
+                "going": self._power_downs.plain_going(),
                 "resting": self._job_queue.resting(),
-                "orphans": {host: sorted(boards) for host, boards in self._orphans.items()},
+                "orphans": self._power_downs.plain_orphans(),
                 "quarantine": self._health.to_plain(),
             }
 
@@ -1083,16 +969,6 @@ class Controller:
             "torus": int(job.torus or 0),
         }
 
-    def _plain_going(self) -> dict[str, dict[int, Any]]:
-        going: dict[str, dict[int, Any]] = {}
-        for release in self._going.values():
-            going.setdefault(release.machine_name, {})[release.allocation_id] = {
-                "job": release.job_id,
-                "outcome": list(self._job_queue.outcome_of(*release.key)),
-                "boards": sorted(list(board) for board in release.boards),
-            }
-        return going
-
     def __setstate__(self, book: _book.Book) -> None:
         """Impose what a book says, start the frames, and finish what was begun.
 
@@ -1107,10 +983,10 @@ class Controller:
         self._set_up(book["next_id"], book["max_retired_jobs"], book["seconds_before_free"])
         machines = {name: from_plain(plain) for name, plain in book["machines"].items()}
         maps = {name: MachineMap(machine) for name, machine in machines.items()}
-        gate = _Gate()
+        gate = Gate()
         gate.open([])
         with self._lock:
-            frames = self._make_frames(maps, gate)
+            frames = self._fleet.start(maps, gate)
             try:
                 with self._job_queue:
                     self._machines = machines
@@ -1122,18 +998,11 @@ class Controller:
                 raise
 
     def _impose(self, book: _book.Book) -> None:
-        for host, boards in book["orphans"].items():
-            self._finish_orphans(host, boards)
         self._retired_jobs = dict(book["retired"])
         for name, allocations in book["resting"].items():
             for allocation_id, (outcome, rested) in allocations.items():
                 self._job_queue.restore_resting(name, allocation_id, tuple(outcome), rested)
-        for name, allocations in book["going"].items():
-            for allocation_id, plain in allocations.items():
-                outcome = tuple(plain["outcome"])
-                self._job_queue.restore_boards(name, allocation_id, outcome)
-                boards = [(x, y, z) for x, y, z in plain["boards"]]
-                self._power_off(Release(plain["job"], name, allocation_id, boards))
+        self._power_downs.impose(book["going"], book["orphans"])
         for job_id, record in book["jobs"].items():
             self._restore_job(job_id, record)
         # After the allocations, some of which may be of boards that are out.
@@ -1165,53 +1034,7 @@ class Controller:
             power = record["power"] is not False
             self._set_job_power_and_links(job, power, link_enable=False if power else None)
 
-    def _finish_orphans(self, host: str, boards: list[int]) -> None:
-        """Switch off what a frame that is no longer configured was to switch off."""
-        self._orphans[host] = set(boards)
-        request = AtomicRequests(partial(self._orphan_answered, host, boards))
-        for board in boards:
-            request.power(board, False)
-        bmp = AsyncBMPController(host)
-        self._draining.append(bmp)
-        self._ask(bmp, request)
-        bmp.stop()
 
-    def _orphan_answered(
-        self, host: str, boards: list[int], success: bool, reason: str | None = None
-    ) -> None:
-        with self._lock:
-            if not success:
-                log.error("boards %s of %s not powered off: %s", boards, host, reason)
-            self._orphan_off(host, boards)
-
-
-class _Gate:
-    """Where new frames wait until those that they replace have ended."""
-
-    def __init__(self) -> None:
-        self._maker = threading.get_ident()
-        self._opened = threading.Event()
-        self._old: list[AsyncBMPController] = []
-
-    def open(self, old: list[AsyncBMPController]) -> None:
-        """Let the new frames go on as soon as the old ones, stopped by now, have ended."""
-        self._old = old
-        self._opened.set()
-
-    def wait(self) -> None:
-        """Wait, in the thread of a new frame."""
-        if threading.get_ident() != self._maker:
-            self._opened.wait()
-            for bmp in self._old:
-                bmp.join()
-
-
-def _stop(bmps: Iterable[AsyncBMPController]) -> None:
-    for bmp in bmps:
-        bmp.stop()
-
-
-def _ended(bmp: AsyncBMPController) -> bool:
-    """Whether a stopped frame's thread is known to have ended."""
-    is_alive = getattr(bmp, "is_alive", None)
-    return is_alive is not None and not is_alive()
+def _make_frame(host: str, on_thread_start: Callable[[], None]) -> AsyncBMPController:
+    """Start a frame's thread; the class is looked up here, so that it can be replaced."""
+    return AsyncBMPController(host, on_thread_start=on_thread_start)

@@ -668,14 +668,14 @@ def test_a_restart_in_the_middle_of_a_move_goes_on_with_it(facility: Facility) -
     facility.inject("0 slow 0.3")
     job = facility.create(3)
     facility.run_until(lambda: bool(facility.moves), 300)
-    assert facility.controller._going
+    assert facility.controller._power_downs.going
 
     restarted(facility)
     facility.run(MINUTE)
 
     assert facility.controller._jobs[job].attempts == 1
     assert facility.state(job) is JobState.ready
-    assert not facility.controller._going
+    assert not facility.controller._power_downs.going
     facility.run(MINUTE)
     assert not facility.is_on(B)
 

@@ -656,7 +656,7 @@ def test_a_machine_may_go_while_its_frames_answer_at_once(made: Controller, rack
 
     assert [outcome[0] for outcome in outcomes] == ["ended", "machines"]
     assert made.get_job_state(None, 1).reason == "Machine removed."
-    assert (made._going, made._orphans) == ({}, {})
+    assert (made._power_downs.going, made._power_downs.orphans) == ({}, {})
 
 
 def test_frames_may_answer_from_many_threads(made: Controller, rack: Rack) -> None:
@@ -1136,9 +1136,9 @@ def test_a_removed_machine_s_boards_go_off_before_its_frame_ends(
     made.machines = {}
 
     assert frame.power[-1] == ([], [0])
-    assert made._orphans == {HOST: {0}}
+    assert made._power_downs.orphans == {HOST: {0}}
     frame.answer()
-    assert made._orphans == {}
+    assert made._power_downs.orphans == {}
 
 
 def test_boards_that_were_going_off_do_not_come_back_to_another_machine(
@@ -1153,7 +1153,7 @@ def test_boards_that_were_going_off_do_not_come_back_to_another_machine(
     old.answer()
 
     assert made.get_job_state(None, new).state is JobState.power
-    assert made._going == {}
+    assert made._power_downs.going == {}
 
 
 def test_nothing_is_decided_until_the_whole_change_is_made(

@@ -204,7 +204,7 @@ def test_boards_of_a_machine_that_is_gone_go_off_after_the_restart(
     assert rack[HOST].power == [([], [0])]
     assert rack[HOST].stops == 1
     rack.answer_all()
-    assert restarted._orphans == {}
+    assert restarted._power_downs.orphans == {}
 
 
 def test_a_restart_with_other_machines_is_a_change_like_any(rack: Rack, clock: HandClock) -> None:
