@@ -87,6 +87,8 @@ def _hardware(
         Frames(bench.folder, site, real_time=True) as frames,
         Serving(bench.folder, contestant, site) as server,
     ):
+        # Boards that may be on from before are being switched off.
+        time.sleep(bench.settle)
         yield frames, server
 
 

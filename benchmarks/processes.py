@@ -85,6 +85,8 @@ class _Process:
 
     def _launch(self, command: Sequence[str]) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _path(command)))}
+        # As an installed program, which is not compiled anew at each start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdout=log, stderr=log
