@@ -185,9 +185,7 @@ class Allocator:
         if not self._area_is_right(area, wanted):
             return None
         area, judge = self._full_measure(boards, area, wanted)
-        block = self.pack_tree.alloc_area(
-            area, wanted.min_ratio, self._verdicts.sparing(judge)
-        )
+        block = self.pack_tree.alloc_area(area, wanted.min_ratio, self._verdicts.sparing(judge))
         if block is None:
             return None
         return self._hold_block(("boards", *block), judge)
@@ -199,11 +197,11 @@ class Allocator:
 
         Where the idle machine has a block with so many live boards, be it a
         larger one, nothing less will do; fewer are given only where it has
-        none, as far as the limits allow.
+        none.  Who says how many dead boards will do is taken at their word.
         """
         judge = self._filter(wanted, boards)
         faultless = not len(self.dead_boards) and not len(self.dead_links)
-        if faultless or not self._fits(area, wanted, judge):
+        if faultless or wanted.max_dead_boards is not None or not self._fits(area, wanted, judge):
             return area, judge
         strict = self._filter(wanted._replace(max_dead_boards=0), boards)
         for larger in range(area, self.width * self.height + 1):
@@ -312,12 +310,7 @@ class Allocator:
         return 0 <= x < self.width and 0 <= y < self.height and 0 <= z <= 2
 
     def _all_boards(self) -> Iterable[Board]:
-        return (
-            (x, y, z)
-            for x in range(self.width)
-            for y in range(self.height)
-            for z in range(3)
-        )
+        return ((x, y, z) for x in range(self.width) for y in range(self.height) for z in range(3))
 
     # --- give boards back ---
 

@@ -143,12 +143,14 @@ class NaiveMachine:
         """Triads and limits for a number of boards.
 
         The smallest block with so many live boards that the idle machine has
-        in a corner; the plain rules where it has none.
+        in a corner; the plain rules where it has none, or where it was said
+        how many dead boards will do.
         """
         area = (boards + 2) // 3
         ratio = limits.get("min_ratio") or 0.0
         largest = self.width * self.height
-        if not self.possible((boards,), limits):
+        said = limits.get("max_dead_boards") is not None
+        if said or not self.possible((boards,), limits):
             return area, limits
         for larger in [largest] if limits.get("require_torus") else range(area, largest + 1):
             size = area_to_rect(larger, self.width, self.height, ratio)

@@ -37,6 +37,12 @@ def test_fewer_are_given_where_there_are_not_so_many(
     assert (None if boards is None else len(boards)) == given
 
 
+def test_who_says_how_many_dead_boards_will_do_gets_the_first_such_block() -> None:
+    allocator = Allocator(3, 1, {(0, 0, 1)})
+
+    assert boards_of(allocator, 3, max_dead_boards=1) == triad(0, 0) - {(0, 0, 1)}
+
+
 def test_a_block_of_triads_is_what_was_asked_for_dead_boards_or_not() -> None:
     allocator = Allocator(3, 1, {(0, 0, 1)})
 
