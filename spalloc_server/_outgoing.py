@@ -120,7 +120,7 @@ class Outgoing:
             return True
         pieces = waiting.pieces
         while pieces:
-            data = _joined(pieces)
+            data = pieces.popleft() if len(pieces) == 1 else _joined(pieces)
             sent = _take(client, data)
             waiting.size -= sent
             self._total -= sent
@@ -150,7 +150,7 @@ def _take(client: Client, data: bytes) -> int:
 def _joined(pieces: deque[bytes]) -> bytes:
     """Take the next piece, with as many small ones after it as go well in one send."""
     first = pieces.popleft()
-    if not pieces or len(first) >= _JOIN:
+    if len(first) >= _JOIN:
         return first
     joined, size = [first], len(first)
     while pieces and size < _JOIN:

@@ -423,7 +423,8 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._before_replies()
         for client in self._outgoing:
             self._send_waiting(client)
-        self._drop_fullest()
+        if self._outgoing:
+            self._drop_fullest()
 
     def _answer(self, client: Any) -> None:
         """Send one client its replies now."""
@@ -447,7 +448,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             self._disconnect_client(client)
             return
         if done and client not in self._ending and client not in self._interests:
-            if self._has_lines(client):
+            if self._client_buffers.get(client) and self._has_lines(client):
                 self._resumable.add(client)
         elif done and client in self._ending and not self._has_lines(client):
             self._disconnect_client(client)

@@ -601,6 +601,11 @@ class Controller:
             _job_log.powered(job, where, power, link_enable)
             self._fleet.send(where.machine.name, requests)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether frames wait with new requests for `let_go`."""
+        return self._fleet.holds_back
+
     def take_held(self) -> list[AsyncBMPController]:
         """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
         with self._lock:

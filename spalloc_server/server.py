@@ -286,6 +286,8 @@ class SpallocServer(Server):
 
         Any thread; under the lock, so that what happened under it is one record.
         """
+        if not self._store.pending and not self._recorded.holds_back:
+            return
         with self._recorded.undisturbed:
             held = self._recorded.take_held()
             if self._store.pending:
