@@ -14,11 +14,12 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
-from spalloc_server import _book, _census, _clock, _job_log
+from spalloc_server import _book, _clock, _job_log
 from spalloc_server._bmp_requests import FailureReason
+from spalloc_server._controller_book import impose, plain_allocation, plain_job
 from spalloc_server._deadlines import Deadlines
 from spalloc_server._fleet import Fleet, Frames, Gate
-from spalloc_server._health import Health, OutOfService
+from spalloc_server._health import Health
 from spalloc_server._job import (
     JobMachineInfoTuple,
     JobState,
@@ -26,7 +27,6 @@ from spalloc_server._job import (
     JobTuple,
     MachineTuple,
     _Job,
-    job_from_plain,
     plain_request,
 )
 from spalloc_server._job_request import (
@@ -38,8 +38,8 @@ from spalloc_server._machine_change import MachineChange
 from spalloc_server._machine_map import MachineMap, from_plain, to_plain
 from spalloc_server._out_of_service import counted
 from spalloc_server._power_downs import PowerDowns
+from spalloc_server._queries import Queries
 from spalloc_server._release import Release
-from spalloc_server._whereabouts import where_is
 from spalloc_server.async_bmp_controller import AsyncBMPController, AtomicRequests
 from spalloc_server.configuration import Machine
 from spalloc_server.job_queue import JobQueue
@@ -69,7 +69,7 @@ _UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
 _NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
 
 
-class Controller:
+class Controller(Queries):
     """Jobs, machines and the frames' hardware behind one lock.
 
     Every public method may be called from any thread.  Callbacks from the
@@ -373,61 +373,6 @@ class Controller:
             if job_id in self._jobs:
                 self._job_queue.destroy_job(job_id, reason)
 
-    def list_jobs(self) -> list[JobTuple]:
-        """Return the jobs, oldest first; a row is the same object until its job changes."""
-        with self._lock:
-            return [job.row() for job in self._jobs.values()]
-
-    # --- machines ---
-
-    def list_machines(self) -> list[MachineTuple]:
-        """Return the machines, highest priority first."""
-        with self._lock:
-            self._note_dead_changes()
-            return [
-                MachineTuple(
-                    machine.name,
-                    set(machine.tags),
-                    machine.width,
-                    machine.height,
-                    set(machine.dead_boards),
-                    set(machine.dead_links),
-                )
-                for machine in self._machines.values()
-            ]
-
-    def get_board_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
-        """Return the (cabinet, frame, board) of a board, None if there is none."""
-        with self._lock:
-            where = self._maps.get(machine_name)
-            return None if where is None else where.locate((x, y, z))
-
-    def get_board_at_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
-        """Return the logical place of the board at cabinet x, frame y, board z."""
-        with self._lock:
-            where = self._maps.get(machine_name)
-            return None if where is None else where.at((x, y, z))
-
-    def where_is(self, /, **keywords: Any) -> dict[str, Any] | None:
-        """Find a board or chip and tell every way of naming it.
-
-        Exactly one of these sets of keywords: machine, x, y, z; machine,
-        cabinet, frame, board; machine, chip_x, chip_y; job_id, chip_x, chip_y.
-
-        Returns
-        -------
-        dict or None
-            machine, logical, physical, chip, board_chip, job_id, job_chip;
-            None if there is no such thing.
-
-        Raises
-        ------
-        TypeError
-            For any other set of keywords, or what is not a whole number.
-        """
-        with self._lock:
-            return where_is(self._maps, self._jobs, keywords)
-
     # --- time ---
 
     def destroy_timed_out_jobs(self, as_of: float | None = None) -> None:
@@ -495,7 +440,7 @@ class Controller:
         self._changed_machines.add(machine_name)
         held = self._job_queue.allocation_of(job_id)
         assert held is not None
-        self._tell("allocated", job_id, self._plain_allocation(job, *held))
+        self._tell("allocated", job_id, plain_allocation(job, self._job_queue))
         self._set_job_power_and_links(job, power=True, link_enable=False)
 
     def _settle(
@@ -738,52 +683,7 @@ class Controller:
             for where in self._maps.values():
                 self._power_downs.switch_off(where, where.unowned())
 
-    # --- counting ---
-
-    def census(self, timeout: float = -1) -> _census.Census | None:
-        """Count jobs, boards and what the frames did.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to wait for whoever is at work on them; -1 for ever.
-
-        Returns
-        -------
-        Census or None
-            None if they could not be had in time.
-        """
-        if not self._lock.acquire(timeout=timeout):
-            return None
-        try:
-            return _census.take_census(
-                self._next_id,
-                self._jobs,
-                self._retired_jobs,
-                self._maps,
-                self._bmp_controllers,
-                self._power_downs.going.values(),
-                self._job_queue,
-                [(row.machine, row.board) for row in self._health.out_of_service()],
-            )
-        finally:
-            self._lock.release()
-
     # --- boards out of service ---
-
-    def out_of_service(self) -> list[OutOfService]:
-        """Return the boards that are not handed out because something is wrong with them."""
-        with self._lock:
-            return self._health.out_of_service()
-
-    def waiting_jobs(self) -> list[tuple[int, str, frozenset[Board]]]:
-        """Return which queued jobs wait for boards out of service: (id, machine, boards)."""
-        with self._lock:
-            return [
-                (job_id, name, boards)
-                for job_id, machines in sorted(self._job_queue.blocked().items())
-                for name, boards in machines.items()
-            ]
 
     def hold_board(self, machine_name: str, board: Board, reason: str) -> None:
         """Take a board out of service after its present job, until it is released.
@@ -943,36 +843,13 @@ class Controller:
                 "max_retired_jobs": self._max_retired_jobs,
                 "seconds_before_free": self.seconds_before_free,
                 "machines": {name: to_plain(m) for name, m in self._machines.items()},
-                "jobs": {job.id: self._plain_job(job) for job in self._jobs.values()},
+                "jobs": {job.id: plain_job(job, self._job_queue) for job in self._jobs.values()},
                 "retired": dict(self._retired_jobs),
                 "going": self._power_downs.plain_going(),
                 "resting": self._job_queue.resting(),
                 "orphans": self._power_downs.plain_orphans(),
                 "quarantine": self._health.to_plain(),
             }
-
-    def _plain_job(self, job: _Job) -> dict[str, Any]:
-        held = self._job_queue.allocation_of(job.id)
-        return {
-            **plain_request(job),
-            "state": int(job.state),
-            "power": job.power,
-            "attempts": job.attempts,
-            "was_ready": job.was_ready,
-            "allocation": None if held is None else self._plain_allocation(job, *held),
-        }
-
-    def _plain_allocation(
-        self, job: _Job, machine_name: str, allocation_id: int
-    ) -> dict[str, Any]:
-        return {
-            "machine": machine_name,
-            "id": allocation_id,
-            "outcome": list(self._job_queue.outcome_of(machine_name, allocation_id)),
-            "boards": sorted(list(board) for board in job.boards or ()),
-            "periphery": sorted([x, y, z, int(n)] for x, y, z, n in job.periphery or ()),
-            "torus": int(job.torus or 0),
-        }
 
     def __setstate__(self, book: _book.Book) -> None:
         """Impose what a book says, start the frames, and finish what was begun.
@@ -997,47 +874,10 @@ class Controller:
                     self._machines = machines
                     for name, where in maps.items():
                         self._set_up_machine(where, frames[name])
-                    self._impose(book)
+                    impose(self, book)
             except BaseException:
                 self.give_up()
                 raise
-
-    def _impose(self, book: _book.Book) -> None:
-        self._retired_jobs = dict(book["retired"])
-        for name, allocations in book["resting"].items():
-            for allocation_id, (outcome, rested) in allocations.items():
-                self._job_queue.restore_resting(name, allocation_id, tuple(outcome), rested)
-        self._power_downs.impose(book["going"], book["orphans"])
-        for job_id, record in book["jobs"].items():
-            self._restore_job(job_id, record)
-        # After the allocations, some of which may be of boards that are out.
-        self._health.impose(book["quarantine"])
-        self._health.ask_silent_frames()
-
-    def _restore_job(self, job_id: int, record: dict[str, Any]) -> None:
-        job = job_from_plain(job_id, record)
-        self._jobs[job_id] = job
-        self._keep_alive(job)
-        self._deadlines.add(job_id, job.deadline)
-        request = JobRequest.parse(job.args, job.kwargs)
-        plain = record["allocation"]
-        held = None
-        if plain is not None:
-            held = (plain["machine"], plain["id"], tuple(plain["outcome"]))
-        self._job_queue.restore_job(
-            job_id, request.what, request.machine, request.tags, request.limits, held
-        )
-        if plain is None:
-            return
-        boards = [(x, y, z) for x, y, z in plain["boards"]]
-        periphery = [(x, y, z, Links(link)) for x, y, z, link in plain["periphery"]]
-        self._settle(job, plain["machine"], boards, periphery, plain["torus"])
-        job.was_ready = record["was_ready"]
-        if record["state"] == JobState.ready:
-            job.state, job.power = JobState.ready, record["power"]
-        else:
-            power = record["power"] is not False
-            self._set_job_power_and_links(job, power, link_enable=False if power else None)
 
 
 def _make_frame(host: str, on_thread_start: Callable[[], None]) -> AsyncBMPController:
