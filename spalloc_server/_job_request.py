@@ -17,7 +17,7 @@ MAX_TEXT = 1024
 
 
 def whole_number(name: str, value: object) -> int:
-    """Return `value` if it is a whole number.
+    """Return `value` as a plain int if it is a whole number.
 
     Raises
     ------
@@ -26,11 +26,11 @@ def whole_number(name: str, value: object) -> int:
     """
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{name} must be a whole number, not {shown(value)}")
-    return value
+    return int(value)
 
 
 def text(name: str, value: object) -> str:
-    """Return `value` if it is text of at most `MAX_TEXT` characters.
+    """Return `value` as a plain str if it is text of at most `MAX_TEXT` characters.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def text(name: str, value: object) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {shown(value)}")
-    return _short(name, value)
+    return _short(name, str.__str__(value))
 
 
 def shown(value: object) -> str:
@@ -142,14 +142,17 @@ def _what(what: tuple[object, ...]) -> tuple[int, ...]:
     end = len(what)
     while end and what[end - 1] is None:
         end -= 1
-    for value in what[:end]:
+    numbers = tuple(
         whole_number("each of the boards, triads or coordinates asked for", value)
-        if value < 0:  # type: ignore[operator]
+        for value in what[:end]
+    )
+    for value in numbers:
+        if value < 0:
             raise ValueError(
                 "each of the boards, triads or coordinates asked for must be "
                 f"at least 0, not {shown(value)}"
             )
-    return what[:end]  # type: ignore[return-value]
+    return numbers
 
 
 def _tags(value: object) -> frozenset[str]:

@@ -174,20 +174,29 @@ def _copies(machine: Machine) -> tuple[frozenset[object], frozenset[object]]:
 
 
 def to_plain(machine: Machine) -> dict[str, Any]:
-    """Return a machine as plain builtins that survive JSON (see `_book`)."""
+    """Return a machine as plain builtins that survive JSON (see `_book`).
+
+    A configuration is a program: its numbers may be numpy's, its texts of any kind.
+    """
     return {
-        "name": machine.name,
-        "tags": sorted(machine.tags),
-        "width": machine.width,
-        "height": machine.height,
-        "dead_boards": sorted(list(board) for board in machine.dead_boards),
-        "dead_links": sorted([x, y, z, int(link)] for x, y, z, link in machine.dead_links),
+        "name": str(machine.name),
+        "tags": sorted(map(str, machine.tags)),
+        "width": int(machine.width),
+        "height": int(machine.height),
+        "dead_boards": sorted(map(_numbers, machine.dead_boards)),
+        "dead_links": sorted(map(_numbers, machine.dead_links)),
         "board_locations": [
-            [list(board), list(place)] for board, place in machine.board_locations.items()
+            [_numbers(board), _numbers(place)] for board, place in machine.board_locations.items()
         ],
-        "bmp_ips": [[list(frame), host] for frame, host in machine.bmp_ips.items()],
-        "spinnaker_ips": [[list(board), host] for board, host in machine.spinnaker_ips.items()],
+        "bmp_ips": [[_numbers(frame), str(host)] for frame, host in machine.bmp_ips.items()],
+        "spinnaker_ips": [
+            [_numbers(board), str(host)] for board, host in machine.spinnaker_ips.items()
+        ],
     }
+
+
+def _numbers(place: Iterable[int]) -> list[int]:
+    return list(map(int, place))
 
 
 def from_plain(plain: dict[str, Any]) -> Machine:

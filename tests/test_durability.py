@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,23 @@ _DEMO = _ROOT / "examples" / "demo.cfg"
 _ORIGINAL = Path(__file__).parent / "data" / "original_1_7_0_0.pickle"
 #: See `make_saved_1_0_0`.
 _SAVED = Path(__file__).parent / "data" / "saved_1_0_0" / "known.json"
+
+
+#: A machine whose numbers and names are no plain ones.
+_ODD_MACHINE = """
+class Word(str): pass
+class Number(IntEnum):
+    NONE, ONE = range(2)
+odd = Machine(
+    Word("odd"), tags={Word("default")}, width=Number.ONE, height=1,
+    board_locations={(0, Number.NONE, z): (0, 0, z) for z in range(3)},
+    bmp_ips={(Number.NONE, 0): Word("odd")},
+    spinnaker_ips={(0, 0, z): Word(f"board-{z}") for z in range(3)},
+)
+configuration = Configuration(
+    machines=[*configuration.machines, odd], ip="127.0.0.1", seconds_before_free=0,
+)
+"""
 
 
 @pytest.fixture
@@ -122,6 +140,41 @@ def test_what_is_done_in_process_is_written_when_the_call_returns(facility: Faci
         assert facility.book()["jobs"][job_id]["power"] is False
         server.destroy_job(None, job_id, "gone")
         assert facility.book()["retired"] == {job_id: "gone"}
+
+
+class Odd(IntEnum):
+    """A number that is no plain one."""
+
+    ONE = 1
+
+
+class Words(str):
+    """A text that is no plain one."""
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ([Odd.ONE], {}),
+        ([], {"owner": Words("me")}),
+        ([], {"machine": Words("f")}),
+        ([], {"tags": (Words(tag) for tag in ["default"])}),
+        ([], {"max_dead_boards": Odd.ONE}),
+        ([], {"keepalive": 10**20}),
+        ([10**500], {}),
+    ],
+)
+def test_whatever_callers_from_within_pass_can_be_saved(
+    facility: Facility, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    facility.configure("f", more="from enum import IntEnum\n" + _ODD_MACHINE)
+    with facility.server() as server:
+        job_id = server.create_job(None, *args, **{"owner": "me", "keepalive": None, **kwargs})
+        server.destroy_job(None, job_id, Words("done"))
+
+        assert server.store.trouble is None
+    assert facility.saved().problems == []
+    assert list(facility.book()["retired"]) == [job_id]
 
 
 def test_what_is_told_is_taken_first_and_written_then(
