@@ -33,13 +33,13 @@ _ORIGINAL = Path(__file__).parent / "data" / "original_1_7_0_0.pickle"
 _SAVED = Path(__file__).parent / "data" / "saved_1_0_0" / "known.json"
 
 
-#: A machine whose numbers and names are no plain ones.
+#: A machine whose numbers, tags and hosts are no plain ones.
 _ODD_MACHINE = """
 class Word(str): pass
 class Number(IntEnum):
     NONE, ONE = range(2)
 odd = Machine(
-    Word("odd"), tags={Word("default")}, width=Number.ONE, height=1,
+    "odd", tags={Word("default")}, width=Number.ONE, height=1,
     board_locations={(0, Number.NONE, z): (0, 0, z) for z in range(3)},
     bmp_ips={(Number.NONE, 0): Word("odd")},
     spinnaker_ips={(0, 0, z): Word(f"board-{z}") for z in range(3)},
