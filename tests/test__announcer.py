@@ -145,3 +145,18 @@ def test_the_program_tells_its_whole_life(tmp_path: Path, systemd: NotifySocket)
     finally:
         program.kill()
         program.wait()
+
+
+def test_frames_that_do_not_answer_are_part_of_the_status(
+    server: SpallocServer, systemd: NotifySocket
+) -> None:
+    frames = server.controller._bmp_controllers["frame"]
+    bmp = frames[0, 0]
+    try:
+        frames[0, 0] = type("Silent", (), {"hostname": "somewhere", "answering": False})()
+
+        Announcer(server, ServiceManager(systemd.environ))
+    finally:
+        frames[0, 0] = bmp
+
+    assert any("1 frame not answering" in line for line in systemd.received())

@@ -2,11 +2,13 @@
 
 import gc
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spalloc_server import _clock
 from spalloc_server._announcer import Announcer
 from spalloc_server._metrics import METRICS, Reader
-from spalloc_server._metrics_page import MetricsPage
+from spalloc_server._metrics_page import _MOST_AT_A_TIME, MetricsPage
 from spalloc_server._pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
 from spalloc_server._sdnotify import ServiceManager
 from spalloc_server.server import SpallocServer
@@ -300,3 +302,39 @@ def test_one_who_says_nothing_holds_up_neither_others_nor_the_end(server: Spallo
     with monitored(server) as page, Client(page.port):
         assert get(page.port, "/health")[0] == 200
     gc.collect()
+
+
+def test_boards_on_their_way_to_off_are_cooling(server: SpallocServer) -> None:
+    (bmp,) = server.controller._bmp_controllers["frame-a"].values()
+    with Client(server.port) as client:
+        job_id = client.call("create_job", 3, owner="me", machine="frame-a")
+        client.wait_until(job_id, 3)
+
+        with bmp:
+            client.call("destroy_job", job_id)
+            census = server.controller.census()
+
+    assert census is not None
+    assert census.machines["frame-a"].boards["cooling"] == 3
+
+
+def test_too_many_who_ask_at_a_time_are_turned_away(server: SpallocServer) -> None:
+    with monitored(server) as page, ExitStack() as idle:
+        asking = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", page.port), PATIENCE))
+            for _ in range(_MOST_AT_A_TIME + 1)
+        ]
+
+        assert asking[-1].recv(1) == b""
+        for connection in asking:
+            connection.close()
+
+
+def test_one_who_resets_the_connection_harms_nobody(server: SpallocServer) -> None:
+    with monitored(server) as page:
+        rude = socket.create_connection(("127.0.0.1", page.port), PATIENCE)
+        rude.sendall(b"GET /hea")
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.close()
+
+        assert get(page.port, "/health")[0] == 200
