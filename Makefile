@@ -39,7 +39,7 @@ profile: install
 test: test-server test-client docs
 
 test-server: lint types
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term
 
 client/.venv/.installed: client/setup.cfg client/setup.py
 	$(PYTHON) -m venv client/.venv
