@@ -31,9 +31,9 @@ class Client(Protocol):
 class _Waiting:
     __slots__ = ("pieces", "size")
 
-    def __init__(self) -> None:
-        self.pieces: deque[bytes] = deque()
-        self.size = 0
+    def __init__(self, data: bytes) -> None:
+        self.pieces = deque((data,))
+        self.size = len(data)
 
 
 class Outgoing:
@@ -65,12 +65,13 @@ class Outgoing:
 
     def add(self, client: Client, data: bytes) -> int:
         """Put data behind what already waits; returns how many bytes wait now."""
+        self._total += len(data)
         waiting = self._waiting.get(client)
         if waiting is None:
-            waiting = self._waiting[client] = _Waiting()
+            self._waiting[client] = _Waiting(data)
+            return len(data)
         waiting.pieces.append(data)
         waiting.size += len(data)
-        self._total += len(data)
         return waiting.size
 
     def send_new(self, client: Client, data: bytes) -> bool:

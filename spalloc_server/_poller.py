@@ -82,7 +82,7 @@ class EpollPoller:
             All that are ready.
         """
         return self._epoll.poll(
-            -1 if timeout is None else timeout / 1000, max(1, len(self._registered))
+            -1 if timeout is None else timeout / 1000, len(self._registered) or 1
         )
 
     def close(self) -> None:

@@ -203,6 +203,8 @@ class Controller(Queries):
     @property
     def changed_jobs(self) -> set[int]:
         """Ids of the jobs that changed since this was last asked; hands them over."""
+        if not self._changed_jobs:
+            return set()
         with self._lock:
             changed, self._changed_jobs = self._changed_jobs, set()
             return changed
@@ -210,6 +212,8 @@ class Controller(Queries):
     @property
     def changed_machines(self) -> set[str]:
         """Names of the machines that changed since this was last asked; hands them over."""
+        if not self._changed_machines:
+            return set()
         with self._lock:
             changed, self._changed_machines = self._changed_machines, set()
             return changed

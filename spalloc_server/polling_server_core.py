@@ -302,7 +302,9 @@ class PollingServerCore:
             seconds = until_due if seconds is None else min(seconds, until_due)
         if seconds is None:
             return None
-        return math.ceil(min(max(seconds, 0.0), 1e6) * 1000)
+        if seconds <= 0.0:
+            return 0
+        return math.ceil(seconds * 1000) if seconds < 1e6 else 10**9
 
     def _resume_due(self) -> None:
         now = _clock.monotonic()
