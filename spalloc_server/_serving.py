@@ -29,7 +29,7 @@ from spalloc_server._configuration_file import (
 from spalloc_server._framing import MalformedError
 from spalloc_server._job_log import escaped
 from spalloc_server._lingering import Lingering
-from spalloc_server._outgoing import MAX_PER_CLIENT, PAUSE_ABOVE, Outgoing
+from spalloc_server._outgoing import MAX_PER_CLIENT, Outgoing
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._port_holder import holder_of
 from spalloc_server._tally import Tally
@@ -351,9 +351,8 @@ class Server(PollingServerCore, ConfigurationReloader):
             If something is no command; those before it have been run.
         """
         start = 0
-        waiting = self._outgoing.size(client)
         while (end := data.find(b"\n", start)) >= 0:
-            if answered and waiting > PAUSE_ABOVE:
+            if answered and self._outgoing.paused(client):
                 return data[start:]
             line = data[start:end]
             start = end + 1
@@ -363,7 +362,7 @@ class Server(PollingServerCore, ConfigurationReloader):
                 continue
             if answered:
                 # It goes out when what the turn changed is written.
-                waiting = self._outgoing.add(client, self._run_command(client, line))
+                self._outgoing.add(client, self._run_command(client, line))
             elif _framing.decode(line).name not in self._read_only:
                 self._run_command(client, line)
         rest = data[start:]
