@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.5
 #: Where clients look unless they are told otherwise (protocol).
 _DEFAULT_PORT = 22244
+#: For how long a busy frame's thread keeps the interpreter from the loop; a tenth of Python's own,
+#: so that clients do not notice while a large job comes up. # arbitrary
+_SECONDS_BETWEEN_SWITCHES = 0.0005
 #: What sets a simulation's files apart from those of the real machine.
 _SIMULATED = "simulated"
 
@@ -93,6 +96,8 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
     from spalloc_server import server as server_module  # noqa: PLC0415 - looked up at each call
 
     signals = stack.enter_context(StopSignals())
+    stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+    sys.setswitchinterval(_SECONDS_BETWEEN_SWITCHES)
     page = _listen_for_monitors(options, stack)
     keywords = _server_options(options)
     _bmp_wiring.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,3 +154,19 @@ def test_the_job_log_is_where_the_option_says(
 
     assert run_stub(monkeypatch, interrupt, "--job-log", "no/such/folder", "x.cfg")[0] == 1
     assert "no/such/folder" in capsys.readouterr().err
+
+
+def test_frames_yield_to_the_loop_soon_while_the_program_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = sys.getswitchinterval()
+    seen: list[float] = []
+
+    def look() -> bool:
+        seen.append(sys.getswitchinterval())
+        return False
+
+    run_stub(monkeypatch, look, "x.cfg")
+
+    assert seen[0] < before
+    assert sys.getswitchinterval() == before
