@@ -7,11 +7,12 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _MAX_LINE = 8192  # bytes, unless told otherwise; far longer than any of the simulator's
 _MAX_PATH = 107  # bytes that fit into a Unix socket's address
+_MAX_NAME = 80  # of these, for the file itself; the rest names its folder
 _RECEIVE = 65536
 
 
@@ -46,7 +47,8 @@ class Listener:
             self.socket.setblocking(False)
             # The file gets the mode of the unbound socket, so that it never exists with another.
             os.fchmod(self.socket.fileno(), 0o600)
-            self.socket.bind(str(path))
+            with _address(path) as address:
+                self.socket.bind(address)
             self.socket.listen()
             self._inode = path.lstat().st_ino
         except OSError as error:
@@ -64,10 +66,23 @@ class Listener:
 
 
 def _check_length(path: Path) -> None:
-    if len(os.fsencode(path)) > _MAX_PATH:
+    if len(os.fsencode(path.name)) > _MAX_NAME:
         raise ControlFailed(
-            f"the path of the control socket is longer than {_MAX_PATH} bytes: {path}"
+            f"the file name of the control socket is longer than {_MAX_NAME} bytes: {path}"
         )
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Give a path as a socket's address, which must be short however deep the folder is."""
+    if len(os.fsencode(path)) <= _MAX_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _remove_stale(path: Path) -> None:
@@ -83,7 +98,8 @@ def _remove_stale(path: Path) -> None:
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
-            probe.connect(str(path))
+            with _address(path) as address:
+                probe.connect(address)
         except ConnectionRefusedError:
             path.unlink()
             return
@@ -212,7 +228,8 @@ def ask(path: Path, line: str, whom: str, timeout: float = 10.0) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
-            connection.connect(str(path))
+            with _address(path) as address:
+                connection.connect(address)
             connection.sendall(f"{line}\n".encode())
             with connection.makefile("rb") as stream:
                 reply = stream.readline()

@@ -103,13 +103,30 @@ def test_a_place_that_does_not_exist(tmp_path: Path) -> None:
         Listener(tmp_path / "nowhere" / "control")
 
 
-def test_a_path_that_is_too_long(tmp_path: Path) -> None:
-    path = tmp_path / ("x" * 108)
+def test_a_file_name_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 81)
 
-    with pytest.raises(ControlFailed, match="longer than 107 bytes"):
+    with pytest.raises(ControlFailed, match="longer than 80 bytes"):
         Listener(path)
-    with pytest.raises(ControlFailed, match="longer than 107 bytes"):
+    with pytest.raises(ControlFailed, match="longer than 80 bytes"):
         ask(path, "power")
+
+
+def test_a_folder_may_be_as_deep_as_it_likes(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 100) / ("b" * 100)
+    folder.mkdir(parents=True)
+    path = folder / "control"
+
+    listener = Listener(path)
+    try:
+        with pytest.raises(ControlFailed, match="somebody listens there already"):
+            Listener(path)
+        with pytest.raises(ControlFailed, match="timed out"):
+            ask(path, "power", timeout=0.01)
+        assert path.is_socket()
+    finally:
+        listener.close()
+    assert not path.exists()
 
 
 def test_nobody_there_to_ask(tmp_path: Path) -> None:
