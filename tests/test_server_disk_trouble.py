@@ -220,30 +220,6 @@ def test_a_real_disk_that_is_full_while_running(facility: Facility, small_disk: 
         assert [row["job_id"] for row in again.list_jobs(None)] == jobs
 
 
-def test_a_real_disk_that_is_full_at_rotation_and_at_the_stop(
-    facility: Facility, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_store, "_SMALLEST_LIMIT", 1)
-    monkeypatch.setattr(_store, "_LARGEST_LIMIT", 1)
-    with facility.server(state_dir=small_disk) as server:
-        serve_some(server)
-        fill(small_disk)
-        with Client(server.port) as client:
-            told = client.call("create_job", owner="me", keepalive=None)
-        wait_until(lambda: server.store.trouble is not None)
-        jobs = [row["job_id"] for row in server.list_jobs(None)]
-        assert jobs[-1] == told
-        kept = names_of_files(small_disk)
-
-        server.stop_and_join()
-
-    # What there was is there; in it may be more by now.
-    assert names_of_files(small_disk) == kept - {".test.cfg.lock"}
-    (small_disk / "ballast").unlink()
-    with facility.server(state_dir=small_disk) as again:
-        assert [row["job_id"] for row in again.list_jobs(None)] == jobs
-
-
 def test_a_real_disk_that_is_read_only_until_somebody_mends_it(
     facility: Facility, small_disk: Path
 ) -> None:
