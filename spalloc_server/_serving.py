@@ -1,8 +1,8 @@
-"""The server's loop: clients in, commands run, replies and notifications out.
+"""The server's loop: when what is done, and for how long it may sleep.
 
-Owns the client sockets, when what is read and sent, and the reading of the
-configuration.  What the bytes say is in `_framing`, which commands there are in
-`server`, and what happens to jobs in `controller`.
+Owns the loop's thread, the listening socket and the reading of the configuration.
+Who is talked with is in `_clients`, which commands there are in `server`, and what
+happens to jobs in `controller`.
 """
 
 from __future__ import annotations
@@ -13,57 +13,41 @@ import math
 import socket
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import _clock, _framing
+from spalloc_server import _clock
+from spalloc_server._clients import MAX_READ, Clients, Handler
 from spalloc_server._configuration_file import (
     ConfigurationError,
     LoadedConfiguration,
     run_configuration,
 )
-from spalloc_server._framing import MalformedError
-from spalloc_server._job_log import escaped
 from spalloc_server._lingering import Lingering
-from spalloc_server._outgoing import MAX_PER_CLIENT, Outgoing
-from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._port_holder import holder_of
 from spalloc_server._tally import Tally
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
-from spalloc_server.polling_server_core import Channel, PollingServerCore
 
 log = logging.getLogger(__name__)
 
-#: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
-_MAX_READ = 256 << 10
-_READ = 64 << 10
 #: Connections accepted in one turn. # arbitrary
 _MAX_ACCEPTS = 256
 #: The kernel doubles it for its own needs.
-_RECEIVE_BUFFER = _MAX_READ // 2
-#: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-
+_RECEIVE_BUFFER = MAX_READ // 2
 #: How long the loop rests after a turn that failed. # arbitrary
 _SECONDS_AFTER_FAILURE = 0.05
-#: Commands whose first argument, a number, is no job's id.
-_NOT_OF_A_JOB = frozenset({"create_job"})
-
-Watches = dict[Any, "set[Any] | None"]
-Handler = Callable[..., object]
 
 
 class StartError(Exception):
     """The server cannot be started; the text says why, for the administrator."""
 
 
-class Server(PollingServerCore, ConfigurationReloader):
-    """Sockets, framing and configuration; everything runs in the server thread.
+class Server(Clients, ConfigurationReloader):
+    """Clients and configuration, served in turns by a thread, the server thread.
 
     Parameters
     ----------
@@ -79,20 +63,14 @@ class Server(PollingServerCore, ConfigurationReloader):
 
     Attributes
     ----------
-    _client_buffers : dict
-        {client: bytes read that are not yet a whole line, or not yet taken}.
-    _client_job_watches, _client_machine_watches : dict
-        {client: set of ids or names, or None for all}.
     longest_wait : float
         Seconds that the loop may sleep at most, whatever the configuration says,
         so that `last_turn` tells whether it still turns.
     last_turn : float
         Monotonic time at which a turn last came to its end; `turns` counts them.
-    turn_times, command_times : Tally, {command: Tally}
-        Seconds from something to read to all answers sent, and in each command.
-    command_errors : dict
-        {command: how many were answered with an exception}.
-    commands_run, reloads, failed_reloads, connections : int
+    turn_times : Tally
+        Seconds from something to read to all answers sent.
+    reloads, failed_reloads : int
         Counts; `reloads` has the failed ones in it.
     """
 
@@ -104,29 +82,12 @@ class Server(PollingServerCore, ConfigurationReloader):
         read_only: Collection[str],
         controller: Controller,
     ) -> None:
-        PollingServerCore.__init__(self)
+        Clients.__init__(self, commands, read_only, controller)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
-        self._commands = commands
-        self._read_only = read_only
-        self._controller = controller
         self._port = port
         self._ip: str | None = None
         self._server_socket: socket.socket | None = None
         self._timeout_check_interval = 5.0
-        self._client_buffers: dict[Any, bytes] = {}
-        self._client_job_watches: Watches = {}
-        self._client_machine_watches: Watches = {}
-        self._client_names: dict[Any, str] = {}
-        self._outgoing = Outgoing()
-        self._lingering = Lingering()
-        # What is waited for of clients that are not just waited for to send.
-        self._interests: dict[Any, int] = {}
-        # Clients that sent an end of file and have answers coming.
-        self._ending: set[Any] = set()
-        # Clients whose output has drained, with whole lines waiting to be taken.
-        self._resumable: set[Any] = set()
-        # Changes that were taken before later ones could mix with them.
-        self._taken: list[tuple[set[int], set[str]]] = []
         # Time of a deadline that is judged when all sockets have been read once more.
         self._judging: float | None = None
         # When the controller had next something to do, as of the beginning of this turn.
@@ -134,11 +95,8 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._stop = False
         self.longest_wait = math.inf
         self.last_turn = _clock.monotonic()
-        self.turns = self.connections = self.commands_run = 0
-        self.reloads = self.failed_reloads = 0
+        self.turns = self.reloads = self.failed_reloads = 0
         self.turn_times = Tally()
-        self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
-        self.command_errors = Counter(dict.fromkeys(commands, 0))
         self._server_thread = threading.Thread(target=self._run, name="Server Thread")
 
     # --- any thread ---
@@ -234,28 +192,7 @@ class Server(PollingServerCore, ConfigurationReloader):
             wait = max(0.0, self._due - now)
         return wait
 
-    def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
-        """Do something for one client; whatever goes wrong harms no other."""
-        try:
-            with self._controller.undisturbed:
-                step(client)
-                self._take_changes()
-        except BaseException:
-            log.exception("client %s: dropped, since serving it failed", self._name(client))
-            self._disconnect_client(client)
-
-    def _take_changes(self) -> None:
-        """Put changes aside, so that later ones of the same jobs are told separately."""
-        changes = self._controller.take_changes()
-        if changes is None:
-            return
-        if self._taken and not changes[0] & self._taken[-1][0]:
-            self._taken[-1][0].update(changes[0])
-            self._taken[-1][1].update(changes[1])
-        else:
-            self._taken.append(changes)
-
-    # --- accepting and reading ---
+    # --- accepting ---
 
     def _accept_all(self, listening: socket.socket) -> None:
         for _ in range(_MAX_ACCEPTS):
@@ -266,334 +203,6 @@ class Server(PollingServerCore, ConfigurationReloader):
             if self._welcome(client) and self._in_loop():
                 self._guarded(client, self._handle_commands)
 
-    def _welcome(self, client: socket.socket) -> bool:
-        """Begin to serve a client; False if it has gone already."""
-        try:
-            self._name(client)  # None if it was reset, which leaves its commands readable
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                client.setsockopt(socket.IPPROTO_TCP, option, value)
-            self._client_buffers[client] = b""
-            self.register_channel(client)
-        except OSError as e:
-            log.info("a client was gone before it could be served: %s", e)
-            self._disconnect_client(client)
-            return False
-        self.connections += 1
-        return True
-
-    def _handle_commands(self, client: Any) -> None:
-        """Read what a client has sent, and run its commands."""
-        received, gone = self._receive(client)
-        if not received and gone is None and self._is_paused(client):
-            # Not waited for, so this can only be a hang-up.
-            self._outgoing.forget(client)
-            received, _ = self._receive(client)
-            gone = OSError("connection lost")
-        whole = self._client_buffers.get(client, b"") + received
-        try:
-            rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
-        except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(e)[:300])
-            self._answer(client)
-            self._disconnect_client(client)
-            return
-        if isinstance(gone, OSError):
-            self._disconnect_client(client)
-            return
-        if client in self._client_buffers or rest:
-            self._client_buffers[client] = rest
-        if gone is not None:
-            self._ending.add(client)
-        if threading.get_ident() != self._server_thread.ident:
-            self._answer(client)
-        elif gone is not None and client not in self._outgoing and b"\n" not in rest:
-            self._disconnect_client(client)
-
-    def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
-        """Read what has arrived; with it, how the client went away if it did."""
-        received = b""
-        if self._is_paused(client):
-            return received, None
-        while len(received) < _MAX_READ:
-            try:
-                piece = client.recv(_READ)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as e:
-                return received, e
-            if not piece:
-                return received, EOFError("end of file")
-            received += piece
-            if len(piece) < _READ:
-                break
-        return received, None
-
-    def _is_paused(self, client: Any) -> bool:
-        """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
-        return client in self._ending or self._outgoing.paused(client)
-
-    def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
-        """Run the commands in `data`, as far as the client reads its answers.
-
-        For a client that has gone and is not `answered` all are carried out, save
-        those that would only have told it something.
-
-        Returns
-        -------
-        bytes
-            What was not taken.
-
-        Raises
-        ------
-        MalformedError
-            If something is no command; those before it have been run.
-        """
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            if answered and self._outgoing.paused(client):
-                return data[start:]
-            line = data[start:end]
-            start = end + 1
-            if len(line) > _framing.MAX_LINE:
-                raise MalformedError(f"a line longer than {_framing.MAX_LINE} bytes")
-            if not line or line.isspace():
-                continue
-            if answered:
-                # It goes out when what the turn changed is written.
-                self._outgoing.add(client, self._run_command(client, line))
-            elif _framing.decode(line).name not in self._read_only:
-                self._run_command(client, line)
-        rest = data[start:]
-        if len(rest) > _framing.MAX_LINE:
-            raise MalformedError(f"a line longer than {_framing.MAX_LINE} bytes")
-        return rest
-
-    def _run_command(self, client: Any, line: bytes) -> bytes:
-        """Run one command, and return its reply."""
-        command = _framing.decode(line)
-        handler = self._commands.get(command.name)
-        if handler is None:
-            raise MalformedError(f"unknown command {command.name!r}")
-        self.commands_run += 1
-        began = _clock.monotonic()
-        try:
-            return _framing.returned(handler(self, client, *command.args, **command.kwargs))
-        except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
-            self.command_errors[command.name] += 1
-            self._log_refusal(client, command, e)
-            return _framing.raised(e)
-        finally:
-            self.command_times[command.name].note(_clock.monotonic() - began)
-
-    def _log_refusal(self, client: Any, command: _framing.Command, error: BaseException) -> None:
-        known = isinstance(error, (TypeError, ValueError))
-        log.log(
-            logging.WARNING if known else logging.ERROR,
-            "client %s: %s refused: %s",
-            self._name(client),
-            command.name,
-            escaped(error)[:1000],
-            exc_info=None if known else error,
-            extra={"job_id": _job_spoken_of(command)},
-        )
-
-    def _resume(self, client: Any) -> None:
-        """Take up the commands of a client that has read its answers."""
-        self._resumable.discard(client)
-        data = self._client_buffers.get(client, b"")
-        try:
-            self._client_buffers[client] = self._run_lines(client, data)
-        except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(e)[:300])
-            self._answer(client)
-            self._disconnect_client(client)
-            return
-        if client in self._ending and client not in self._outgoing:
-            self._disconnect_client(client)  # only blank lines were left
-
-    # --- replies ---
-
-    def _answer_all(self) -> None:
-        """Write what must last, then send the replies of this turn."""
-        if not self._outgoing:
-            return
-        self._commit()
-        self._before_replies()
-        for client in self._outgoing:
-            self._send_waiting(client)
-        if self._outgoing:
-            self._drop_fullest()
-
-    def _answer(self, client: Any) -> None:
-        """Send one client its replies now."""
-        self._commit()
-        self._send_waiting(client)
-
-    def _commit(self) -> None:
-        """Write what must last; nothing here, see `SpallocServer`."""
-
-    def _before_replies(self) -> None:
-        """Be overridden by what must happen between writing and answering."""
-
-    def _send_waiting(self, client: Any) -> None:
-        """Send what the kernel takes; drop a client that is gone or never reads."""
-        try:
-            done = self._outgoing.send(client)
-        except OSError as e:
-            log.info("client %s gone: %s", self._name(client), e)
-            self._outgoing.forget(client)
-            self._finish_commands(client)
-            self._disconnect_client(client)
-            return
-        if done and client not in self._ending and client not in self._interests:
-            if self._client_buffers.get(client) and self._has_lines(client):
-                self._resumable.add(client)
-        elif done and client in self._ending and not self._has_lines(client):
-            self._disconnect_client(client)
-        elif not done and self._outgoing.size(client) > MAX_PER_CLIENT:
-            log.warning("client %s dropped: it does not read", self._name(client))
-            self._disconnect_client(client)
-        else:
-            self._watch(client)
-
-    def _has_lines(self, client: Any) -> bool:
-        return b"\n" in self._client_buffers.get(client, b"")
-
-    def _finish_commands(self, client: Any) -> None:
-        """Carry out what a client had sent before it went away."""
-        received, _ = self._receive(client)
-        data = self._client_buffers.pop(client, b"") + received
-        try:
-            self._run_lines(client, data, answered=False)
-        except MalformedError as e:
-            log.info("client %s ended with something malformed: %s", self._name(client), e)
-
-    def _drop_fullest(self) -> None:
-        while (client := self._outgoing.fullest_beyond_total()) is not None:
-            log.warning("client %s dropped: too much output waits", self._name(client))
-            self._disconnect_client(client)
-
-    def _watch(self, client: Any) -> None:
-        """Wait for what a client can do for us: send commands, read answers, or both."""
-        slowed = self._outgoing.paused(client)
-        events = POLLOUT if client in self._outgoing else 0
-        if not slowed and client not in self._ending:
-            events |= POLLIN
-        if not slowed and self._has_lines(client):
-            self._resumable.add(client)
-        if events != self._interests.get(client, POLLIN):
-            descriptor = client.fileno()
-            if self._fdmap.get(descriptor) is client:
-                self._poll.modify(descriptor, events)
-                if events == POLLIN:
-                    del self._interests[client]
-                else:
-                    self._interests[client] = events
-
-    @overrides(PollingServerCore._channel_writable)
-    def _channel_writable(self, channel: Channel) -> None:
-        self._guarded(channel, self._send_waiting)
-
-    def _msg_client(self, client: Any, message: object) -> None:
-        """Send one message behind what already waits for a client, before returning."""
-        self._commit()
-        self._transmit(client, _framing.message(message))
-
-    def _transmit(self, client: Any, line: bytes) -> None:
-        """Send a line, or the part of it that the kernel takes; the rest waits."""
-        try:
-            if self._outgoing.send_new(client, line):
-                return
-        except OSError as e:
-            log.info("client %s gone: %s", self._name(client), e)
-            self._outgoing.forget(client)
-            self._disconnect_client(client)
-            return
-        if self._outgoing.size(client) > MAX_PER_CLIENT:
-            log.warning("client %s dropped: it does not read", self._name(client))
-            self._disconnect_client(client)
-        else:
-            self._watch(client)
-
-    # --- notifications ---
-
-    def _send_change_notifications(self) -> None:
-        """Tell those who watch what changed since this was last called."""
-        jobs, machines = self._controller.changed_jobs, self._controller.changed_machines
-        if not jobs and not machines and not self._taken:
-            return
-        taken, self._taken = [*self._taken, (jobs, machines)], []
-        if self._client_job_watches or self._client_machine_watches:
-            self._commit()  # after taking, so that whatever is told is written
-        for jobs, machines in taken:
-            self._notify(self._client_job_watches, "jobs_changed", jobs)
-            self._notify(self._client_machine_watches, "machines_changed", machines)
-        self._drop_fullest()
-
-    def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
-        if not changed or not watches:
-            return
-        everything = _framing.changed(kind, sorted(changed))
-        for client, watched in list(watches.items()):
-            line = everything
-            if watched is not None:
-                if watched.isdisjoint(changed):
-                    continue
-                line = _framing.changed(kind, sorted(watched.intersection(changed)))
-            try:
-                self._transmit(client, line)
-            except Exception:
-                log.exception("client %s: dropped, since telling it failed", self._name(client))
-                self._disconnect_client(client)
-
-    # --- clients ---
-
-    def _name(self, client: Any) -> str | None:
-        """IP address of a client; None for a call from within, or if it has none any more."""
-        name = self._client_names.get(client)
-        if name is None and client is not None:
-            try:
-                name = self._name_client(client)
-            except Exception as e:  # noqa: BLE001 - stand-ins need not have an address
-                log.debug("a client has no address: %s", e)
-                return None
-        return name
-
-    def _name_client(self, client: Any) -> str:
-        name: str = client.getpeername()[0]
-        if isinstance(client, socket.socket):
-            self._client_names[client] = name
-        return name
-
-    def _disconnect_client(self, client: Any) -> None:
-        """Forget a client and close its connection; never raises."""
-        try:
-            self.unregister_channel(client)
-        except Exception:
-            log.exception("a client could not be unregistered")
-        for table in (
-            self._client_buffers,
-            self._client_job_watches,
-            self._client_machine_watches,
-            self._client_names,
-            self._interests,
-        ):
-            table.pop(client, None)
-        self._outgoing.forget(client)
-        self._ending.discard(client)
-        self._resumable.discard(client)
-        try:
-            if isinstance(client, socket.socket):
-                self._lingering.add(client)
-            else:
-                client.close()
-        except Exception:
-            log.exception("a client's connection could not be closed")
-
-    def _in_loop(self) -> bool:
-        return threading.current_thread() is self._server_thread
 
     # --- configuration, any thread ---
 
@@ -674,10 +283,3 @@ class Server(PollingServerCore, ConfigurationReloader):
         self._lingering.close()
         self.stop_listening_to_sighup()
         self.close_polling()
-
-
-def _job_spoken_of(command: _framing.Command) -> int | None:
-    """Id of the job that a command is about, for the log."""
-    told = command.kwargs.get("job_id", command.args[0] if command.args else None)
-    about_a_job = type(told) is int and command.name not in _NOT_OF_A_JOB
-    return told if about_a_job else None

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import __version__, _book, _clock, _job_log, _orders
+from spalloc_server._clients import Handler, Watches
 from spalloc_server._control import Control, control_path
 from spalloc_server._control_socket import ControlFailed
 from spalloc_server._framing import Rows
 from spalloc_server._job_request import shown, text, whole_number
 from spalloc_server._rows import RowCache, job_row, machine_row, state_row
-from spalloc_server._serving import Handler, Server, StartError, Watches
+from spalloc_server._serving import Server, StartError
 from spalloc_server._stopping import Hurry, join_frames
 from spalloc_server._store import Store
 from spalloc_server.controller import Controller

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spalloc_server import _clock, _lingering, _outgoing, _serving
+from spalloc_server import _clients, _clock, _lingering, _outgoing
 from spalloc_server.server import SpallocServer
 from tests.fake_frame import Rack
 from tests.tcp_client import TcpClient
@@ -307,7 +307,7 @@ def test_blank_lines_at_the_end_of_a_slow_reader_do_not_keep_it(
 def test_whoever_never_reads_notifications_is_dropped_alone(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "MAX_PER_CLIENT", 200_000)
+    monkeypatch.setattr(_clients, "MAX_PER_CLIENT", 200_000)
     for each in client, deaf_client(server):
         each.call("notify_job")
     for _ in range(400):

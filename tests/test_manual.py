@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import spalloc_server
-from spalloc_server import _framing, _outgoing, _serving, controller, server
+from spalloc_server import _clients, _framing, _outgoing, controller, server
 from tests.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -183,7 +183,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         ("no more of its commands are taken", f"{_outgoing.PAUSE_ABOVE >> 20} MiB"),
         ("before it is dropped", f"{_outgoing.MAX_PER_CLIENT >> 20} MiB"),
         ("before the fullest is dropped", f"{_outgoing.MAX_TOTAL >> 20} MiB"),
-        ("in a turn of the loop", f"{_serving._MAX_READ >> 10} KiB"),
+        ("in a turn of the loop", f"{_clients.MAX_READ >> 10} KiB"),
         ("whose boards fail", f"{controller.MAX_MOVES}"),
     ):
         assert f"{name} - {what}" in manual
