@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from spinn_utilities.overrides import overrides
 
@@ -31,6 +31,7 @@ from spalloc_server._port_holder import holder_of
 from spalloc_server._tally import Tally
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
+from spalloc_server.polling_server_core import Channel
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Server(Clients, ConfigurationReloader):
         self._port = port
         self._ip: str | None = None
         self._server_socket: socket.socket | None = None
+        # Whether an address was lost, and the one before it cannot be had either.
+        self._deaf = False
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all sockets have been read once more.
         self._judging: float | None = None
@@ -104,10 +107,7 @@ class Server(Clients, ConfigurationReloader):
     @property
     def port(self) -> int:
         """TCP port that is listened on."""
-        if self._server_socket is None:
-            return self._port
-        port: int = self._server_socket.getsockname()[1]
-        return port
+        return self._port
 
     def is_alive(self) -> bool:
         """Whether the server thread runs."""
@@ -136,8 +136,8 @@ class Server(Clients, ConfigurationReloader):
         for channel in self.ready_channels(self._seconds_to_wait()):
             if began is None:
                 began = _clock.monotonic()
-            if channel is self._server_socket:
-                self._accept_all(self._server_socket)
+            if channel not in self._client_buffers and _is_listening(channel):
+                self._accept_all(channel)
             else:
                 self._guarded(channel, self._handle_commands)
         for client in list(self._resumable) if self._resumable else ():
@@ -154,6 +154,8 @@ class Server(Clients, ConfigurationReloader):
             self._tend(now)
         if self._lingering:
             self._lingering.tend()
+        if self._deaf:
+            self._listen_again()
         self._send_change_notifications()
         self._after_turn()
         self.turns += 1
@@ -235,26 +237,43 @@ class Server(Clients, ConfigurationReloader):
 
     def _listen(self, ip: str) -> None:
         """Listen on an address; if it cannot be had, as before."""
-        if ip == self._ip:
+        old = self._server_socket
+        if ip == self._ip and old is not None:
             return
-        old, port = self._server_socket, self.port
         try:
-            new = self._open_server_socket(ip, port)
-        except OSError:
-            if old is None:
+            new = self._open_server_socket(ip, self._port)
+        except OSError as e:
+            if old is None or e.errno != errno.EADDRINUSE:
                 raise
             # The old address may be in the way of the new one.
             self._stop_listening(old)
             try:
-                new = self._open_server_socket(ip, port)
+                new = self._open_server_socket(ip, self._port)
             except OSError:
-                self._server_socket = self._open_server_socket(self._ip or "", port)
+                self._listen_again()
                 raise
         else:
             if old is not None:
                 self._stop_listening(old)
-        new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        self._server_socket, self._ip = new, ip
+        self._take_clients_from(new, ip)
+
+    def _listen_again(self) -> None:
+        """Listen where it was listened before; what cannot be had now is tried each turn."""
+        ip = self._ip or ""
+        try:
+            new = self._open_server_socket(ip, self._port)
+        except OSError as e:
+            if not self._deaf:
+                log.error("no new clients until %s can be had again: %s", ip or "any address", e)
+            self._deaf = True
+        else:
+            self._take_clients_from(new, ip)
+
+    def _take_clients_from(self, listening: socket.socket, ip: str) -> None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._server_socket, self._ip = listening, ip
+        self._port = listening.getsockname()[1]
+        self._deaf = False
 
     def _not_listening(self, ip: str, error: OSError) -> ConfigurationError:
         """Return an address that cannot be had as words, with who has it if that is known."""
@@ -266,6 +285,7 @@ class Server(Clients, ConfigurationReloader):
 
     def _stop_listening(self, listening: socket.socket) -> None:
         """Take in those who have connected, whom closing would reset, and close."""
+        self._server_socket = None
         self._accept_all(listening)
         self.unregister_channel(listening)
         listening.close()
@@ -283,3 +303,13 @@ class Server(Clients, ConfigurationReloader):
         self._lingering.close()
         self.stop_listening_to_sighup()
         self.close_polling()
+
+
+def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:
+    """Whether connections come in here; `Server._server_socket` may be a moment behind."""
+    try:
+        return isinstance(channel, socket.socket) and bool(
+            channel.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        )
+    except OSError:
+        return False

@@ -141,13 +141,14 @@ class SpallocServer(Server):
     def _start(
         self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
     ) -> None:
-        self._store.lock(_who(self._port))
+        asked_for = self.port
+        self._store.lock(_who(asked_for))
         clean = self._load_state(cold_start, before_hardware)
         controller = self._controller
         controller.on_background_state_change = self.wake
         if not self.read_config_file():
             raise StartError("Config file could not be loaded.")
-        if self._port == 0:
+        if asked_for == 0:
             log.info("listening on port %d", self.port)
         self._store.lock(_who(self.port))
         with controller.undisturbed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -68,6 +69,13 @@ def wait_until(server: SpallocServer, condition: Any) -> None:
                 return
             witness.call("version")
     raise AssertionError("it never came to that")
+
+
+def wait_for_turns(server: SpallocServer, client: TcpClient, turns: int) -> None:
+    """Have the loop turn so often more, with somebody whom it knows already."""
+    enough = server.turns + turns
+    while server.turns < enough:
+        client.call("version")
 
 
 # --- commands ---
@@ -583,6 +591,69 @@ def test_an_ip_that_cannot_be_had_leaves_the_old_one(
         assert new.call("version") == "1.0.0"
     config.write_text(CONFIG.format(ip="127.0.0.1"))
     assert server.read_config_file() is True
+
+
+def test_an_address_that_is_not_there_does_not_cost_the_one_that_is(
+    server: SpallocServer, config: Path
+) -> None:
+    listening = server._server_socket
+
+    config.write_text(CONFIG.format(ip="192.0.2.1"))
+    assert server.read_config_file() is False
+
+    assert server._server_socket is listening
+
+
+def test_a_server_that_lost_its_address_listens_again_when_it_can(
+    server: SpallocServer,
+    client: TcpClient,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port, taken = server.port, OSError(errno.EADDRINUSE, "Address already in use")
+    refused = threading.Event()
+
+    def refuse(ip: str, port: int) -> socket.socket:
+        if server._server_socket is None:
+            refused.set()
+        raise taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_open_server_socket", refuse)
+        config.write_text(CONFIG.format(ip=""))
+        assert server.read_config_file() is False
+        assert refused.wait(10)
+        assert client.call("version") == "1.0.0"  # whoever is there is served
+        assert server.port == port
+        with pytest.raises(ConnectionRefusedError):
+            TcpClient(port)
+
+    wait_for_turns(server, client, 2)
+    with TcpClient(port) as new:
+        assert new.call("version") == "1.0.0"
+    assert caplog.text.count("no new clients until 127.0.0.1 can be had again") == 1
+
+
+def test_who_connects_while_the_address_changes_is_accepted(
+    server: SpallocServer, client: TcpClient, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early: list[TcpClient] = []
+    opening = server._open_server_socket
+
+    def open_and_connect(ip: str, port: int) -> socket.socket:
+        made = opening(ip, port)
+        early.append(TcpClient(port, host="127.0.0.2"))
+        wait_for_turns(server, client, 2)  # the loop sees it before it is the server's
+        return made
+
+    monkeypatch.setattr(server, "_open_server_socket", open_and_connect)
+    config.write_text(CONFIG.format(ip="127.0.0.2"))
+
+    assert server.read_config_file() is True
+
+    with early[0] as new:
+        assert new.call("version") == "1.0.0"
 
 
 # --- descriptors, keepalive of TCP, the end ---
