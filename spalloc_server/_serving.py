@@ -146,12 +146,7 @@ class Server(Clients, ConfigurationReloader):
         now = _clock.monotonic()
         if began is not None:
             self.turn_times.note(now - began)
-        if judged is not None:
-            # Every socket that was readable when this was noted has been read since.
-            self._judging = None
-            self._controller.destroy_timed_out_jobs(judged)
-        if self._due is not None and self._due <= now:
-            self._tend(now)
+        self._see_to_jobs(judged, now)
         if self._lingering:
             self._lingering.tend()
         if self._deaf:
@@ -160,6 +155,20 @@ class Server(Clients, ConfigurationReloader):
         self._after_turn()
         self.turns += 1
         self.last_turn = now
+
+    def _see_to_jobs(self, judged: float | None, now: float) -> None:
+        """End the jobs whose deadline had passed at `judged`, and do what else is due."""
+        if not self._tells_time():
+            self._judging = None
+            self._controller.destroy_timed_out_jobs()
+            self._controller.check_free()
+            return
+        if judged is not None:
+            # Every socket that was readable when this was noted has been read since.
+            self._judging = None
+            self._controller.destroy_timed_out_jobs(judged)
+        if self._due is not None and self._due <= now:
+            self._tend(now)
 
     def _tend(self, now: float) -> None:
         """Do what is due."""
@@ -184,7 +193,7 @@ class Server(Clients, ConfigurationReloader):
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
         now = _clock.monotonic()
-        self._due = self._controller.next_due(now)
+        self._due = self._controller.next_due(now) if self._tells_time() else None
         if self._judging is not None or self._resumable:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)

@@ -258,21 +258,35 @@ class SpallocServer(Server):
             self._control.stop()
         try:
             # What is still to be done is saved as such if it is not finished.
-            self._controller.on_held = None
+            recorded = self._recorded
+            recorded.on_held = None
             self._commit()
-            self._controller.stop()
-            finished = join_frames(self._controller.frames, self.stop_timeout, self._hurry)
+            recorded.stop()
+            finished = join_frames(recorded.frames, self.stop_timeout, self._hurry)
             if not finished:
                 log.warning("hardware has not finished; the next start goes on with it")
-            with self._controller.undisturbed:
-                self._controller.on_outcome = None
+            with recorded.undisturbed:
+                recorded.on_outcome = None
                 # What was given up may have been to switch off boards that nobody has, which no
                 # state tells: then the next start does that again.
-                self._store.close(self._controller.__getstate__(), clean=finished)
+                self._store.close(recorded.__getstate__(), clean=finished)
         except Exception:
             log.exception("the state was not saved; what the journal tells counts at next start")
             self._store.abandon()
+        if self._controller is not self._recorded:
+            self._stop_stand_in(self._controller)
         _job_log.shut_down()
+
+    def _stop_stand_in(self, controller: Any) -> None:
+        """Stop what was put in the controller's place."""
+        try:
+            controller.stop()
+            if issubclass(type(controller), Controller):
+                join_frames(controller.frames, self.stop_timeout, self._hurry)
+            else:
+                controller.join()
+        except Exception:
+            log.exception("what was put in the controller's place could not be stopped")
 
     # --- the loop's hooks ---
 

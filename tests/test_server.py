@@ -22,6 +22,7 @@ from spalloc_server.controller import Controller
 from spalloc_server.server import _COMMANDS, SpallocServer, spalloc_command
 from tests.fake_client import FakeClient
 from tests.fake_frame import Rack
+from tests.tcp_client import TcpClient
 
 CONFIG = """
 m = Machine.with_standard_ips(
@@ -574,13 +575,76 @@ def test_a_watcher_of_any_kind_harms_no_other(
 
 
 def test_a_server_stops_although_its_controller_was_replaced(rack: Rack, config: Path) -> None:
-    for stand_in in (controller_with(set(), set()), Mock(), MagicMock()):
+    for stand_in in (controller_with(set(), set()), Mock(), MagicMock(), Controller()):
         server = SpallocServer(config, port=0)
-        real = server._controller
+        job_id = server.create_job(None, owner="me")
         server._controller = stand_in
+
         server.stop_and_join()
+
         assert not server.is_alive()
-        real.stop()
+        assert all(frame.stops for frame in rack.frames)
+        with SpallocServer(config, port=0) as again:
+            assert [job["job_id"] for job in again.list_jobs(None)] == [job_id]
+            again.destroy_job(None, job_id)
+
+
+def test_a_stand_in_for_the_controller_is_stopped_too(rack: Rack, config: Path) -> None:
+    server = SpallocServer(config, port=0)
+    stand_in: Any = MachinesOnly()
+    server._controller = stand_in
+
+    server.stop_and_join()
+
+    assert stand_in.asked[-2:] == ["stop", "join"]
+
+
+class MachinesOnly:
+    """Has no more than the specification gives a controller, and of that what the loop asks."""
+
+    changed_jobs: ClassVar[set[int]] = set()
+    changed_machines: ClassVar[set[str]] = set()
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def list_machines(self) -> list[Any]:
+        self.asked.append("list_machines")
+        return []
+
+    def destroy_timed_out_jobs(self) -> None:
+        self.asked.append("destroy_timed_out_jobs")
+
+    def check_free(self) -> None:
+        self.asked.append("check_free")
+
+    def stop(self) -> None:
+        self.asked.append("stop")
+
+    def join(self) -> None:
+        self.asked.append("join")
+
+
+def test_clients_are_served_by_whatever_stands_in_for_the_controller(
+    server: SpallocServer,
+) -> None:
+    stand_ins: list[Any] = [MachinesOnly(), Mock(list_machines=Mock(return_value=[]))]
+    for stand_in in stand_ins:
+        server._controller = stand_in
+        with TcpClient(server.port) as client:
+            assert client.call("list_machines") == []
+            assert client.call("version") == spalloc_server.__version__
+
+
+def test_a_stand_in_for_the_controller_is_looked_after_each_turn(server: SpallocServer) -> None:
+    stand_in: Any = MachinesOnly()
+    server._controller = stand_in
+    with TcpClient(server.port) as client:
+        for _ in range(3):
+            client.call("list_machines")
+
+    for task in ("destroy_timed_out_jobs", "check_free"):
+        assert stand_in.asked.count(task) >= 2
 
 
 def test_frames_of_any_kind_are_stopped_without_delay(
