@@ -137,7 +137,8 @@ class Server(Clients, ConfigurationReloader):
             if began is None:
                 began = _clock.monotonic()
             if channel not in self._client_buffers and _is_listening(channel):
-                self._accept_all(channel)
+                if self._accept_all(channel):
+                    judged = None  # what the others have sent is still unread
             else:
                 self._guarded(channel, self._handle_commands)
         for client in list(self._resumable) if self._resumable else ():
@@ -205,14 +206,16 @@ class Server(Clients, ConfigurationReloader):
 
     # --- accepting ---
 
-    def _accept_all(self, listening: socket.socket) -> None:
+    def _accept_all(self, listening: socket.socket) -> bool:
+        """Take in who has connected; returns whether more may be waiting."""
         for _ in range(_MAX_ACCEPTS):
             client = self._accept(listening)
             if client is None:
-                return
+                return False
             # What it sent while the loop was busy counts before deadlines are judged.
             if self._welcome(client) and self._in_loop():
                 self._guarded(client, self._handle_commands)
+        return True
 
 
     # --- configuration, any thread ---
@@ -295,7 +298,8 @@ class Server(Clients, ConfigurationReloader):
     def _stop_listening(self, listening: socket.socket) -> None:
         """Take in those who have connected, whom closing would reset, and close."""
         self._server_socket = None
-        self._accept_all(listening)
+        while self._accept_all(listening):
+            pass
         self.unregister_channel(listening)
         listening.close()
 
@@ -307,6 +311,8 @@ class Server(Clients, ConfigurationReloader):
         self.wake()
         if self._server_thread.ident is not None:
             self._server_thread.join()
+        if self._server_socket is not None:
+            self._stop_listening(self._server_socket)
         for client in list(self._client_buffers):
             self._disconnect_client(client)
         self._lingering.close()

@@ -524,6 +524,39 @@ def test_punctual_keepalives_count_although_the_loop_was_busy(
         assert [job["owner"] for job in client.call("list_jobs")] == ["known", "new"]
 
 
+def test_keepalives_count_of_whoever_has_not_been_accepted_yet(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    now = [_clock.monotonic()]
+    monkeypatch.setattr(_clock, "monotonic", lambda: now[0])
+    for _ in range(5):
+        client.call("create_job", owner="punctual", keepalive=10)
+    client.call("create_job", owner="late", keepalive=10)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def busy(*_: object) -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(server, "_commands", {**server._commands, "busy": busy})
+    client.ask("busy")
+    assert entered.wait(10)
+    keepers = [TcpClient(server.port) for _ in range(5)]
+    for job_id, keeper in enumerate(keepers, 1):
+        keeper.ask("job_keepalive", job_id)
+    now[0] += 15
+    go_on.set()
+    client.reply()
+    for keeper in keepers:
+        assert keeper.reply() == {"return": None}
+        keeper.close()
+
+    wait_until(server, lambda: len(server.list_jobs(None)) < 6)
+    wait_until(server, lambda: server._judging is None)
+    assert [job["owner"] for job in client.call("list_jobs")] == ["punctual"] * 5
+
+
 def test_a_job_that_times_out_is_told_without_anybody_asking(client: TcpClient) -> None:
     client.call("notify_job")
     client.call("create_job", owner="me", keepalive=0.05)
@@ -577,6 +610,20 @@ def test_another_ip_takes_new_clients_and_keeps_old_ones(
     assert server.read_config_file() is True
     with TcpClient(port) as everywhere:
         assert everywhere.call("version") == "1.0.0"
+
+
+def test_everybody_who_has_connected_is_kept_when_the_ip_changes(
+    server: SpallocServer, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 2)
+    with server._controller.undisturbed:  # so that the loop accepts nobody
+        clients = [TcpClient(server.port) for _ in range(20)]
+        config.write_text(CONFIG.format(ip="127.0.0.2"))
+        assert server.read_config_file() is True
+
+    for each in clients:
+        assert each.call("version") == "1.0.0"
+        each.close()
 
 
 def test_an_ip_that_cannot_be_had_leaves_the_old_one(
@@ -711,6 +758,32 @@ def test_every_client_sees_a_clean_end_when_the_server_stops(
         assert each.rest() == []
         each.close()
     assert not server._client_buffers
+
+
+def test_whoever_waits_to_be_accepted_sees_a_clean_end_too(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def busy(*_: object) -> None:
+        entered.set()
+        assert go_on.wait(10)
+        server._stop = True
+
+    monkeypatch.setattr(server, "_commands", {**server._commands, "busy": busy})
+    with TcpClient(server.port) as blocker:
+        blocker.ask("busy")
+        assert entered.wait(10)
+        waiting = [TcpClient(server.port) for _ in range(5)]
+        waiting[0].send(VERSION)
+        go_on.set()
+
+        server.stop_and_join()
+
+        for each in waiting:
+            assert each.rest() == []
+            each.close()
 
 
 def test_lingering_connections_end_in_time(
