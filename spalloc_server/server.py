@@ -161,6 +161,8 @@ class SpallocServer(Server):
         self._holding = False
         controller.take_changes()
         self._drain_wakes()
+        if self.config_needs_reloading:
+            self.wake()  # a signal came since the file was read
         self._control = self._listen_to_operators()
         self._server_thread.start()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +109,22 @@ def test_starting_a_command_and_stopping_take_no_time(rack: Rack, config: Path) 
     assert time.process_time() - began < 0.5
     server.stop_and_join()
     server.join()
+
+
+def test_a_sighup_during_the_start_is_not_forgotten(rack: Rack, config: Path) -> None:
+    read_again = threading.Event()
+
+    class SignalledServer(SpallocServer):
+        def _load_valid_config(self, validated_config: Any) -> None:
+            super()._load_valid_config(validated_config)
+            if self.is_alive():
+                read_again.set()
+            else:
+                os.kill(os.getpid(), signal.SIGHUP)
+
+    config.write_text(CONFIG.replace("seconds_before_free=0", "timeout_check_interval=1e6"))
+    with SignalledServer(config, port=0):
+        assert read_again.wait(10)
 
 
 def test_stopping_leaves_the_signal_as_it_was(rack: Rack, config: Path) -> None:
