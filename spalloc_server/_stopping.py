@@ -67,7 +67,7 @@ def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
 
 def _ended(frame: Any, seconds: float) -> bool:
     """Wait for one frame; a stand-in that knows no limits is waited for to its end."""
-    if not hasattr(frame, "is_alive"):
+    if not hasattr(frame, "abandon"):
         frame.join()
         return True
     frame.join(seconds)

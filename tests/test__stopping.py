@@ -49,6 +49,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+class Lively(Simple):
+    """Says whether it runs, and still knows no limits."""
+
+    def is_alive(self) -> bool:
+        return not self.joined
+
+
+def test_stand_ins_are_joined_as_the_specification_has_it() -> None:
+    frame = Lively()
+
+    assert join_frames([frame], 0.0, Hurry()) is True
+
+    assert frame.joined == 1
+
+
 def test_frames_that_finish_are_waited_for() -> None:
     frames = [Frame(1), Frame(3), Simple()]
 
