@@ -49,6 +49,12 @@ class MachineChange:
         Exception
             Whatever a machine that cannot be used raises.
         """
+        for name, machine in new.items():
+            if machine.name != name:
+                raise ValueError(
+                    f"machine {machine.name!r} is given as {name!r}: "
+                    "a machine's key must be its name"
+                )
         removed = [name for name in old if name not in new or _remade(old[name], new[name])]
         gone = set(removed)
         added = {

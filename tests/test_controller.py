@@ -1127,6 +1127,19 @@ def test_a_machine_that_cannot_be_used_leaves_everything_as_it_was(
     assert len(rack.frames) == 1
 
 
+def test_a_machine_under_another_name_leaves_everything_as_it_was(
+    made: Controller, rack: Rack
+) -> None:
+    before = made.__getstate__()
+
+    with pytest.raises(ValueError, match="machine 'odd' is given as 'even'"):
+        made.machines = {"even": machine("odd", net=2)}
+
+    assert made.__getstate__() == before
+    assert told(made) == (set(), set())
+    assert len(rack.frames) == 1
+
+
 def test_a_removed_machine_s_boards_go_off_before_its_frame_ends(
     made: Controller, rack: Rack
 ) -> None:
