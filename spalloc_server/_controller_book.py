@@ -69,7 +69,6 @@ def _impose_job(controller: Controller, job_id: int, record: dict[str, Any]) -> 
     job = job_from_plain(job_id, record)
     controller._jobs[job_id] = job
     controller._keep_alive(job)
-    controller._deadlines.add(job_id, job.deadline)
     request = JobRequest.parse(job.args, job.kwargs)
     plain = record["allocation"]
     held = None

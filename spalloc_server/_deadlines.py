@@ -29,7 +29,7 @@ class Deadlines:
         self._tidy_at = _SHORT
 
     def add(self, job_id: int, deadline: float | None) -> None:
-        """Watch a job, which must not be watched yet; None is never due."""
+        """Watch a job, or expect its end earlier than so far; None is never due."""
         if deadline is None:
             return
         heappush(self._heap, (deadline, job_id))
@@ -57,7 +57,7 @@ class Deadlines:
         return None
 
     def due(self, now: float) -> list[int]:
-        """Take out the jobs whose deadline has passed, earliest first."""
+        """Take out the jobs whose deadline has passed, earliest first; some may come twice."""
         ids: list[int] = []
         while True:
             deadline = self.next()

@@ -295,7 +295,6 @@ class Controller(Queries):
     def _add_job(self, job: _Job) -> None:
         self._jobs[job.id] = job
         self._keep_alive(job)
-        self._deadlines.add(job.id, job.deadline)
         self._changed_jobs.add(job.id)
         self._tell(
             "created",
@@ -420,7 +419,12 @@ class Controller(Queries):
         return None if job is None else job.deadline
 
     def _keep_alive(self, job: _Job) -> None:
+        before = job.deadline
         job.deadline = None if job.keepalive is None else _clock.monotonic() + job.keepalive
+        if job.deadline is not None and (before is None or job.deadline < before):
+            # New, or its period was made shorter from outside.
+            self._deadlines.add(job.id, job.deadline)
+            self._due_is_stale = True
 
     def _touch(self, job: _Job, host: str | None) -> None:
         self._keep_alive(job)

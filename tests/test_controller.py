@@ -473,6 +473,22 @@ def test_a_job_ends_only_after_its_whole_period(made: Controller, clock: HandClo
     assert made.list_jobs() == []
 
 
+@pytest.mark.parametrize("before", [60, None])
+def test_a_period_made_shorter_from_outside_counts_from_the_next_sign_of_life(
+    made: Controller, clock: HandClock, before: float | None
+) -> None:
+    made.create_job(None, owner="me", keepalive=before)
+    made.next_due(clock.now)
+    made._jobs[1].keepalive = 10.0
+    made.job_keepalive(None, 1)
+    assert made.next_due(clock.now) == clock.now + 10
+
+    clock.advance(11)
+    made.destroy_timed_out_jobs()
+
+    assert made.get_job_state(None, 1).reason == "Job timed out."
+
+
 def test_a_queued_job_that_times_out_is_cancelled(made: Controller, clock: HandClock) -> None:
     made.create_job(None, 2, 1, owner="me", keepalive=None)
     made.create_job(None, owner="me", keepalive=10)
