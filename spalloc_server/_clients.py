@@ -7,6 +7,7 @@ commands there are in `server`, when anything is done in `_serving`.
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -220,6 +221,7 @@ class Clients(PollingServerCore):
         MalformedError
             If something is no command; those before it have been run.
         """
+        put_out = self._outgoing.add if self._messages_itself() else self._message
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             if answered and self._outgoing.paused(client):
@@ -232,7 +234,7 @@ class Clients(PollingServerCore):
                 continue
             if answered:
                 # It goes out when what the turn changed is written.
-                self._outgoing.add(client, self._run_command(client, line))
+                put_out(client, self._run_command(client, line))
             elif _framing.decode(line).name not in self._read_only:
                 self._run_command(client, line)
         rest = data[start:]
@@ -365,6 +367,15 @@ class Clients(PollingServerCore):
         self._commit()
         self._transmit(client, _framing.message(message))
 
+    def _messages_itself(self) -> bool:
+        """Whether lines may go out without `_msg_client`, which may be replaced."""
+        return getattr(self._msg_client, "__func__", None) is Clients._msg_client
+
+    def _message(self, client: Any, line: bytes) -> None:
+        """Have a line go out through whatever is in the place of `_msg_client`."""
+        self._commit()
+        self._msg_client(client, json.loads(line))
+
     def _transmit(self, client: Any, line: bytes) -> None:
         """Send a line, or the part of it that the kernel takes; the rest waits."""
         try:
@@ -399,6 +410,7 @@ class Clients(PollingServerCore):
     def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
         if not changed or not watches:
             return
+        transmit = self._transmit if self._messages_itself() else self._message
         everything = _framing.changed(kind, sorted(changed))
         for client, watched in list(watches.items()):
             line = everything
@@ -407,7 +419,7 @@ class Clients(PollingServerCore):
                     continue
                 line = _framing.changed(kind, sorted(watched.intersection(changed)))
             try:
-                self._transmit(client, line)
+                transmit(client, line)
             except Exception:
                 log.exception("client %s: dropped, since telling it failed", self._name(client))
                 self._disconnect_client(client)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spalloc_server import _clients, _clock, _lingering, _outgoing
+from spalloc_server import _clients, _clock, _lingering, _outgoing, _serving
 from spalloc_server.server import SpallocServer
 from tests.fake_frame import Rack
 from tests.tcp_client import TcpClient

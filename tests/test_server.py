@@ -498,6 +498,25 @@ def test_a_message_is_sent_before_returning_or_the_client_dropped(
     assert client not in server._outgoing
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_replies_and_notifications_go_through_whatever_messages_clients(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    client = FakeClient(b'{"command": "version"}\n{"command": "notify_job"}\n')
+    message = Mock(wraps=server._msg_client) if wrapped else Mock()
+    monkeypatch.setattr(server, "_msg_client", message)
+
+    server._handle_commands(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_controller", controller_with({2, 1}, set()))
+        server._send_change_notifications()
+
+    lines = [{"return": spalloc_server.__version__}, {"return": None}, {"jobs_changed": [1, 2]}]
+    assert [call.args for call in message.call_args_list] == [(client, line) for line in lines]
+    assert client.lines == (lines if wrapped else [])
+    server._disconnect_client(client)
+
+
 class SimpleClient:
     """Not even an address."""
 
