@@ -528,12 +528,19 @@ class JobQueue:
         return found
 
     def _regenerate_queues(self) -> None:
-        """Build all queues from the jobs, in order of arrival."""
+        """Build all queues from the jobs, in order of arrival.
+
+        Each job is served before the next one queues, as if they came now: it
+        gets the best machine that can run it, whatever comes behind it.
+        """
         for machine in self._machines.values():
             machine.queue = deque()
         for job in list(self._jobs.values()):
             if job.pending:
                 self._enqueue_job(job)
+                # Where it is not the head nothing has changed for anybody.
+                if any(m.queue and m.queue[0] is job for m in self._machines.values()):
+                    self._process_queue()
         self._process_queue()
 
     # --- helpers ---

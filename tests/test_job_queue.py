@@ -646,6 +646,32 @@ def test_nothing_is_decided_until_the_outermost_end(owner: Owner) -> None:
     ]
 
 
+def test_jobs_among_other_changes_get_the_machines_that_they_would_get_one_by_one(
+    owner: Owner,
+) -> None:
+    with owner.queue as queue:
+        queue.add_machine("first", 2, 1)
+        queue.add_machine("second", 2, 1)
+        for job_id in (1, 2, 3):
+            queue.create_job(1, 1, job_id=job_id)
+
+    assert owner.news() == [
+        ("allocate", 1, "first"),
+        ("allocate", 2, "first"),
+        ("allocate", 3, "second"),
+    ]
+
+
+def test_who_came_first_is_served_first_also_by_another_machine(owner: Owner) -> None:
+    with owner.queue as queue:
+        queue.add_machine("small", 1, 1)
+        queue.add_machine("large", 2, 1)
+        queue.create_job(2, 1, job_id=1)
+        queue.create_job(1, 1, job_id=2)
+
+    assert owner.news() == [("allocate", 1, "large"), ("allocate", 2, "small")]
+
+
 def test_a_machine_may_be_removed_and_added_anew_without_cancelling_who_waits(
     owner: Owner,
 ) -> None:
