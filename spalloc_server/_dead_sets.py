@@ -6,6 +6,7 @@ what being dead means.
 """
 
 from collections.abc import Iterable, Iterator
+from operator import index
 from typing import Protocol
 
 
@@ -73,8 +74,9 @@ def plain_places(dead: DeadSet, places: Iterable[tuple[int, ...]]) -> DeadSet:
 
 def _plain(places: Iterable[object]) -> Iterator[tuple[int, ...]]:
     for place in places:
-        if isinstance(place, tuple) and all(isinstance(number, int) for number in place):
-            yield tuple(int(number) for number in place)
+        # Numbers of other kinds, such as numpy's, are found by plain ones too.
+        if isinstance(place, tuple) and all(hasattr(n, "__index__") for n in place):
+            yield tuple(int(index(number)) for number in place)
 
 
 def _copy(container: DeadSet) -> frozenset[object] | None:

@@ -137,7 +137,8 @@ def _without_nulls(what: tuple[int | None, ...]) -> tuple[int, ...]:
         if number is None:
             raise ValueError(f"a number after a null means nothing: {what!r}")
         _check_whole("what to allocate", number)
-        numbers.append(number)
+        # A plain one, whatever kind of whole number it is: it may be saved.
+        numbers.append(int(index(number)))
     return tuple(numbers)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,15 @@ def test_a_plain_copy_keeps_its_kind_and_drops_what_is_no_place() -> None:
         assert type(copy) is kind
         assert copy == {(0, 0, 0, 2)}
         assert_plain(copy)
+
+
+def test_numbers_of_other_kinds_are_copied_as_plain_ones() -> None:
+    dead = {(numpy.int64(0), numpy.int32(1), numpy.uint8(2)), (True, 0, 0)}
+
+    copy = plain_places(dead, [])
+
+    assert copy == {(0, 1, 2), (1, 0, 0)}
+    assert_plain(copy)
 
 
 def test_what_cannot_be_iterated_is_asked_for_all_places() -> None:

@@ -10,6 +10,16 @@ from spalloc_server._request import Limits, Request, _AllocationType, understand
 NO_LIMITS = Limits(None, None, False, 0.0)
 
 
+class OtherWholeNumber:
+    """As numpy has them: no int, but as good as one."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __index__(self) -> int:
+        return self._value
+
+
 @pytest.mark.parametrize(
     ("what", "kind", "numbers"),
     [
@@ -33,6 +43,14 @@ def test_the_number_of_numbers_tells_the_kind(
     what: tuple[int | None, ...], kind: _AllocationType, numbers: tuple[int, ...]
 ) -> None:
     assert understand(what, {}) == Request(kind, numbers, NO_LIMITS)
+
+
+@pytest.mark.parametrize("what", [(OtherWholeNumber(4),), (OtherWholeNumber(2), True)])
+def test_whole_numbers_of_other_kinds_become_plain_ones(what: tuple[Any, ...]) -> None:
+    numbers = understand(what, {}).numbers
+
+    assert [type(number) for number in numbers] == [int] * len(what)
+    assert numbers == tuple(map(int, what))
 
 
 @pytest.mark.parametrize("what", [(None, 4), (1, None, 3), (None, None, 3), (None, 1, None)])
