@@ -32,9 +32,12 @@ class Disk:
         """Wait until a file's content would survive a power cut."""
         os.fsync(fd)
 
-    def links(self, fd: int) -> int:
-        """Return how many names an open file has; 0 when it was removed."""
-        return os.fstat(fd).st_nlink
+    def is_at(self, fd: int, path: Path) -> bool:
+        """Whether an open file is the one that has this name."""
+        try:
+            return os.path.samestat(os.fstat(fd), path.lstat())
+        except FileNotFoundError:
+            return False
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file off at `size` bytes."""

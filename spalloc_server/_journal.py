@@ -218,11 +218,13 @@ class Journal:
         Raises
         ------
         OSError
-            If the disk fails, or the file was removed by somebody.
+            If the disk fails, or the file is not where a start would look for
+            it: somebody removed it, or moved or unmounted its folder.
         """
         self._disk.fsync(self._fd)
-        if not self._disk.links(self._fd):
-            raise FileNotFoundError(errno.ENOENT, "the file was removed", str(self._path))
+        if not self._disk.is_at(self._fd, self._path):
+            why = "the file was removed or moved"
+            raise FileNotFoundError(errno.ENOENT, why, str(self._path))
 
     def close(self) -> None:
         """Close the file, which stays."""

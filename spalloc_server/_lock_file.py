@@ -36,8 +36,14 @@ class LockFile:
 
     @property
     def held(self) -> bool:
-        """Whether this process holds it."""
-        return self._fd is not None
+        """Whether this process holds it, under the name that others look for.
+
+        Raises
+        ------
+        OSError
+            If the disk does not tell.
+        """
+        return self._fd is not None and self._disk.is_at(self._fd, self._path)
 
     def acquire(self, about: str) -> None:
         """Take the lock, or change what it says of its holder.
@@ -52,9 +58,10 @@ class LockFile:
         StoreError
             If another process holds it, or it belongs to another user.
         OSError
-            If the disk is full, read-only or broken.
+            If the disk is full, read-only or broken, or a lock that was held
+            is gone with its folder.
         """
-        while self._fd is None:
+        while not self.held:
             fd = self._open()
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,35 +74,38 @@ class LockFile:
             except OSError as e:
                 self._disk.close(fd)
                 raise StoreError(f"cannot lock {self._path} ({e.strerror})") from e
-            if self._still_there(fd):
-                self._fd = fd
-            else:
-                self._disk.close(fd)  # its last holder removed it; take the next one
-        self._say(self._fd, about)
+            # If its last holder removed it meanwhile, the next one is taken.
+            self._let_go()
+            self._fd = fd
+        self._say(about)
 
     def _open(self) -> int:
         try:
             return self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as e:
             closed = e.errno == errno.EACCES and not os.path.lexists(self._path)
-            if closed or e.errno in _DISK_TROUBLE:
+            if closed or e.errno in _DISK_TROUBLE or self._fd is not None:
                 raise  # so that the server runs on, and says so
             raise StoreError(f"cannot open the lock {self._path} ({e.strerror})") from e
 
-    def _still_there(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), self._path.stat())
-        except FileNotFoundError:
-            return False
-
-    def _say(self, fd: int, about: str) -> None:
+    def _say(self, about: str) -> None:
+        fd = self._fd
+        assert fd is not None
         self._disk.truncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
         write_all(self._disk, fd, about.encode() + b"\n")
 
     def release(self) -> None:
         """Remove the file and let the lock go; harmless twice."""
-        if self._fd is not None:
+        try:
+            ours = self.held
+        except OSError:
+            ours = False  # it stays, and is no lock any more
+        if ours:
             discard(self._disk, self._path)
-            self._disk.close(self._fd)
-            self._fd = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            self._disk.close(fd)

@@ -496,7 +496,8 @@ class Store:
         names, disk, leftovers = self._names, self._disk, self._leftovers
         assert leftovers is not None
         if self._about is not None and not self._lock.held:
-            self._lock.acquire(self._about)  # could not be had at the start
+            # Could not be had at the start, or is gone with the folder.
+            self._lock.acquire(self._about)
         pair = secrets.token_hex(8)
         data = self._encoded(state, pair, last=last, clean=clean)
         temporary = names.new_state(self._version)

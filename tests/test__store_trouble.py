@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from spalloc_server import _store
-from tests.store_disks import FailingDisk
+from spalloc_server._store import Store, StoreError
+from tests.store_disks import FailingDisk, files_in
 from tests.store_life import (
+    BOOK,
+    CONFIG,
     JOURNAL,
     FakeTime,
     Life,
@@ -217,6 +220,55 @@ def test_a_folder_that_is_gone_and_comes_back(
     assert life.store.trouble is None
     assert found_state(folder) == life.state
     life.stop()
+
+
+def test_a_folder_that_another_took_the_place_of_is_missed(
+    tmp_path: Path, syncers: list[ManualSyncer], time: FakeTime
+) -> None:
+    """Moved away, or unmounted lazily: the open journal takes all, and no start would find it."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    life = Life(folder).start()
+    life.busy()
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    life.create()
+
+    syncers[-1].now()
+
+    assert "moved" in (life.store.trouble or "")
+    life.create()
+    assert life.store.trouble is None
+    assert found_state(folder) == life.state
+    with pytest.raises(StoreError, match="process 17"):
+        Store(folder, CONFIG, "1.0.0", book=BOOK).lock("process 18")
+    life.stop()
+    assert found_state(folder) == life.state
+
+
+def test_a_folder_that_another_server_uses_meanwhile_is_left_to_it(
+    tmp_path: Path, syncers: list[ManualSyncer], time: FakeTime
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    life = Life(folder).start()
+    life.busy()
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    other = Store(folder, CONFIG, "1.0.0", book=BOOK)
+    other.lock("process 18")
+    other.load()
+    other.begin({**BOOK.empty(), "next_id": 70})
+    saved = files_in(folder)
+    life.create()
+    syncers[0].now()
+
+    life.create()
+
+    assert "in use by process 18" in (life.store.trouble or "")
+    life.stop()
+    assert files_in(folder) == saved
+    other.abandon()
 
 
 def test_an_outcome_that_cannot_be_written_is_answered_with_a_snapshot(
