@@ -7,9 +7,12 @@ cut the power after any of them.  Must not know what the files hold.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: Files are for the daemon's own user alone.
 _MODE = 0o600
@@ -108,6 +111,17 @@ def create(disk: Disk, path: Path) -> int:
     """Open a new file for appending, in place of what a crash may have left there."""
     disk.unlink(path)
     return disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+
+
+def let_go(disk: Disk, fd: int) -> None:
+    """Close a descriptor of which nothing more is expected.
+
+    What matters was fsynced; and whatever the disk says now, the number is free.
+    """
+    try:
+        disk.close(fd)
+    except OSError as e:
+        log.warning("a file was closed with an error: %s", e.strerror)
 
 
 def discard(disk: Disk, path: Path) -> None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from spalloc_server import _clock
 from spalloc_server._crash_points import Hook
-from spalloc_server._disk import Disk, create, discard, write_all
+from spalloc_server._disk import Disk, create, discard, let_go, write_all
 from spalloc_server._saved_file import DamagedError, Header, first_line
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, which stays."""
-        self._disk.close(self._fd)
+        let_go(self._disk, self._fd)
 
     def discard(self) -> None:
         """Close and remove a journal that was never published."""

@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from spalloc_server._disk import Disk, discard, write_all
+from spalloc_server._disk import Disk, discard, let_go, write_all
 from spalloc_server._saved_file import StoreError
 
 #: The disk's fault rather than another's claim.
@@ -67,12 +67,12 @@ class LockFile:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
                 holder = os.pread(fd, 1000, 0).decode(errors="replace").strip()
-                self._disk.close(fd)
+                let_go(self._disk, fd)
                 raise StoreError(
                     f"the state is in use by {holder or 'another server'} (lock {self._path})"
                 ) from e
             except OSError as e:
-                self._disk.close(fd)
+                let_go(self._disk, fd)
                 raise StoreError(f"cannot lock {self._path} ({e.strerror})") from e
             # If its last holder removed it meanwhile, the next one is taken.
             self._let_go()
@@ -108,4 +108,4 @@ class LockFile:
     def _let_go(self) -> None:
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            self._disk.close(fd)
+            let_go(self._disk, fd)

@@ -88,6 +88,11 @@ class FailingDisk(QuickDisk):
         self._called("truncate")
         super().truncate(fd, size)
 
+    def close(self, fd: int) -> None:
+        """Close it in any case, as Linux does."""
+        super().close(fd)
+        self._called("close")
+
     def rename(self, old: Path, new: Path) -> None:
         self._called("rename", old)
         super().rename(old, new)

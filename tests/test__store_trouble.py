@@ -184,6 +184,25 @@ def test_always_goes_on_when_fsync_fails(tmp_path: Path, lives: Lives, time: Fak
     assert life.store.snapshots == 2
 
 
+def test_a_descriptor_whose_closing_fails_is_not_used_again(
+    tmp_path: Path, syncers: list[ManualSyncer], time: FakeTime
+) -> None:
+    """Network file systems tell so late; the number may be a client's socket by then."""
+    disk = FailingDisk()
+    life = Life(tmp_path, disk).start()
+    life.busy()
+    disk.fail("close")
+    life.store.durability = "none"
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+
+    life.store.durability = "process"
+    life.create()
+    life.stop()
+
+    assert os.fstat(other).st_size == 0
+    os.close(other)
+
+
 def test_a_journal_that_somebody_removed_is_made_anew(
     tmp_path: Path, syncers: list[ManualSyncer]
 ) -> None:
