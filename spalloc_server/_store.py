@@ -293,6 +293,13 @@ class Store:
         grown = self.journal_bytes > self._limit
         return (grown or self._needs_snapshot) and self._trouble.due
 
+    @property
+    def lacks_journal(self) -> bool:
+        """Whether nothing but a snapshot, which may be tried now, saves what is committed."""
+        if self._journal is not None and not self._journal.sealed:
+            return False
+        return self._durability != "none" and self.wants_snapshot
+
     def append(self, outcome: tuple[Any, ...]) -> None:
         """Note what happened, to be saved by the next `commit`.
 

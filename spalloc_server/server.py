@@ -310,6 +310,8 @@ class SpallocServer(Server):
             held = self._recorded.take_held()
             if self._store.pending:
                 self._store.commit()
+                if self._store.lacks_journal:
+                    self._store.snapshot(self._recorded.__getstate__())
                 self._committed = _clock.monotonic()
         # Only now: a crash must not find hardware ahead of what is written.
         self._recorded.let_go(held)

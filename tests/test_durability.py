@@ -110,6 +110,28 @@ def test_the_configuration_file_sets_the_level_also_at_a_reload(facility: Facili
         assert [row["job_id"] for row in again.list_jobs(None)] == [kept, last]
 
 
+def test_a_level_that_begins_at_a_reload_holds_for_the_next_reply(facility: Facility) -> None:
+    """There is no journal yet, so that only a snapshot can save what is answered."""
+    told: list[bool] = []
+
+    def look(point: str) -> None:
+        if point == "before-reply" and facility.config.with_name("reloaded").exists():
+            told.append(bool(facility.book()["jobs"]))
+
+    facility.configure("f", more="durability = 'none'")
+    with facility.server(at_point=look) as server, Client(server.port) as client:
+        client.call("version")
+        facility.configure("f", more="durability = 'process'")
+        with server.controller.undisturbed:  # so that the command is there when the loop goes on
+            assert server.read_config_file()
+            facility.config.with_name("reloaded").touch()
+            client.send_line('{"command": "create_job", "kwargs": {"owner": "me"}}')
+        assert client.answer() == {"return": 1}
+
+    assert told
+    assert all(told)
+
+
 def test_a_level_that_does_not_exist_keeps_the_configuration(facility: Facility) -> None:
     with facility.server() as server:
         facility.configure("f", more="durability = 'mostly'")
