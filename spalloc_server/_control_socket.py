@@ -58,9 +58,12 @@ class Listener:
             ) from error
 
     def close(self) -> None:
-        """Stop listening and remove the file, if it is still this socket's."""
+        """Stop listening and remove the file, if it is still this socket's and the disk lets us.
+
+        One that stays is replaced by the next who listens there.
+        """
         self.socket.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if self._path.lstat().st_ino == self._inode:
                 self._path.unlink()
 

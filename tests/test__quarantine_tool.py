@@ -1,6 +1,8 @@
 """``spalloc-state quarantine`` against a server in this process."""
 
+import errno
 import json
+import os
 import socket
 import stat
 import threading
@@ -260,6 +262,26 @@ def test_who_waits_for_an_answer_hears_of_the_end(tmp_path: Path) -> None:
 
     assert json.loads(answers[0])["text"] == "the server is stopping"
     assert not (tmp_path / "control").exists()
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EIO, errno.EACCES, errno.ENOENT])
+def test_a_socket_that_cannot_be_removed_does_not_disturb_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """A traceback would be the thread's own, which pytest makes a failure."""
+    path = tmp_path / "socket"
+    control = Control(path, lambda: None)
+
+    def unlink(path: Path) -> None:
+        raise OSError(error, os.strerror(error), str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", unlink)
+        control.stop()
+
+    assert path.exists()
+    Control(path, lambda: None).stop()
+    assert not path.exists()
 
 
 def test_nothing_is_answered_before_it_is_settled(tmp_path: Path) -> None:
