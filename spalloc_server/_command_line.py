@@ -19,6 +19,7 @@ from spalloc_server._announcer import Announcer
 from spalloc_server._configuration_file import DURABILITIES, ConfigurationError
 from spalloc_server._crash_points import kill_at
 from spalloc_server._metrics import Reader
+from spalloc_server._parser import Parser
 from spalloc_server._pulse import Pulse
 from spalloc_server._saved_file import StoreError
 from spalloc_server._sdnotify import ServiceManager
@@ -293,7 +294,7 @@ def _open_job_log(options: argparse.Namespace, stack: ExitStack) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="spalloc_server",
         description="Shares SpiNNaker machines among users. "
         "SIGINT and SIGTERM stop it, SIGHUP has the configuration file read again.",

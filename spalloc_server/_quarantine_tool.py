@@ -25,7 +25,9 @@ from spalloc_server._recovery import recover
 from spalloc_server._saved_file import Names, StoreError
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # it has no public name
+    from spalloc_server._parser import Parser
+
+    Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
 _SIMULATED = "simulated"
 
@@ -64,7 +66,9 @@ def add_to(commands: Commands) -> None:
         default="list",
         help="list (if none is given), add or release boards",
     )
-    parser.add_argument("boards", nargs="*", metavar="BOARD", help="which ones, see below")
+    parser.add_argument(
+        "boards", nargs="*", default=[], metavar="BOARD", help="which ones, see below"
+    )
     parser.add_argument("--reason", metavar="TEXT", help="why boards are added")
     parser.add_argument(
         "--physical", action="store_true", help="list by cabinet, frame and board, for repair"

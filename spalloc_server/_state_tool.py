@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spalloc_server import __version__, _quarantine_tool, _state_text
+from spalloc_server._parser import Parser
 from spalloc_server._state_report import as_data, examine
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # it has no public name
+    Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
 
 def _add_show(commands: Commands) -> None:
@@ -63,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
     args : sequence of str, optional
         The arguments; those of the process if not given.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="spalloc-state", description="Look at what a spalloc server has saved."
     )
     parser.add_argument("--version", "-V", action="version", version=f"%(prog)s {__version__}")

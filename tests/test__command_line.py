@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import sys
@@ -73,6 +74,18 @@ def test_the_name_is_passed_as_typed_with_the_fixed_options_alone(
 @pytest.mark.parametrize("port", ["--port", "-p"])
 def test_the_fixed_options(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     _, calls = run_stub(monkeypatch, interrupt, "--cold-start", port, "7", "-q", "x.cfg")
+
+    assert calls[0] == {"config_filename": "x.cfg", "cold_start": True, "port": 7}
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_configuration_stands_anywhere_among_options(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    line = [["--cold-start"], ["--port", "7"]]
+    line.insert(place, ["x.cfg"])
+
+    _, calls = run_stub(monkeypatch, interrupt, *itertools.chain(*line))
 
     assert calls[0] == {"config_filename": "x.cfg", "cold_start": True, "port": 7}
 

@@ -116,6 +116,34 @@ def test_boards_are_taken_out_listed_and_put_back(server: SpallocServer, run: Ru
     assert [row.board for row in server._controller.out_of_service()] == [(1, 0, 2)]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "m:0,0,1", "m:1,0,2", "--reason", "x"),
+        ("add", "--reason", "x", "m:0,0,1", "m:1,0,2"),
+        ("add", "m:0,0,1", "--reason", "x", "m:1,0,2"),
+        ("--reason", "x", "add", "m:0,0,1", "m:1,0,2"),
+        ("--reason=x", "add", "--", "m:0,0,1", "m:1,0,2"),
+    ],
+)
+def test_boards_and_options_come_in_any_order(
+    server: SpallocServer, run: Run, words: tuple[str, ...]
+) -> None:
+    status, _, error = run(*words)
+
+    assert (status, error) == (0, "")
+    out = server._controller.out_of_service()
+    assert {row.board for row in out} == {(0, 0, 1), (1, 0, 2)}
+
+
+def test_options_may_come_before_the_configuration(
+    server: SpallocServer, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quarantine", "--json", str(config), "--physical", "list"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"out": [], "waiting": []}
+
+
 def test_the_physical_list_is_for_who_repairs(server: SpallocServer, run: Run) -> None:
     run("add", "m:1,0,1", "--reason", "x")
 

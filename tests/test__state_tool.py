@@ -192,6 +192,10 @@ def test_a_state_is_printed_for_programs(state: Path, show: Any) -> None:
     assert data["orphans"] == {"10.9.9.9": [3, 4]}
 
 
+def test_the_option_may_come_before_the_file(state: Path, show: Any) -> None:
+    assert show("--json", state) == show(state, "--json")
+
+
 def test_the_state_after_a_crash_has_in_it_what_its_journal_tells(
     crashed: Path, show: Any
 ) -> None:

@@ -131,6 +131,11 @@ def test_it_is_steered_by_the_same_program(
         assert main(["--control", str(control), "--json", f"{hosts[0]} power"]) == 0
         assert json.loads(capsys.readouterr().out) == {hosts[0]: {"0": True, "1": True, "2": True}}
 
+        assert main([hosts[0], "--control", str(control), "power", "--json"]) == 0
+        assert main(["--json", hosts[0], "--control", str(control), "power"]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert json.loads(first) == json.loads(second)
+
         assert main(["--control", str(control), "bmp9 mute"]) == 1
 
         out, err = capsys.readouterr()

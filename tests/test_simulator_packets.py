@@ -189,6 +189,7 @@ def test_nothing_is_shared_with_the_frame_threads() -> None:
         "spalloc_server",
         "spalloc_server._clock",
         "spalloc_server._control_socket",
+        "spalloc_server._parser",
         "spalloc_server._version",
     }
     others = {

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from spalloc_server._parser import Parser
 from spalloc_server._simulator import addresses, control, language
 from spalloc_server._simulator.control import ControlFailed
 from spalloc_server._simulator.faults import BadText
@@ -65,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="spalloc-simulator",
         usage="%(prog)s [options] CONFIG\n       %(prog)s --control SOCKET [--json] TEXT",
         description="Simulates the BMPs of a configuration whose BMPs have loopback addresses, "
