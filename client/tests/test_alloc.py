@@ -93,6 +93,16 @@ def test_it_asks_for_what_it_was_told(
     assert server.reasons == {1: None}
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["2 1 -t fast -q", "2 -t fast -q 1", "-t fast -q 2 1", "-q 2 1 -t fast", "-q -t fast -- 2 1"],
+)
+def test_numbers_stand_anywhere_among_options(server: FakeServer, run: Run, words: str) -> None:
+    assert run(*words.split()) == (0, "", "")
+
+    assert server.calls("create_job") == [([2, 1], {**DEFAULTS, "tags": ["fast"]})]
+
+
 def test_what_is_not_told_comes_from_files_and_can_be_overruled(
     server: FakeServer, run: Run
 ) -> None:
@@ -117,6 +127,9 @@ def test_what_is_not_told_comes_from_files_and_can_be_overruled(
         ("1 2 3 4", "at most three numbers"),
         ("x", "'x' is not a whole number"),
         ("-c", "--command: which?"),
+        ("1 -q x", "'x' is not a whole number"),
+        ("1 -- -c true", "'-c' is not a whole number"),
+        ("1 --frob 2", "unrecognized arguments: --frob ("),
         ("-m demo -t fast", "only one of --machine and --tags"),
         ("-w -W", "not allowed with"),
         ("--keepalive 0", "not above 0"),
@@ -248,6 +261,23 @@ def test_a_command_may_be_given_in_words_with_options_of_its_own(run: Run) -> No
     status, out, _ = run("1", "-q", "--command", "printf", "%s|", "-w", "a b", "{w}", "$HOME")
 
     assert (status, out) == (0, "-w|a b|8|$HOME|")
+
+
+@pytest.mark.parametrize("option", ["-c", "--command", "--com", "-qc", "-Wqc"])
+def test_all_after_the_option_belongs_to_the_command(
+    server: FakeServer, run: Run, option: str
+) -> None:
+    words = ["%s|", "--", "-q", "3", "-c", "--", "--owner", "-h"]
+
+    status, out, _ = run("-q", "2", "--owner", "me", "1", option, "printf", *words)
+
+    assert (status, out) == (0, "--|-q|3|-c|--|--owner|-h|")
+    assert server.calls("create_job") == [([2, 1], {**DEFAULTS, "owner": "me"})]
+
+
+def test_a_line_for_the_shell_may_be_attached_to_the_option(run: Run) -> None:
+    assert run("--command=echo {id}", "-q")[:2] == (0, "1\n")
+    assert run("-cecho {id}", "-q")[:2] == (0, "2\n")
 
 
 @pytest.mark.parametrize(

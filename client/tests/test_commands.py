@@ -1,5 +1,6 @@
 """The commands that look and act at once: ps, machine, job, where-is."""
 
+import itertools
 import json
 import os
 import signal
@@ -163,6 +164,39 @@ def test_bad_arguments_are_said_in_a_line(
     assert out == ""
     assert err.startswith(f"{name}: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("spalloc-ps", [["--json"], ["-m", "demo"], ["--owner", "ann"]]),
+        ("spalloc-machine", [["demo"], ["--json"], ["--timeout", "9"]]),
+        ("spalloc-job", [["1"], ["--json"], ["-o", "x"]]),
+        ("spalloc-where-is", [["--json"], ["-b", "demo", "1", "2", "0"], ["--timeout", "9"]]),
+    ],
+)
+def test_options_stand_anywhere(
+    busy: FakeServer,
+    name: str,
+    groups: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    busy.behave["where_is"] = lambda **_: PLACE
+    server = [["-H", "127.0.0.1"], ["-P", str(busy.port)]]
+    said = set()
+
+    for line in itertools.permutations(groups):
+        for words in ([*server, *line], [*line, *server], [server[0], *line, server[1]]):
+            assert MAINS[name](list(itertools.chain(*words))) == 0
+            said.add(capsys.readouterr())
+
+    assert len(said) == 1
+    assert json.loads(said.pop().out)
+
+
+def test_after_two_dashes_nothing_is_an_option(run: Run) -> None:
+    one_line(run, "spalloc-job --json -- -w", "'-w' is not a whole number", 2)
+    one_line(run, "spalloc-machine --json -- -w", "no machine is called -w")
 
 
 def test_a_bad_configuration_is_said_in_a_line(run: Run) -> None:

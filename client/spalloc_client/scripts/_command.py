@@ -5,9 +5,11 @@ at most, a line on standard error.
 """
 
 import argparse
+import copy
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,9 @@ _log = logging.getLogger(__name__)
 #: What a shell says of a process ended by signal n is 128 + n.
 _SIGNALLED = 128
 
+#: What argparse takes for an option, known or not; numbers below zero are none.
+_OPTION = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
+
 
 class CommandError(Exception):
     """Something to tell the user in a line; the command then ends with `status`."""
@@ -46,7 +51,10 @@ class Terminated(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that complains in one line, and knows the common options."""
+    """An argument parser that complains in one line, and knows the common options.
+
+    Options may stand before, between and after the other arguments; after ``--`` there are none.
+    """
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog)
@@ -67,6 +75,34 @@ class Parser(argparse.ArgumentParser):
             "--timeout", type=positive, metavar="SECONDS", help="how long to wait for an answer"
         )
         return group
+
+    def parse_known_args(  # type: ignore[override]  # the library's is a row of overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Read the options first, then what is left; returns also what nobody knows."""
+        # As it is, argparse has arguments that may be left out match nothing at the first
+        # option; its `parse_intermixed_args` loses a "--".
+        given = list(sys.argv[1:] if args is None else args)
+        options = [action for action in self._actions if action.option_strings]
+        others = [action for action in self._actions if not action.option_strings]
+        if not options or not others:
+            return super().parse_known_args(given, namespace)
+        end = given.index("--") if "--" in given else len(given)
+        namespace, left = self._only(options).parse_known_args(given[:end], namespace)
+        unknown = [word for word in left if _OPTION.fullmatch(word)]
+        words = [word for word in left if not _OPTION.fullmatch(word)] + given[end + 1 :]
+        # They are none, whatever they begin with.
+        quoted = ["--", *words] if words else []
+        namespace, surplus = self._only(others).parse_known_args(quoted, namespace)
+        return namespace, unknown + surplus
+
+    def _only(self, actions: list[argparse.Action]) -> "Parser":
+        """Return a parser of some of the arguments, which explains them all."""
+        part = copy.copy(self)
+        vars(part).update(
+            _actions=actions, format_help=self.format_help, format_usage=self.format_usage
+        )
+        return part
 
     def error(self, message: str) -> NoReturn:
         """Complain about the arguments and exit with status 2."""

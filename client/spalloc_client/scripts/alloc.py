@@ -3,6 +3,7 @@
 import argparse
 import csv
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,11 @@ def _add_limits(parser: Parser) -> None:
         "--machine", "-m", nargs="?", const=_ANY, metavar="NAME", help="of this machine; any"
     )
     limits.add_argument(
-        "--tags", "-t", nargs="*", metavar="TAG", help="of a machine with all of these tags"
+        "--tags",
+        "-t",
+        nargs="*",
+        metavar="TAG",
+        help="of a machine with all of these tags; -- ends them",
     )
     limits.add_argument(
         "--min-ratio", type=number, metavar="RATIO", help="least short side / long side"
@@ -142,6 +147,9 @@ class _Minus:
 
 _MINUS = _Minus()
 
+#: --command as it may be written, also shortened, or at the end of a row of flags.
+_COMMAND = re.compile(r"--c(o(m(m(a(n(d)?)?)?)?)?)?|-[qDwW]*c")
+
 #: ``--machine`` without a name: any, whatever the configuration says.
 _ANY = ""
 
@@ -160,8 +168,24 @@ def _minus_one_or(read: Any) -> Any:
     return reader
 
 
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], list[str] | None]:
+    """Return what is ours, and what belongs to the command: all that comes after --command.
+
+    argparse's REMAINDER would end at a ``--``.
+    """
+    for place, word in enumerate(argv):
+        if word == "--":
+            break
+        if _COMMAND.fullmatch(word):
+            return argv[: place + 1], list(argv[place + 1 :])
+    return argv, None
+
+
 def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
-    arguments = _parser().parse_args(argv)
+    options, command = _split(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(options)
+    if command is not None:
+        arguments.command = command
     if len(arguments.what) > 3:
         raise CommandError("WHAT is at most three numbers", status=2)
     if arguments.command is not None and not arguments.command:
