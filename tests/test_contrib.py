@@ -13,12 +13,16 @@ import yaml
 
 from spalloc_server._command_line import _parser
 from tests.simulated_server import Client, copy_of_example, simulated_server
-from tests.test_monitoring import monitored, scrape
+from tests.test_monitoring import get, monitored, scrape
 
 CONTRIB = Path(__file__).parent.parent / "contrib"
+PROMETHEUS = CONTRIB / "prometheus"
 UNIT = CONTRIB / "systemd" / "spalloc_server.service"
 #: Words of PromQL and names that Prometheus adds itself.
 METRIC = re.compile(r"\b((?:spalloc|process|up)(?:_\w+)?)\b(?!=)")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool, of Debian's prometheus"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((CONTRIB / "prometheus" / "alerts.yml").read_text())["groups"]
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -78,6 +82,70 @@ def test_every_alert_says_what_is_wrong() -> None:
     for rule in alerts():
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
         assert rule["annotations"]["summary"]
+
+
+def rule_tests() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    return [test for group in groups for test in group["alert_rule_test"]]
+
+
+def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
+    names = {rule["alert"] for rule in alerts()}
+
+    assert {test["alertname"] for test in rule_tests() if test["exp_alerts"]} == names
+    assert {test["alertname"] for test in rule_tests() if not test["exp_alerts"]} == names
+
+
+def test_every_alert_keeps_apart_the_servers_it_is_about() -> None:
+    for test in rule_tests():
+        for alert in test["exp_alerts"]:
+            assert {"instance", "job"} <= set(alert["exp_labels"]), test["alertname"]
+
+
+def promtool(*arguments: str, folder: Path = PROMETHEUS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@needs_promtool
+def test_prometheus_takes_the_alerts() -> None:
+    said = promtool("check", "rules", "alerts.yml")
+
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert f"{len(alerts())} rules found" in said.stdout
+
+
+@needs_promtool
+def test_the_alerts_fire_when_they_should_and_only_then() -> None:
+    said = promtool("test", "rules", "alerts_test.yml")
+
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@needs_promtool
+def test_an_alert_that_never_fires_is_found(tmp_path: Path) -> None:
+    rules = (PROMETHEUS / "alerts.yml").read_text()
+    shutil.copy(PROMETHEUS / "alerts_test.yml", tmp_path)
+    (tmp_path / "alerts.yml").write_text(rules.replace("disk_trouble == 1", "disk_trouble == 2"))
+
+    said = promtool("test", "rules", "alerts_test.yml", folder=tmp_path)
+
+    assert said.returncode != 0
+    assert "SpallocDiskTrouble" in said.stdout + said.stderr
+
+
+@needs_promtool
+def test_prometheus_finds_no_fault_with_a_scrape(tmp_path: Path) -> None:
+    config = copy_of_example("frame-24-boards.cfg", tmp_path)
+    with simulated_server(config) as server, monitored(server) as page:
+        _, text = get(page.port, "/metrics")
+
+    said = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
 def arguments_of(command: str) -> list[str]:
