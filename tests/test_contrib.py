@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from spalloc_server._command_line import _parser
+from spalloc_server._metrics import METRICS
 from tests.simulated_server import Client, copy_of_example, simulated_server
-from tests.test_monitoring import get, monitored, scrape
+from tests.test_monitoring import Scrape, get, monitored, scrape
 
 CONTRIB = Path(__file__).parent.parent / "contrib"
 PROMETHEUS = CONTRIB / "prometheus"
@@ -43,14 +44,22 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def dashboard() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((CONTRIB / "grafana" / "spalloc.json").read_text())
+    return read
+
+
+def expressions() -> list[str]:
+    """What the panels of the dashboard ask Prometheus for."""
+    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
+def variables() -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in dashboard()["templating"]["list"]}
+
+
 def queries() -> list[str]:
-    dashboard = json.loads((CONTRIB / "grafana" / "spalloc.json").read_text())
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return found + [
-        each["query"]["query"]
-        for each in dashboard["templating"]["list"]
-        if each["type"] == "query"
-    ]
+    return [*expressions(), variables()["instance"]["query"]["query"]]
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -70,6 +79,69 @@ def test_every_metric_of_the_dashboard_exists(shown: set[str]) -> None:
 
     assert len(named) > 15
     assert named <= shown
+
+
+def test_the_dashboard_has_what_grafana_needs_to_import_it() -> None:
+    board = dashboard()
+
+    assert board["title"]
+    assert re.fullmatch(r"[\w-]{1,40}", board["uid"])
+    assert board["schemaVersion"] >= 36
+    assert board.get("id") is None
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in board["panels"]:
+        assert panel["type"] == "timeseries"
+        assert panel["title"]
+        assert panel["fieldConfig"].keys() == {"defaults", "overrides"}
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == ["A", "B", "C"][: len(letters)]
+
+
+def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
+    at = panel["gridPos"]
+    return {
+        (x, y)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    }
+
+
+def test_no_panel_lies_on_another_or_beyond_the_edge() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        assert cells(panel).isdisjoint(taken), panel["title"]
+        taken |= cells(panel)
+
+    assert {x for x, _ in taken} == set(range(24))
+
+
+def test_the_dashboard_asks_the_source_and_the_server_that_are_chosen() -> None:
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+
+    assert variables().keys() == {"datasource", "instance"}
+    assert variables()["datasource"]["query"] == "prometheus"
+    assert variables()["instance"]["datasource"] == chosen
+    for panel in dashboard()["panels"]:
+        assert panel["datasource"] == chosen
+        for target in panel["targets"]:
+            assert target["datasource"] == chosen
+            selectors = re.findall(r"\{[^}]*\}", target["expr"])
+            assert selectors
+            assert all('instance="$instance"' in selector for selector in selectors)
+
+
+def test_each_line_of_the_dashboard_is_named_after_labels_that_it_has() -> None:
+    for panel in dashboard()["panels"]:
+        for target in panel["targets"]:
+            labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            by = re.search(r"by \(([^)]*)\)", target["expr"])
+            if by is not None:
+                assert labels <= set(re.split(r", *", by.group(1))), target
+            (metric, *_) = metrics_in(target["expr"])
+            known = {each.name: set(each.labels) for each in METRICS}
+            for name in (metric.removesuffix(ending) for ending in ("", "_count", "_bucket")):
+                assert labels <= known.get(name, labels), target
 
 
 def test_a_metric_that_does_not_exist_is_found() -> None:
@@ -146,6 +218,75 @@ def test_prometheus_finds_no_fault_with_a_scrape(tmp_path: Path) -> None:
     )
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+#: What makes the queries speak that show trouble only.
+TROUBLE = {"spalloc_bmp_answering": 0.0, "spalloc_bmp_queue_length": 1.0}
+
+
+def series(before: Scrape, after: Scrape) -> list[dict[str, str]]:
+    """The two scrapes as promtool reads them, the second lasting for four minutes."""
+    found = []
+    for (name, labels), value in after.items():
+        written = ",".join(f'{label}="{text}"' for label, text in (*labels, ("instance", "here")))
+        last = TROUBLE.get(name, value)
+        values = f"{before.get((name, labels), 0.0)!r} {last!r} {last!r}x3"
+        found.append({"series": f"{name}{{{written}}}", "values": values})
+    return found
+
+
+def seen(expression: str) -> dict[str, Any]:
+    """A test of promtool: that an expression has a result."""
+    return {
+        "expr": f"count({expression.replace('$instance', 'here')}) > bool 0",
+        "eval_time": "4m",
+        "exp_samples": [{"labels": "{}", "value": 1}],
+    }
+
+
+@pytest.fixture(scope="module")
+def dashboard_test(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What promtool is to try of the dashboard, with numbers of a real server."""
+    config = copy_of_example("frame-24-boards.cfg", tmp_path_factory.mktemp("site"))
+    with (
+        simulated_server(config) as server,
+        monitored(server) as page,
+        Client(server.port) as client,
+    ):
+        before = scrape(page.port)
+        client.wait_until(client.call("create_job", owner="me"), 3)
+        client.send_line('{"command": "create_job", "args": [2.5], "kwargs": {"owner": "me"}}')
+        client.answer()
+        after = scrape(page.port)
+    trial = {"interval": "1m", "input_series": series(before, after)}
+    return {"evaluation_interval": "1m", "tests": [trial]}
+
+
+def tried(
+    folder: Path, test: dict[str, Any], asked: list[str]
+) -> subprocess.CompletedProcess[str]:
+    test["tests"][0]["promql_expr_test"] = [seen(each) for each in asked]
+    (folder / "dashboard_test.yml").write_text(yaml.safe_dump(test, width=1000))
+    return promtool("test", "rules", "dashboard_test.yml", folder=folder)
+
+
+@needs_promtool
+def test_every_panel_of_the_dashboard_shows_something(
+    tmp_path: Path, dashboard_test: dict[str, Any]
+) -> None:
+    said = tried(tmp_path, dashboard_test, expressions())
+
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@needs_promtool
+def test_a_panel_that_shows_nothing_is_found(
+    tmp_path: Path, dashboard_test: dict[str, Any]
+) -> None:
+    said = tried(tmp_path, dashboard_test, ['spalloc_clients{instance="$instance"} > 1000'])
+
+    assert said.returncode != 0
+    assert "spalloc_clients" in said.stdout + said.stderr
 
 
 def arguments_of(command: str) -> list[str]:
