@@ -100,6 +100,8 @@ class Announcer:
         ]
         silent = sum(frame.answering is False for frame in census.frames)
         out = sum(machine.boards["quarantined"] for machine in census.machines.values())
+        if self._server.reload_refused:
+            words.append("changed configuration refused")
         if silent:
             words.append(f"{_count(silent, 'frame')} not answering")
         if out:

@@ -73,6 +73,8 @@ class Server(Clients, ConfigurationReloader):
         Seconds from something to read to all answers sent.
     reloads, failed_reloads : int
         Counts; `reloads` has the failed ones in it.
+    reload_refused : bool
+        Whether the last one failed, so that an older configuration stays in force.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Server(Clients, ConfigurationReloader):
         self.longest_wait = math.inf
         self.last_turn = _clock.monotonic()
         self.turns = self.reloads = self.failed_reloads = 0
+        self.reload_refused = False
         self.turn_times = Tally()
         self._server_thread = threading.Thread(target=self._run, name="Server Thread")
 
@@ -186,8 +189,8 @@ class Server(Clients, ConfigurationReloader):
     def _after_turn(self) -> None:
         """Do what must not delay anybody's answers."""
         if self.config_needs_reloading:
-            if not self.read_config_file():
-                self.failed_reloads += 1
+            self.reload_refused = not self.read_config_file()
+            self.failed_reloads += self.reload_refused
             self.reloads += 1
             self.wake()
 

@@ -101,15 +101,43 @@ def test_a_reload_is_told_from_beginning_to_end(
     ]
 
 
-def test_a_refused_configuration_counts_as_such(server: SpallocServer) -> None:
-    Path(server.configuration_file).write_text("configuration = 1\n")
-
+def reload(server: SpallocServer) -> None:
     server._reload_config = True
     with Client(server.port) as client:
         client.call("version")
         client.call("version")
 
+
+def test_a_refused_configuration_counts_as_such(server: SpallocServer) -> None:
+    Path(server.configuration_file).write_text("configuration = 1\n")
+
+    reload(server)
+
     assert (server.reloads, server.failed_reloads) == (1, 1)
+
+
+def test_a_refused_configuration_is_part_of_the_status_until_one_is_loaded(
+    server: SpallocServer, systemd: NotifySocket
+) -> None:
+    announcer = Announcer(server, ServiceManager(systemd.environ))
+    config = Path(server.configuration_file)
+    good = config.read_text()
+    refused = "changed configuration refused"
+    assert refused not in " ".join(systemd.received())
+
+    config.write_text("configuration = 1\n")
+    reload(server)
+    announcer.look()
+    broken = systemd.received()
+    config.write_text(good)
+    reload(server)
+    announcer.look()
+    mended = systemd.received()
+
+    assert broken[-2] == "READY=1"
+    assert broken[-1].endswith(f"0 jobs (0 queued), {refused}")
+    assert mended[-2] == "READY=1"
+    assert refused not in mended[-1]
 
 
 def test_the_watchdog_is_fed_twice_in_its_period(
