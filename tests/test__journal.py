@@ -71,8 +71,8 @@ def test_an_append_is_one_call(path: Path) -> None:
 
     journal.append(PAYLOADS)
 
-    journal.close()
     assert disk.calls == ["write"]
+    journal.close()
 
 
 JSON = st.recursive(
