@@ -28,7 +28,6 @@ def state_row(state: JobStateTuple) -> Row:
 def job_row(job: JobTuple) -> Row:
     """Return an object of ``list_jobs``."""
     row = Row(job._asdict())
-    row["args"] = list(job.args)
     row["kwargs"] = {
         name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
     }

@@ -24,6 +24,10 @@ def test_a_job_reads_as_the_protocol_has_it() -> None:
     )
 
 
+def test_a_row_keeps_what_was_asked_for_as_a_tuple() -> None:
+    assert job_row(job(1))["args"] == (3,)
+
+
 def test_a_queued_job_has_no_boards() -> None:
     assert job_row(job(1, boards=None))["boards"] is None
 
