@@ -468,6 +468,21 @@ def test_a_client_that_cannot_be_read_is_disconnected_once(
     dropped.assert_called_once_with(client)
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_client_that_cannot_be_answered_is_disconnected_once(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    line = b'{"command": "create_job", "kwargs": {"owner": "me"}}\n'
+    client = Mock(recv=Mock(side_effect=[line] * pieces), send=Mock(side_effect=OSError("gone")))
+    dropped = Mock(wraps=server._disconnect_client)
+    monkeypatch.setattr(server, "_disconnect_client", dropped)
+
+    server._handle_commands(client)
+
+    dropped.assert_called_once_with(client)
+    assert len(server.list_jobs(None)) == 1
+
+
 def test_the_end_of_file_disconnects(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
