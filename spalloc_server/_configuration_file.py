@@ -6,6 +6,7 @@ one, and finding the line. Must not know when files are read again
 """
 
 import ast
+import dis
 import threading
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -142,7 +143,7 @@ def run_configuration(text: str, filename: str | Path) -> LoadedConfiguration:
     try:
         exec(code, namespace)
     except BaseException as exc:
-        if is_interrupt(exc):
+        if is_interrupt(exc) and not _is_raised_in(exc, name):
             raise
         message = f"{_told(exc)}: {_expected(exc)}"
         raise ConfigurationError(name, line_in_file(exc, name), message) from exc
@@ -189,7 +190,7 @@ def line_in_file(exc: BaseException, filename: str) -> int | None:
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Whether an exception is the user's Ctrl-C, which no file can have caused.
+    """Whether an exception is the user's Ctrl-C, unless somebody raised it by hand.
 
     Python raises it in the main thread only; elsewhere a script did.
     """
@@ -212,6 +213,18 @@ def _compiled(text: str, name: str) -> tuple[ast.Module, CodeType]:
             line = 1 + text.count("\n", 0, text.index("\0"))
         told = exc.msg if isinstance(exc, SyntaxError) else _told(exc)
         raise ConfigurationError(name, line, f"syntax error ({told}): expected Python") from exc
+
+
+def _is_raised_in(exc: BaseException, filename: str) -> bool:
+    """Whether an exception comes from a `raise` in a file, as no signal's does."""
+    traceback = exc.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    instruction = dis.opname[code.co_code[traceback.tb_lasti]]
+    return code.co_filename == filename and instruction == "RAISE_VARARGS"
 
 
 def _told(exc: BaseException) -> str:

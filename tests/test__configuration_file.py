@@ -224,9 +224,26 @@ def test_other_encodings_are_refused_by_line(tmp_path: Path) -> None:
     assert caught.value.line == 3
 
 
-def test_a_keyboard_interrupt_is_the_users() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass",
+        "import signal\nsignal.raise_signal(signal.SIGINT)\nx = 1",
+    ],
+)
+def test_a_keyboard_interrupt_is_the_users(text: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        parse_configuration("raise KeyboardInterrupt", "m.cfg")
+        parse_configuration(text, "m.cfg")
+
+
+@pytest.mark.parametrize(
+    "text", ["\nraise KeyboardInterrupt", "\nraise KeyboardInterrupt('enough') from None"]
+)
+def test_a_keyboard_interrupt_that_a_file_raises_is_the_files(text: str) -> None:
+    error = refused(text)
+
+    assert error.line == 2
+    assert "KeyboardInterrupt" in error.message
 
 
 def test_in_another_thread_a_keyboard_interrupt_is_the_files() -> None:

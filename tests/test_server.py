@@ -135,7 +135,9 @@ def test_stopping_leaves_the_signal_as_it_was(rack: Rack, config: Path) -> None:
     assert signal.getsignal(signal.SIGHUP) == before
 
 
-@pytest.mark.parametrize("text", ["", "configuration = 3", "1 / 0", "raise SystemExit", "("])
+@pytest.mark.parametrize(
+    "text", ["", "configuration = 3", "1 / 0", "raise SystemExit", "raise KeyboardInterrupt", "("]
+)
 def test_a_configuration_that_cannot_be_loaded_leaves_nothing(
     rack: Rack, config: Path, text: str
 ) -> None:
