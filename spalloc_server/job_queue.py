@@ -337,9 +337,14 @@ class JobQueue(Holdings):
         self._process_queue()
 
     def free_boards(self, machine_name: str, allocation_id: int) -> None:
-        """Let boards rest that no job has any more, see `requeue` and `restore_boards`."""
-        self._machines[machine_name].allocator.free(allocation_id)
-        self._process_queue()
+        """Let boards rest that no job has any more, see `requeue` and `restore_boards`.
+
+        Nothing happens if their machine is gone.
+        """
+        machine = self._machines.get(machine_name)
+        if machine is not None:
+            machine.allocator.free(allocation_id)
+            self._process_queue()
 
     def check_free(self) -> None:
         """Let the queues advance if boards came back from resting."""

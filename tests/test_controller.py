@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import controller as controller_module
+from spalloc_server.async_bmp_controller import AtomicRequests
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import (
     Controller,
@@ -1168,6 +1169,28 @@ def test_a_removed_machine_s_boards_go_off_before_its_frame_ends(
     assert made._power_downs.orphans == {HOST: {0}}
     frame.answer()
     assert made._power_downs.orphans == {}
+
+
+def test_an_earlier_power_off_may_be_answered_while_its_machine_is_removed(
+    made: Controller, rack: Rack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, running = run_job(made, rack), run_job(made, rack)
+    made.destroy_job(None, ended)
+    frame = rack.frames[0]
+
+    def answer_everything(requests: AtomicRequests) -> None:
+        frame.waiting.append(requests)
+        rack.answer_all()
+
+    monkeypatch.setattr(frame, "add_requests", answer_everything)
+
+    made.machines = {}
+
+    assert made.machines == {}
+    assert made.get_job_state(None, running).reason == "Machine removed."
+    assert made.__getstate__()["going"] == made.__getstate__()["orphans"] == {}
+    made.machines = {"m": machine("m")}
+    assert run_job(made, rack, 1, 1) == running + 1
 
 
 def test_boards_that_were_going_off_do_not_come_back_to_another_machine(
