@@ -51,14 +51,16 @@ class Lingering:
             client.close()
             return
         if len(self._sockets) >= _MOST:
-            self._close(next(iter(self._sockets)))
+            oldest = next(iter(self._sockets))
+            _drained(oldest)
+            self._close(oldest)
         self._sockets[client] = _clock.monotonic() + _SECONDS
 
     def tend(self) -> None:
         """Close those that are done or out of time."""
         now = _clock.monotonic()
         for client, deadline in list(self._sockets.items()):
-            if deadline <= now or _drained(client):
+            if _drained(client) or deadline <= now:
                 self._close(client)
 
     def close(self) -> None:

@@ -107,3 +107,22 @@ def test_a_closed_socket_is_no_trouble() -> None:
     lingering.add(closed)
 
     assert len(lingering) == 0
+
+
+def test_nothing_unread_is_left_where_a_connection_has_to_be_closed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing would reset it, which can destroy what the peer has yet to read."""
+    monkeypatch.setattr(_lingering, "_SECONDS", 0.0)
+    server, client = pair
+    lingering = Lingering()
+    lingering.add(server)
+    client.sendall(b"unread")
+    server.setblocking(True)
+    server.recv(1, socket.MSG_PEEK)  # until it is there
+
+    lingering.tend()
+
+    assert server.fileno() == -1
+    assert client.recv(1) == b""
+    client.sendall(b"more")  # a reset would have come by now
