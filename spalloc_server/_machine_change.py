@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spalloc_server._machine_map import MachineMap
+from spalloc_server._machine_map import MachineMap, to_plain
 from spalloc_server.allocator import Allocator
 from spalloc_server.configuration import Machine
 
@@ -78,6 +78,7 @@ def _remade(old: Machine, new: Machine) -> bool:
 
 def _try_out(machine: Machine) -> None:
     frozenset(machine.tags)
+    to_plain(machine)
     Allocator(
         machine.width, machine.height, machine.dead_boards, machine.dead_links
     ).alloc_possible(1)

@@ -1130,13 +1130,22 @@ def test_a_frame_that_cannot_be_made_leaves_everything_as_it_was(
     assert list(made.machines) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tags": None},
+        {"dead_links": {(0, 0, 0, "east")}},
+        {"bmp_ips": {("c", 0): "10.2.0.0"}},
+        {"spinnaker_ips": {(0, 0): "10.2.0.1", None: "10.2.0.2"}},
+    ],
+)
 def test_a_machine_that_cannot_be_used_leaves_everything_as_it_was(
-    made: Controller, rack: Rack
+    made: Controller, rack: Rack, changes: dict[str, Any]
 ) -> None:
     before = made.__getstate__()
-    odd = machine("odd", net=2)._replace(tags=None)  # type: ignore[arg-type]
+    odd = machine("odd", net=2)._replace(**changes)
 
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, ValueError)):
         made.machines = {"m": machine("m", 1, 1), "odd": odd}
 
     assert made.__getstate__() == before
