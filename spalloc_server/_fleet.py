@@ -155,11 +155,12 @@ class Gate:
         self._opened.set()
 
     def wait(self) -> None:
-        """Wait, in the thread of a new frame."""
-        if threading.get_ident() != self._maker:
-            self._opened.wait()
-            for bmp in self._old:
-                bmp.join()
+        """Wait, in the thread of a new frame; whoever is to open this cannot wait for it."""
+        if threading.get_ident() == self._maker and not self._opened.is_set():
+            return
+        self._opened.wait()
+        for bmp in self._old:
+            bmp.join()
 
 
 def _begin_at_once() -> None:

@@ -1090,6 +1090,9 @@ def test_new_frames_wait_for_all_old_ones_and_the_setter_for_none(
         thread.start()
         thread.join()
     assert (a.joins, b.joins) == (2, 2)
+    assert new[0].on_thread_start is not None
+    new[0].on_thread_start()
+    assert (a.joins, b.joins) == (3, 3)
 
 
 def test_a_frame_may_begin_within_its_constructor(
