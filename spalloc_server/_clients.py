@@ -438,8 +438,10 @@ class Clients(PollingServerCore):
                 return None
         return name
 
-    def _name_client(self, client: Any) -> str:
-        name: str = client.getpeername()[0]
+    def _name_client(self, client: Any) -> str | None:
+        name = client.getpeername()[0]
+        if not isinstance(name, str):
+            return None  # a stand-in may answer anything
         if isinstance(client, socket.socket):
             self._client_names[client] = name
         return name

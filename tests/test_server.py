@@ -575,6 +575,23 @@ def test_names_are_ip_addresses(server: SpallocServer) -> None:
     assert server._name(SimpleClient()) is None
 
 
+@pytest.mark.parametrize("stand_in", [Mock, MagicMock])
+def test_a_stand_in_without_a_real_address_can_have_jobs(
+    rack: Rack, config: Path, stand_in: Any
+) -> None:
+    line = b'{"command": "create_job", "kwargs": {"owner": "me"}}\n{"command": "list_jobs"}\n'
+    client = stand_in(recv=Mock(return_value=line))
+    with SpallocServer(config, port=0) as server:
+        server._handle_commands(client)
+        server._disconnect_client(client)
+
+        assert server.list_jobs(None)[0]["keepalivehost"] == ""
+
+    assert b"exception" not in client.send.call_args.args[0]
+    with SpallocServer(config, port=0) as again:
+        assert len(again.list_jobs(None)) == 1
+
+
 # --- notifications ---
 
 
