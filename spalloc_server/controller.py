@@ -283,7 +283,7 @@ class Controller(Queries):
                 owner,
                 _clock.wall(),
                 keepalive,
-                keepalive_host=ownerhost,
+                keepalive_host=_plain_text(ownerhost),
                 args=request.what,
                 kwargs=request.keywords,
             )
@@ -374,7 +374,7 @@ class Controller(Queries):
         """End a job; unknown ids are ignored."""
         with self._lock:
             if job_id in self._jobs:
-                self._job_queue.destroy_job(job_id, reason)
+                self._job_queue.destroy_job(job_id, _plain_text(reason))
 
     # --- time ---
 
@@ -429,8 +429,8 @@ class Controller(Queries):
     def _touch(self, job: _Job, host: str | None) -> None:
         self._keep_alive(job)
         if host is not None and host != job.keepalive_host:
-            job.keepalive_host = host
-            self._tell("host", job.id, host)
+            job.keepalive_host = _plain_text(host)
+            self._tell("host", job.id, job.keepalive_host)
 
     # --- callbacks of the queue, under the lock ---
 
@@ -886,6 +886,11 @@ class Controller(Queries):
             except BaseException:
                 self.give_up()
                 raise
+
+
+def _plain_text(value: object) -> str | None:
+    """Return what a caller from within passes as text that can be saved; None stays None."""
+    return None if value is None else str(value)
 
 
 def _make_frame(host: str, on_thread_start: Callable[[], None]) -> AsyncBMPController:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -795,6 +796,21 @@ def test_a_job_that_had_boards_may_end_without_a_reason(made: Controller, rack: 
     made.destroy_job(None, 1)
 
     assert made.get_job_state(None, 1)[:4] == (JobState.destroyed, None, None, None)
+
+
+def test_what_callers_from_within_pass_for_text_becomes_text(
+    made: Controller, rack: Rack
+) -> None:
+    """Anything else could not be saved, and with it nothing could."""
+    host: Any = ip_address("10.0.0.7")
+    reason: Any = ValueError("no more")
+    made.create_job(host, owner="me")
+    made.create_job(None, owner="me")
+    made.job_keepalive(host, 2)
+    made.destroy_job(None, 1, reason)
+
+    assert made.get_job_state(None, 1).reason == "no more"
+    assert made.list_jobs()[0].keepalivehost == "10.0.0.7"
 
 
 def test_a_second_end_changes_nothing(made: Controller, rack: Rack) -> None:
