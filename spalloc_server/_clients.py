@@ -166,7 +166,7 @@ class Clients(PollingServerCore):
         try:
             rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
         except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(e)[:300])
+            log.warning("client %s disconnected: %s", self._name(client), escaped(str(e)[:300]))
             self._answer(client)
             self._disconnect_client(client)
             return
@@ -266,7 +266,7 @@ class Clients(PollingServerCore):
             "client %s: %s refused: %s",
             self._name(client),
             command.name,
-            escaped(error)[:1000],
+            escaped(str(error)[:1000]),
             exc_info=None if known else error,
             extra={"job_id": _job_spoken_of(command)},
         )
@@ -278,7 +278,7 @@ class Clients(PollingServerCore):
         try:
             self._client_buffers[client] = self._run_lines(client, data)
         except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(e)[:300])
+            log.warning("client %s disconnected: %s", self._name(client), escaped(str(e)[:300]))
             self._answer(client)
             self._disconnect_client(client)
             return

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spalloc_server import _clients, _clock, _lingering, _outgoing, _serving
+from spalloc_server._job_log import escaped
 from spalloc_server.server import SpallocServer
 from tests.fake_frame import Rack
 from tests.tcp_client import TcpClient
@@ -794,6 +795,29 @@ def test_lingering_connections_end_in_time(
         bad.send(b"nonsense\n")
         assert bad.rest() == []
         wait_until(server, lambda: not server._lingering)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"command": "version", "kwargs": {"%s": 1}}', b'{"command": "%s"}']
+)
+def test_of_what_is_refused_no_more_is_made_ready_for_the_log_than_goes_there(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    """A megabyte of line breaks takes a second to escape."""
+    lengths = []
+
+    def escape(text: object) -> str:
+        lengths.append(len(str(text)))
+        return escaped(text)
+
+    monkeypatch.setattr(_clients, "escaped", escape)
+    with TcpClient(server.port) as bad:
+        bad.send(line.replace(b"%s", rb"\n" * 10_000) + b"\n")
+        bad.end()
+        bad.rest()
+
+    assert len(lengths) == 1
+    assert max(lengths) <= 1000
 
 
 def test_refusals_are_logged_on_one_line(
