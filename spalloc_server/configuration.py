@@ -332,25 +332,31 @@ def board_locations_from_spinner(filename: str | Path) -> dict[Board, Place]:
 
 def _spinner_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, dict[str, int]]]:
     """Line number and numbers by column of each board."""
-    reader = csv.DictReader(file, skipinitialspace=True)
-    columns = [column.strip() for column in reader.fieldnames or ()]
-    reader.fieldnames = columns
+    reader = csv.reader(file, skipinitialspace=True)
+    # What looks blank in a spreadsheet may be blanks and commas in the file.
+    lines = (
+        (reader.line_num, [cell.strip() for cell in cells])
+        for cells in reader
+        if any(cell.strip() for cell in cells)
+    )
+    heading, columns = next(lines, (1, []))
     for column in _SPINNER_COLUMNS:
         if column not in columns:
             raise ValueError(
-                f"{path}, line 1: column {column!r} is missing: expected the columns "
+                f"{path}, line {heading}: column {column!r} is missing: expected the columns "
                 f"{', '.join(_SPINNER_COLUMNS)}, found {', '.join(columns) or 'none'}"
             )
-    for row in reader:
+    for line, cells in lines:
+        row = dict(zip(columns, cells, strict=False))
         numbers = {}
         for column in _SPINNER_COLUMNS:
-            text = row[column]
-            if text is None or not (text.strip().isascii() and text.strip().isdecimal()):
+            text = row.get(column)
+            if text is None or not (text.isascii() and text.isdecimal()):
                 raise ValueError(
-                    f"{path}, line {reader.line_num}: {column} is {text!r}: expected a number >= 0"
+                    f"{path}, line {line}: {column} is {text!r}: expected a number >= 0"
                 )
             numbers[column] = int(text)
-        yield reader.line_num, numbers
+        yield line, numbers
 
 
 # --- checks of a configuration ---

@@ -468,6 +468,7 @@ def test_boards_are_read_from_a_spinner_file(tmp_path: Path) -> None:
         "\ufeffx,y,cabinet,frame,board\r\n8,4,3,2,1\r\n",
         "x, y, note, cabinet, frame, board\n\n8, 4, hello, 3, 2, 1 \n\n",
         '"x","y","cabinet","frame","board","more"\n"8","4","3","2","1","z"\n',
+        "\n \n,,,,\nx,y,cabinet,frame,board\n , ,,,\n8,4,3,2,1\n\t\n,,,,\n",
     ],
 )
 def test_columns_come_in_any_order_and_others_are_skipped(tmp_path: Path, text: str) -> None:
@@ -495,6 +496,8 @@ def test_a_whole_machine_is_read_back(tmp_path: Path, width: int, height: int) -
         ("cabinet,frame,board,x,y\n0,0,0,0,0\n0,0,z,8,4\n", r"line 3: board is 'z'.*number >= 0"),
         ("cabinet,frame,board,x,y\n0,0,0,0,-1\n", r"line 2: y is '-1'"),
         ("cabinet,frame,board,x,y\n0,0,0,0\n", r"line 2: y is None"),
+        ("\ncabinet,frame,board,x\n0,0,0,0\n", r"line 2: column 'y' is missing"),
+        ("cabinet,frame,board,x,y\n\n,,,,\n0,0,0,0,\n", r"line 4: y is ''"),
         (
             "cabinet,frame,board,x,y\n0,0,0,0,0\n0,0,1,0,0\n",
             r"line 3: chip \(0, 0\).*each board once",
