@@ -308,8 +308,11 @@ class AsyncBMPController:
             self._call_back(self.on_answering_change, answering)
 
     def _call_back(self, callback: Callable[..., object], *args: object) -> None:
-        """Call out; what goes wrong there must not end the thread."""
+        """Call out; what goes wrong there must not end the thread.
+
+        SystemExit would end it without a word, and nobody interrupts it from a keyboard.
+        """
         try:
             callback(*args)
-        except Exception:  # noqa: BLE001 - somebody else's code; it is logged
+        except BaseException:  # noqa: BLE001 - somebody else's code; it is logged
             _log.exception("%s: callback failed", self.hostname)

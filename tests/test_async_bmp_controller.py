@@ -828,11 +828,12 @@ def test_an_answering_frame_is_left_alone(rig: Rig, monkeypatch: pytest.MonkeyPa
 # --- callbacks ---
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_a_callback_raises_is_logged_and_ends_nothing(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    kind: type[BaseException], rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
-        raise RuntimeError("not today")
+        raise kind("not today")
 
     first, second = Asked(on=[1], then=fail), Asked(on=[2])
 
