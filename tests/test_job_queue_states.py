@@ -91,9 +91,12 @@ class NaiveQueue:
 
     def rebuild(self) -> None:
         if not self.depth:
+            for machine in self.machines.values():
+                machine.queue.clear()
             for job in list(self.jobs.values()):
                 if job.state == "pending":
                     self.line_up(job)
+                    self.process()
             self.process()
 
     def process(self) -> None:
