@@ -34,6 +34,7 @@ class Holdings:
     def __init__(self, seconds_before_free: float) -> None:
         self.on_rested: OnRested | None = None
         self._seconds_before_free = seconds_before_free
+        self._full_measure = False
         self._machines: dict[str, _Machine] = {}
         self._jobs: dict[int, _Job] = {}
         self._arrivals = 0
@@ -48,6 +49,17 @@ class Holdings:
         self._seconds_before_free = seconds
         for machine in self._machines.values():
             machine.allocator.seconds_before_free = seconds
+
+    @property
+    def full_measure(self) -> bool:
+        """Whether jobs wait for as many live boards as they want, see `Allocator`."""
+        return self._full_measure
+
+    @full_measure.setter
+    def full_measure(self, full: bool) -> None:
+        self._full_measure = full
+        for machine in self._machines.values():
+            machine.allocator.full_measure = full
 
     # --- what there is ---
 
@@ -165,6 +177,7 @@ class Holdings:
 
     def _attach(self, name: str, tags: set[str], allocator: Allocator) -> _Machine:
         allocator.on_rested = partial(self._boards_rested, name)
+        allocator.full_measure = self._full_measure
         machine = self._machines[name] = _Machine(name, tags, allocator)
         return machine
 
@@ -195,12 +208,14 @@ class Holdings:
     def __getstate__(self) -> dict[str, Any]:
         return {
             "seconds_before_free": self._seconds_before_free,
+            "full_measure": self._full_measure,
             "machines": [machine.plain() for machine in self._machines.values()],
             "jobs": [job.plain() for job in self._jobs.values()],
         }
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
         """Take over what `__getstate__` told."""
+        self._full_measure = state["full_measure"]
         for told in state["jobs"]:
             job = self._enter(
                 told["id"], told["args"], told["machine_name"], told["tags"], told["kwargs"]

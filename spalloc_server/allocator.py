@@ -51,6 +51,10 @@ class Allocator:
     ----------
     pack_tree : PackTree
         Which triads are taken, opened ones included.
+    full_measure : bool
+        Whether a request for n boards that does not say how many dead ones
+        will do waits for n live ones, in a larger block if need be, where the
+        idle machine has them.  Else it gets the first block of the right size.
     on_rested : callable or None
         Called with the list of identifiers of allocations whose boards came
         back from resting.
@@ -72,6 +76,7 @@ class Allocator:
         self.next_id = next_id
         self.seconds_before_free = seconds_before_free
         self.pack_tree = PackTree(0, 0, width, height)
+        self.full_measure = False
         self.on_rested: Callable[[list[int]], None] | None = None
         self._held: dict[int, Outcome] = {}
         self._waiting_list = WaitingList()
@@ -195,13 +200,15 @@ class Allocator:
     ) -> tuple[int, _CandidateFilter]:
         """Area and filter for a number of boards.
 
-        Where the idle machine has a block with so many live boards, be it a
+        With `full_measure`, where the idle machine has a block with so many live boards, be it a
         larger one, nothing less will do; fewer are given only where it has
         none.  Who says how many dead boards will do is taken at their word.
         """
         judge = self._filter(wanted, boards)
+        if not self.full_measure or wanted.max_dead_boards is not None:
+            return area, judge
         faultless = not len(self.dead_boards) and not len(self.dead_links)
-        if faultless or wanted.max_dead_boards is not None or not self._fits(area, wanted, judge):
+        if faultless or not self._fits(area, wanted, judge):
             return area, judge
         strict = self._filter(wanted._replace(max_dead_boards=0), boards)
         for larger in range(area, self.width * self.height + 1):
@@ -546,6 +553,7 @@ class Allocator:
             "dead_links": plain_places(self.dead_links, links),
             "next_id": self.next_id,
             "seconds_before_free": self.seconds_before_free,
+            "full_measure": self.full_measure,
             "taken": [tuple(block) for block in self.pack_tree.taken()],
             "held": dict(self._held),
             "resting": self.resting,
@@ -561,6 +569,7 @@ class Allocator:
             state["next_id"],
             state["seconds_before_free"],
         )
+        self.full_measure = state["full_measure"]
         self.pack_tree.take_all(state["taken"])
         self._held.update(state["held"])
         for allocation_id, outcome, rested in state["resting"]:

@@ -140,6 +140,8 @@ class Controller(Queries):
             self._job_queue_on_cancel,
             seconds_before_free,
         )
+        # Users who get fewer boards than they asked for ought to have said so.
+        self._job_queue.full_measure = True
         self._job_queue.on_rested = self._job_queue_on_rested
         self._job_queue.on_blocked = self._job_queue_on_blocked
         self._health = Health(

@@ -26,6 +26,13 @@ def boards_of(allocator: Allocator, *what: int | None, **limits: Any) -> set[Boa
     return None if allocation is None else allocation[1]
 
 
+def full_measure(*args: Any, **keywords: Any) -> Allocator:
+    """Make an allocator as the server has it."""
+    allocator = Allocator(*args, **keywords)
+    allocator.full_measure = True
+    return allocator
+
+
 def is_idle(allocator: Allocator) -> bool:
     """Whether all is free and melted into one."""
     tree = allocator.pack_tree

@@ -4,6 +4,7 @@ import pytest
 
 from spalloc_server.allocator import Allocator
 from spalloc_server.job_queue import JobQueue
+from tests.allocating import full_measure
 
 
 def boards_of(allocator: Allocator, *what: int, **limits: object) -> int | None:
@@ -12,25 +13,25 @@ def boards_of(allocator: Allocator, *what: int, **limits: object) -> int | None:
 
 
 def test_a_block_without_dead_boards_is_taken() -> None:
-    allocator = Allocator(2, 1, dead_boards={(0, 0, 1)})
+    allocator = full_measure(2, 1, dead_boards={(0, 0, 1)})
 
     assert boards_of(allocator, 3) == 3
 
 
 def test_a_larger_block_makes_up_for_dead_boards_in_each_of_the_right_size() -> None:
-    allocator = Allocator(3, 1, dead_boards={(0, 0, 1), (1, 0, 1), (2, 0, 1)})
+    allocator = full_measure(3, 1, dead_boards={(0, 0, 1), (1, 0, 1), (2, 0, 1)})
 
     assert boards_of(allocator, 3) == 4
 
 
 def test_fewer_are_given_where_the_machine_never_has_as_many() -> None:
-    allocator = Allocator(1, 1, dead_boards={(0, 0, 1)})
+    allocator = full_measure(1, 1, dead_boards={(0, 0, 1)})
 
     assert boards_of(allocator, 3) == 2
 
 
 def test_a_request_waits_for_a_block_with_enough_boards() -> None:
-    allocator = Allocator(2, 1, dead_boards={(0, 0, 1)}, seconds_before_free=0)
+    allocator = full_measure(2, 1, dead_boards={(0, 0, 1)}, seconds_before_free=0)
     first = allocator.alloc(3)
     assert first is not None
 
@@ -42,15 +43,15 @@ def test_a_request_waits_for_a_block_with_enough_boards() -> None:
 
 def test_boards_that_no_live_link_leads_to_are_missing_too() -> None:
     cut_off = {(0, 0, z, link) for z in range(3) for link in range(6)}
-    allocator = Allocator(2, 1, dead_links=cut_off)
+    allocator = full_measure(2, 1, dead_links=cut_off)
 
     assert boards_of(allocator, 3) == 3
-    assert boards_of(Allocator(1, 1, dead_links=cut_off), 3) == 1
+    assert boards_of(full_measure(1, 1, dead_links=cut_off), 3) == 1
 
 
 def test_what_limits_refuse_is_not_made_possible() -> None:
     dead = {(0, 0, 1), (1, 0, 1), (2, 0, 1)}
-    allocator = Allocator(3, 1, dead_boards=dead)
+    allocator = full_measure(3, 1, dead_boards=dead)
 
     assert not allocator.alloc_possible(3, max_dead_boards=0)
     assert allocator.alloc(3, max_dead_boards=0) is None
@@ -58,26 +59,26 @@ def test_what_limits_refuse_is_not_made_possible() -> None:
 
 @pytest.mark.parametrize("limits", [{}, {"max_dead_boards": 1}, {"min_ratio": 1.0}])
 def test_limits_hold_as_before(limits: dict[str, float]) -> None:
-    allocator = Allocator(2, 2, dead_boards={(0, 0, 1)})
+    allocator = full_measure(2, 2, dead_boards={(0, 0, 1)})
 
     assert boards_of(allocator, 12, **limits) == 11
 
 
 def test_a_torus_is_the_whole_machine_with_what_it_has() -> None:
-    allocator = Allocator(2, 2, dead_boards={(0, 0, 1)})
+    allocator = full_measure(2, 2, dead_boards={(0, 0, 1)})
 
     assert boards_of(allocator, 12, require_torus=True) == 11
 
 
 def test_blocks_given_by_size_are_not_changed() -> None:
-    allocator = Allocator(2, 1, dead_boards={(0, 0, 1)})
+    allocator = full_measure(2, 1, dead_boards={(0, 0, 1)})
 
     assert boards_of(allocator, 1, 1) == 2
 
 
 def test_boards_that_die_are_noticed() -> None:
     dead: set[tuple[int, int, int]] = set()
-    allocator = Allocator(2, 1, dead_boards=dead)
+    allocator = full_measure(2, 1, dead_boards=dead)
     assert boards_of(allocator, 2) == 3
 
     dead.add((1, 0, 1))
