@@ -72,14 +72,15 @@ class Facility:
         assert isinstance(packets, dict)
         return packets
 
-    def saved(self) -> Report:
-        """What the newest state file and its journal hold."""
-        reports = [examine(path) for path in self.config.parent.glob(".test.cfg.state.*")]
+    def saved(self, folder: Path | None = None) -> Report:
+        """What the newest state file and its journal hold, beside the configuration or there."""
+        folder = folder or self.config.parent
+        reports = [examine(path) for path in folder.glob(".test.cfg.state.*")]
         return max(reports, key=lambda r: -1 if r.header is None else r.header.generation)
 
-    def book(self) -> dict[str, Any]:
+    def book(self, folder: Path | None = None) -> dict[str, Any]:
         """The saved state."""
-        state = self.saved().state
+        state = self.saved(folder).state
         assert state is not None
         return state
 

@@ -6,19 +6,19 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spalloc_server import _store
 from spalloc_server._store import Store, StoreError
+from tests.small_disk import PAGE, SmallDisk, small_disk
 from tests.store_disks import FailingDisk, files_in
 from tests.store_life import (
     BOOK,
     CONFIG,
     JOURNAL,
+    STATE,
     FakeTime,
     Life,
     Lives,
@@ -32,6 +32,7 @@ from tests.store_life import (
 
 __all__ = (
     "lives",
+    "small_disk",
     "syncers",
     "time",
 )
@@ -441,87 +442,87 @@ def test_all_calls_may_fail_from_any_moment_on(
 # --- a real small disk ---
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 KiB, where the machine allows one."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k,mode=700", "tmpfs", str(directory)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a file system")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
+@pytest.mark.parametrize("pages", [0, 1, 2, 3])
+@pytest.mark.parametrize("durability", ["process", "always"])
+def test_a_real_disk_with_few_pages_left_at_rotation_and_at_the_stop(
+    small_disk: SmallDisk,
+    time: FakeTime,
+    syncers: list[ManualSyncer],
+    pages: int,
+    durability: str,
+) -> None:
+    """A rotation takes a page for the snapshot and one for the journal, a stop one."""
+    folder = small_disk.directory
+    life = Life(folder, durability=durability).start()
+    life.busy()
+    small_disk.fill(leave=pages)
+
+    life.store.snapshot(life.state)
+
+    assert life.store.snapshots == (2 if pages >= 2 else 1)
+    assert ("No space" in (life.store.trouble or "")) == (pages < 2)
+    assert small_disk.free == pages
+    life.create()
+    time.now += 20
+    life.create()
+    assert found_state(folder) == life.state
+    life.stop()
+    assert found_state(folder) == life.state
+    assert found(folder).clean == (pages >= 1)
+    assert (folder / JOURNAL).exists() == (pages < 1)
+    assert sorted(files_in(folder)) == sorted({"ballast", STATE, *([] if pages else [JOURNAL])})
 
 
 def test_a_real_disk_that_is_full_and_then_has_room(
-    small_disk: Path, time: FakeTime, syncers: list[ManualSyncer]
+    small_disk: SmallDisk, time: FakeTime, syncers: list[ManualSyncer]
 ) -> None:
-    life = Life(small_disk).start()
+    folder = small_disk.directory
+    life = Life(folder).start()
     life.busy()
-    saved = found_state(small_disk)
-    ballast = small_disk / "ballast"
-    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    saved = found_state(folder)
+    small_disk.fill()
 
-    for _ in range(200):
+    for _ in range(PAGE // 20):
         life.create("x" * 50)
 
     assert "No space" in (life.store.trouble or "")
-    state = found_state(small_disk)
+    state = found_state(folder)
     assert state in life.history
     assert state["next_id"] >= saved["next_id"]
     life.store.snapshot(life.state)
-    assert found_state(small_disk) == state
-    ballast.unlink()
+    assert found_state(folder) == state
+    small_disk.make_room()
     time.now += 20
     life.create()
     assert life.store.trouble is None
-    assert found_state(small_disk) == life.state
+    assert found_state(folder) == life.state
     life.stop()
-    assert found(small_disk).clean
-
-
-def test_a_real_disk_that_is_full_at_the_stop(
-    small_disk: Path, syncers: list[ManualSyncer]
-) -> None:
-    life = Life(small_disk).start()
-    life.busy()
-    with (
-        pytest.raises(OSError, match="No space"),
-        (small_disk / "ballast").open("wb", buffering=0) as file,
-    ):
-        while True:
-            file.write(bytes(4096))
-
-    life.stop()
-
-    assert found_state(small_disk) == life.state
+    assert found(folder).clean
 
 
 def test_a_real_disk_that_becomes_read_only(
-    small_disk: Path, time: FakeTime, syncers: list[ManualSyncer]
+    small_disk: SmallDisk, time: FakeTime, syncers: list[ManualSyncer]
 ) -> None:
-    life = Life(small_disk).start()
+    folder = small_disk.directory
+    life = Life(folder).start()
     life.busy()
-    life.store._drop_journal()  # an open file keeps a disk from becoming read-only
-    life.store._lock.release()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    saved = found_state(small_disk)
+    small_disk.make_read_only()
 
     life.create()
+    life.store.snapshot(life.state)
 
     assert "Read-only" in (life.store.trouble or "")
-    assert found_state(small_disk) == saved
+    assert found_state(folder) == life.state  # into the open journal
     life.stop()
-    again = Life(small_disk).start()
-    assert again.loaded.state == saved
+    again = Life(folder).start()
+    assert again.loaded.state == life.state
     assert "Read-only" in (again.store.trouble or "")
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    again.create()
+    assert found_state(folder) == life.state
+    small_disk.take_away()
     time.now += 20
     again.create()
     assert again.store.trouble is None
-    assert found_state(small_disk) == again.state
+    assert found_state(folder) == again.state
     again.stop()
+    assert found_state(folder) == again.state

@@ -1,17 +1,13 @@
-"""A running server whose disk fails: it serves on, says so, and recovers by itself.
+"""A running server whose disk fails when told to: it serves on, says so, and recovers by itself.
 
-With a disk that fails when told to, and with a small file system of its own where
-the machine allows one.
+The same on a real file system is in `test_server_small_disk`.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,17 +38,22 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
     return disk
 
 
-def assert_saved_is_known(facility: Facility, server: SpallocServer) -> None:
+def assert_saved_is_known(
+    facility: Facility, server: SpallocServer, folder: Path | None = None
+) -> None:
     """Check that a start now would know what the server knows."""
     with server.controller.undisturbed:
+        server._commit()
         known = server.controller.__getstate__()
-    assert comparable(facility.book()) == comparable(known)
+        assert comparable(facility.book(folder)) == comparable(known)
 
 
-def assert_recovers_by_itself(facility: Facility, server: SpallocServer) -> None:
+def assert_recovers_by_itself(
+    facility: Facility, server: SpallocServer, folder: Path | None = None
+) -> None:
     wait_until(lambda: server.store.trouble is None)
     wait_until(lambda: not server.store.pending)
-    assert_saved_is_known(facility, server)
+    assert_saved_is_known(facility, server, folder)
 
 
 def serve_some(server: SpallocServer, jobs: int = 5) -> None:
@@ -72,10 +73,11 @@ def test_a_disk_that_takes_nothing_is_shown_and_got_over(
 ) -> None:
     with facility.server(durability=durability) as server, monitored(server) as page:
         serve_some(server)
-        server._commit()
-        saved = comparable(facility.book())
         assert get(page.port, "/health")[0] == 200
-        disk.fail("write", "open", "truncate", error=error)
+        with server.controller.undisturbed:
+            server._commit()
+            saved = comparable(facility.book())
+            disk.fail("write", "open", "truncate", error=error)
 
         serve_some(server)
 
@@ -90,15 +92,24 @@ def test_a_disk_that_takes_nothing_is_shown_and_got_over(
         assert of(scrape(page.port), "spalloc_disk_trouble") == 0
 
 
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename", "sync_directory", "unlink"])
+#: A call, and how it fails: broken, full, read-only, or gone.
+CALLS = [
+    *((call, errno.EIO) for call in ("open", "write", "fsync", "rename", "close", "unlink")),
+    *((call, errno.ENOSPC) for call in ("open", "write", "close")),
+    *((call, errno.EROFS) for call in ("open", "rename")),
+    *((call, errno.ENOENT) for call in ("open", "rename", "sync_directory")),
+]
+
+
+@pytest.mark.parametrize(("call", "error"), [*CALLS, ("sync_directory", errno.EIO)])
 def test_a_disk_that_fails_at_rotation_loses_nothing(
-    facility: Facility, disk: FailingDisk, call: str, monkeypatch: pytest.MonkeyPatch
+    facility: Facility, disk: FailingDisk, call: str, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_store, "_SMALLEST_LIMIT", 4000)
     monkeypatch.setattr(_store, "_LARGEST_LIMIT", 4000)
     with facility.server() as server:
         before = server.store.snapshots
-        disk.fail(call)
+        disk.fail(call, error=error)
         serve_some(server, 20)
         wait_until(lambda: server.store.trouble is not None)
         facility.saved()
@@ -123,14 +134,14 @@ def test_a_fsync_that_fails_in_the_background_is_got_over_without_any_client(
         assert_recovers_by_itself(facility, server)
 
 
-@pytest.mark.parametrize("call", ["write", "open", "fsync", "rename"])
+@pytest.mark.parametrize(("call", "error"), CALLS)
 def test_a_stop_on_a_failing_disk_loses_nothing(
-    facility: Facility, disk: FailingDisk, call: str
+    facility: Facility, disk: FailingDisk, call: str, error: int
 ) -> None:
     with facility.server() as server:
         serve_some(server)
         jobs = [row["job_id"] for row in server.list_jobs(None)]
-        disk.fail(call)
+        disk.fail(call, error=error)
 
     disk.fail()
     with facility.server() as again:
@@ -170,72 +181,3 @@ def test_a_folder_that_is_removed_is_missed_until_it_is_there_again(facility: Fa
         jobs = len(server.list_jobs(None))
     with facility.server(state_dir=folder) as again:
         assert len(again.list_jobs(None)) == jobs
-
-
-# --- a real small disk ---
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 100 KiB, where the machine allows one."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k,mode=700", "tmpfs", str(directory)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a file system")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    yield directory
-    # Lazily: a server that a failed test left behind must not keep it for ever.
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-def fill(directory: Path) -> Path:
-    """Leave no room on a disk; returns the file to remove."""
-    ballast = directory / "ballast"
-    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1024))
-    return ballast
-
-
-def names_of_files(directory: Path) -> set[str]:
-    return {path.name for path in directory.glob(".test.cfg.*") if path.is_file()}
-
-
-def test_a_real_disk_that_is_full_while_running(facility: Facility, small_disk: Path) -> None:
-    with facility.server(state_dir=small_disk) as server, monitored(server) as page:
-        serve_some(server)
-        ballast = fill(small_disk)
-
-        serve_some(server, 100)  # more than fits into what the journal's last page has left
-
-        assert "No space left" in get(page.port, "/health")[1]
-        ballast.unlink()
-        wait_until(lambda: server.store.trouble is None)
-        wait_until(lambda: not server.store.pending)
-        jobs = [row["job_id"] for row in server.list_jobs(None)]
-        facility.crash(server)
-    with facility.server(state_dir=small_disk) as again:
-        assert [row["job_id"] for row in again.list_jobs(None)] == jobs
-
-
-def test_a_real_disk_that_is_read_only_until_somebody_mends_it(
-    facility: Facility, small_disk: Path
-) -> None:
-    with facility.server(state_dir=small_disk) as server:
-        serve_some(server)
-        jobs = [row["job_id"] for row in server.list_jobs(None)]
-    saved = {path.name: path.read_bytes() for path in small_disk.iterdir()}
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-
-    with facility.server(state_dir=small_disk) as again, monitored(again) as page:
-        assert [row["job_id"] for row in again.list_jobs(None)] == jobs
-        serve_some(again)
-        assert "Read-only" in json.dumps(json.loads(get(page.port, "/health")[1]))
-        assert {path.name: path.read_bytes() for path in small_disk.iterdir()} == saved
-        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-        wait_until(lambda: again.store.trouble is None)
-        jobs = [row["job_id"] for row in again.list_jobs(None)]
-    with facility.server(state_dir=small_disk) as last:
-        assert [row["job_id"] for row in last.list_jobs(None)] == jobs
