@@ -38,7 +38,11 @@ class Disk:
     def is_at(self, fd: int, path: Path) -> bool:
         """Whether an open file is the one that has this name."""
         try:
-            return os.path.samestat(os.fstat(fd), path.lstat())
+            own = os.fstat(fd)
+        except OSError:
+            return False  # of a network's folder that was mounted anew since
+        try:
+            return os.path.samestat(own, path.lstat())
         except FileNotFoundError:
             return False
 

@@ -17,6 +17,9 @@ from spalloc_server._saved_file import StoreError
 #: The disk's fault rather than another's claim.
 _DISK_TROUBLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
+#: Other servers that end just then may take it away so often; arbitrary.
+_MOST_TRIES = 100
+
 
 class LockFile:
     """One lock; free at first.
@@ -33,6 +36,8 @@ class LockFile:
         self._disk = disk
         self._path = path
         self._fd: int | None = None
+        # Whether it was held before: then whatever keeps us from it is the disk's fault.
+        self._had = False
 
     @property
     def held(self) -> bool:
@@ -61,30 +66,39 @@ class LockFile:
             If the disk is full, read-only or broken, or a lock that was held
             is gone with its folder.
         """
-        while not self.held:
-            fd = self._open()
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                holder = os.pread(fd, 1000, 0).decode(errors="replace").strip()
-                let_go(self._disk, fd)
-                raise StoreError(
-                    f"the state is in use by {holder or 'another server'} (lock {self._path})"
-                ) from e
-            except OSError as e:
-                let_go(self._disk, fd)
-                raise StoreError(f"cannot lock {self._path} ({e.strerror})") from e
-            # If its last holder removed it meanwhile, the next one is taken.
+        for _ in range(_MOST_TRIES):
+            if self.held:
+                self._say(about)
+                return
+            # Gone with its folder; or its last holder removed it just before it was locked.
             self._let_go()
-            self._fd = fd
-        self._say(about)
+            self._fd = self._locked()
+            self._had = True
+        self._let_go()
+        raise OSError(errno.ESTALE, "the lock does not stay where it is made", str(self._path))
+
+    def _locked(self) -> int:
+        """Return the file, open and locked, though perhaps not under its name any more."""
+        fd = self._open()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            holder = os.pread(fd, 1000, 0).decode(errors="replace").strip()
+            let_go(self._disk, fd)
+            raise StoreError(
+                f"the state is in use by {holder or 'another server'} (lock {self._path})"
+            ) from e
+        except OSError as e:
+            let_go(self._disk, fd)
+            raise StoreError(f"cannot lock {self._path} ({e.strerror})") from e
+        return fd
 
     def _open(self) -> int:
         try:
             return self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as e:
             closed = e.errno == errno.EACCES and not os.path.lexists(self._path)
-            if closed or e.errno in _DISK_TROUBLE or self._fd is not None:
+            if closed or e.errno in _DISK_TROUBLE or self._had:
                 raise  # so that the server runs on, and says so
             raise StoreError(f"cannot open the lock {self._path} ({e.strerror})") from e
 

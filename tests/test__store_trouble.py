@@ -18,6 +18,7 @@ from tests.store_life import (
     BOOK,
     CONFIG,
     JOURNAL,
+    LOCK,
     STATE,
     FakeTime,
     Life,
@@ -264,6 +265,49 @@ def test_a_folder_that_another_took_the_place_of_is_missed(
         Store(folder, CONFIG, "1.0.0", book=BOOK).lock("process 18")
     life.stop()
     assert found_state(folder) == life.state
+
+
+def test_a_lock_in_a_folder_that_was_mounted_anew_is_taken_again(
+    tmp_path: Path, syncers: list[ManualSyncer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a network's file that was open before, the system knows nothing any more."""
+    life = Life(tmp_path).start()
+    life.busy()
+    stale = [life.store._lock._fd]
+    known = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        if fd in stale:
+            stale.clear()  # the number is soon another file's
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return known(fd)
+
+    (tmp_path / LOCK).unlink()
+    with monkeypatch.context() as remounted:
+        remounted.setattr(os, "fstat", fstat)
+        life.store.snapshot(life.state)
+
+    assert life.store.trouble is None
+    assert life.store.snapshots == 2
+    with pytest.raises(StoreError, match="process 17"):
+        Store(tmp_path, CONFIG, "1.0.0", book=BOOK).lock("process 18")
+    life.stop()
+
+
+def test_a_lock_that_does_not_stay_where_it_is_made_is_trouble(
+    tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FailingDisk()
+    with monkeypatch.context() as odd:
+        odd.setattr(disk, "is_at", lambda fd, path: False)
+        life = lives(tmp_path, disk).start()
+        assert "does not stay" in (life.store.trouble or "")
+    time.now += 20
+
+    life.create()
+
+    assert life.store.trouble is None
+    assert found_state(tmp_path) == life.state
 
 
 def test_a_folder_that_another_server_uses_meanwhile_is_left_to_it(
