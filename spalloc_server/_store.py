@@ -363,10 +363,21 @@ class Store:
             if self._unwritten:
                 self._held = False  # the last chance
                 self._write()
+            before = self.snapshots
             if not self._rotate(state, last=True, clean=clean):
                 log.error("the state could not be saved as a whole: %s", self.trouble)
                 self._sync()
+                if self.snapshots == before:
+                    self._say_what_is_left()
         self.abandon()
+
+    def _say_what_is_left(self) -> None:
+        """Tell what a start will find although the last snapshot could not be written."""
+        journal = self._journal
+        if journal is None or journal.sealed or self._unwritten:
+            log.error("what was done since the state was last saved is lost")
+        else:
+            log.warning("the journal has the rest: the next start goes on from there")
 
     def abandon(self) -> None:
         """Let go of everything and write nothing; harmless twice."""

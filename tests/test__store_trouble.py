@@ -379,6 +379,37 @@ def test_a_stop_on_a_failing_disk_leaves_what_there_was(
     assert found_state(tmp_path) == life.state
     assert life.store.trouble is not None
     assert "could not be saved as a whole" in caplog.text
+    assert "lost" not in caplog.text
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_stop_on_a_disk_that_took_nothing_says_that_something_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, syncers: list[ManualSyncer], sealed: bool
+) -> None:
+    disk = FailingDisk()
+    life = Life(tmp_path, disk).start()
+    life.busy()
+    saved = found_state(tmp_path)
+    disk.fail("write", "open", *(["truncate"] if sealed else []), error=errno.ENOSPC)
+    life.create()
+
+    life.stop()
+
+    assert "is lost" in caplog.text
+    assert found_state(tmp_path) == saved
+
+
+def test_a_stop_without_a_journal_says_that_something_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, syncers: list[ManualSyncer]
+) -> None:
+    disk = FailingDisk()
+    life = Life(tmp_path, disk, durability="none").start()
+    life.create()
+    disk.fail("write", error=errno.ENOSPC)
+
+    life.stop()
+
+    assert "is lost" in caplog.text
 
 
 # --- every call fails ---

@@ -143,6 +143,7 @@ def test_a_stop_on_a_full_disk_loses_nothing(
         server.stop_and_join()
 
     assert NOT_WHOLE in caplog.text
+    assert "is lost" not in caplog.text
     left = without_lock(small_disk.directory)
     assert left.keys() == kept.keys()
     assert all(left[name].startswith(kept[name]) for name in kept)  # the journal may have grown
@@ -165,6 +166,7 @@ def test_a_stop_on_a_disk_that_takes_nothing_damages_nothing(
         server.stop_and_join()
 
     assert NOT_WHOLE in caplog.text
+    assert "is lost" in caplog.text
     assert without_lock(small_disk.directory) == kept
     small_disk.make_room()
     with facility.server(state_dir=small_disk.directory) as again:
