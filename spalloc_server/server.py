@@ -258,11 +258,15 @@ class SpallocServer(Server):
         self._stop_serving()
         if self._control is not None:
             self._control.stop()
+        recorded = self._recorded
+        # What is still to be done is saved as such if it is not finished.
+        recorded.on_held = None
         try:
-            # What is still to be done is saved as such if it is not finished.
-            recorded = self._recorded
-            recorded.on_held = None
             self._commit()
+        except Exception:
+            log.exception("what was done last was not written yet; it is saved with all the rest")
+            recorded.let_go(recorded.take_held())
+        try:
             recorded.stop()
             finished = join_frames(recorded.frames, self.stop_timeout, self._hurry)
             if not finished:
@@ -307,12 +311,13 @@ class SpallocServer(Server):
         if not self._store.pending and not self._recorded.holds_back:
             return
         with self._recorded.undisturbed:
-            held = self._recorded.take_held()
             if self._store.pending:
                 self._store.commit()
                 if self._store.lacks_journal:
                     self._store.snapshot(self._recorded.__getstate__())
                 self._committed = _clock.monotonic()
+            # Not before: were writing to fail, nobody would let them go any more.
+            held = self._recorded.take_held()
         # Only now: a crash must not find hardware ahead of what is written.
         self._recorded.let_go(held)
 

@@ -149,6 +149,52 @@ def test_a_stop_on_a_failing_disk_loses_nothing(
         assert again.create_job(None, owner="me") == 6
 
 
+def test_a_mistake_while_writing_keeps_no_frame_waiting_for_ever(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The turn fails, the next one writes; boards that were asked for are switched yet."""
+    mistakes: list[str] = []
+
+    def hook(point: str) -> None:
+        if point == "before-write" and not mistakes:
+            mistakes.append(point)
+            raise LookupError("a mistake of ours")
+
+    with facility.server(at_point=hook) as server, Client(server.port) as client:
+        job_id = client.call("create_job", 3, owner="me", keepalive=None)
+
+        client.wait_until(job_id, 3)
+
+        assert mistakes == ["before-write"]
+        assert_saved_is_known(facility, server)
+    assert "a mistake of ours" in caplog.text
+
+
+def test_a_mistake_while_writing_keeps_no_stop_waiting_for_ever(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    mistakes = 0
+
+    def hook(point: str) -> None:
+        nonlocal mistakes
+        if point == "before-write" and mistakes < 2:
+            mistakes += 1
+            raise LookupError("a mistake of ours")
+
+    with facility.server(at_point=hook) as server:
+        server._stop_serving()
+        with pytest.raises(LookupError, match="of ours"):
+            server.create_job(None, 3, owner="me", keepalive=None)
+
+        server.stop_and_join()
+
+        assert mistakes == 2
+    assert "a mistake of ours" in caplog.text
+    assert "given up" not in caplog.text
+    with facility.server() as again:
+        assert [row["job_id"] for row in again.list_jobs(None)] == [1]
+
+
 def test_a_start_on_a_failing_disk_serves(facility: Facility, disk: FailingDisk) -> None:
     with facility.server() as server:
         serve_some(server)
