@@ -548,6 +548,29 @@ def test_a_real_disk_with_few_pages_left_at_rotation_and_at_the_stop(
     assert sorted(files_in(folder)) == sorted({"ballast", STATE, *([] if pages else [JOURNAL])})
 
 
+def test_a_stop_writes_to_the_journal_what_a_real_disk_has_no_room_for_in_a_snapshot(
+    small_disk: SmallDisk,
+    time: FakeTime,
+    syncers: list[ManualSyncer],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = small_disk.directory
+    life = Life(folder).start()
+    life.create("x" * 4 * PAGE)
+    small_disk.fill()
+    for _ in range(PAGE // 20):
+        life.create()
+    assert found_state(folder) != life.state
+    small_disk.make_room()
+    small_disk.fill(leave=3)
+
+    life.stop()
+
+    assert found_state(folder) == life.state
+    assert not found(folder).clean
+    assert "the journal has the rest" in caplog.text
+
+
 def test_a_real_disk_that_is_full_and_then_has_room(
     small_disk: SmallDisk, time: FakeTime, syncers: list[ManualSyncer]
 ) -> None:
