@@ -366,8 +366,11 @@ class Store:
             before = self.snapshots
             if not self._rotate(state, last=True, clean=clean):
                 log.error("the state could not be saved as a whole: %s", self.trouble)
+                saved = self.snapshots > before
+                if not saved:
+                    self._write_what_fits()
                 self._sync()
-                if self.snapshots == before:
+                if not saved:
                     self._say_what_is_left()
         self.abandon()
 
@@ -440,6 +443,17 @@ class Store:
             self._syncer.dirty()
         if not self._needs_snapshot:
             self._trouble.over()
+
+    def _write_what_fits(self) -> None:
+        """Write the oldest of the records that wait, as many as the disk takes."""
+        journal = self._journal
+        try:
+            while journal is not None and self._unwritten and not journal.sealed:
+                journal.append(self._unwritten[:1])
+                self.records += 1
+                del self._unwritten[0]
+        except OSError as e:
+            self._trouble.met(f"cannot write the journal {self._names.journal}", e)
 
     def _seal(self, journal: Journal) -> None:
         """Add no more to a journal; only a snapshot saves what comes."""

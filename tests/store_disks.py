@@ -86,6 +86,8 @@ class FailingDisk(QuickDisk):
 
     def truncate(self, fd: int, size: int) -> None:
         self._called("truncate")
+        if self.room is not None:
+            self.room += max(0, os.fstat(fd).st_size - size)
         super().truncate(fd, size)
 
     def close(self, fd: int) -> None:

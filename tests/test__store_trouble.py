@@ -399,6 +399,29 @@ def test_a_stop_on_a_disk_that_took_nothing_says_that_something_is_lost(
     assert found_state(tmp_path) == saved
 
 
+@pytest.mark.parametrize("room", range(0, 200, 9))
+def test_a_stop_saves_as_many_turns_as_the_disk_has_room_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, syncers: list[ManualSyncer], room: int
+) -> None:
+    disk = FailingDisk()
+    life = Life(tmp_path, disk).start()
+    life.busy()
+    size = life.store.journal_bytes
+    disk.fail("write", error=errno.ENOSPC)
+    for _ in range(4):
+        life.create()
+    disk.fail("open", error=errno.ENOSPC)  # no new file, but the old one grows
+    disk.room = room
+
+    life.stop()
+
+    one = len(b'8d0f3a11 4 [["created",4,"job"]]\n')
+    kept = min(room // one, 4)
+    assert found_state(tmp_path) == life.history[-5 + kept]
+    assert (tmp_path / JOURNAL).stat().st_size == size + kept * one
+    assert ("is lost" in caplog.text) == (kept < 4)
+
+
 def test_a_stop_without_a_journal_says_that_something_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, syncers: list[ManualSyncer]
 ) -> None:
