@@ -5,43 +5,21 @@ Everything here only looks; what changes jobs and machines is in `controller`.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _census
-from spalloc_server._job import JobTuple, MachineTuple, _Job
+from spalloc_server._job import JobTuple, MachineTuple
+from spalloc_server._records import Records
 from spalloc_server._whereabouts import where_is
 
 if TYPE_CHECKING:
-    from spalloc_server._fleet import Frames
-    from spalloc_server._health import Health, OutOfService
-    from spalloc_server._machine_map import MachineMap
-    from spalloc_server._power_downs import PowerDowns
-    from spalloc_server.configuration import Machine
-    from spalloc_server.job_queue import JobQueue
+    from spalloc_server._health import OutOfService
 
 Board = tuple[int, int, int]
 
 
-class Queries:
-    """The questions that a controller answers; any thread.
-
-    The attributes are the controller's own, guarded by `_lock`.
-    """
-
-    _lock: threading.RLock
-    _next_id: int
-    _jobs: dict[int, _Job]
-    _retired_jobs: dict[int, str | None]
-    _machines: dict[str, Machine]
-    _maps: dict[str, MachineMap]
-    _bmp_controllers: dict[str, Frames]
-    _job_queue: JobQueue
-    _power_downs: PowerDowns
-    _health: Health
-
-    def _note_dead_changes(self) -> None:
-        """Be overridden: dead boards and links may have been changed in place."""
+class Queries(Records):
+    """The questions that a controller answers; any thread."""
 
     # --- jobs and machines ---
 

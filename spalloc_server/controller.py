@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
-from functools import partial
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from spalloc_server import _book, _clock, _job_log
-from spalloc_server._bmp_requests import FailureReason
 from spalloc_server._controller_book import impose, plain_allocation, plain_job
 from spalloc_server._deadlines import Deadlines
-from spalloc_server._fleet import Fleet, Frames, Gate
+from spalloc_server._facility import Facility
+from spalloc_server._fleet import Fleet, Gate
 from spalloc_server._health import Health
 from spalloc_server._job import (
     JobMachineInfoTuple,
@@ -29,18 +28,18 @@ from spalloc_server._job import (
     _Job,
     plain_request,
 )
+from spalloc_server._job_power import JobPower
 from spalloc_server._job_request import (
     JobRequest,
     keepalive_seconds,
     owner_name,
 )
-from spalloc_server._machine_change import MachineChange
 from spalloc_server._machine_map import MachineMap, from_plain, to_plain
 from spalloc_server._out_of_service import counted
 from spalloc_server._power_downs import PowerDowns
 from spalloc_server._queries import Queries
 from spalloc_server._release import Release
-from spalloc_server.async_bmp_controller import AsyncBMPController, AtomicRequests
+from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.job_queue import JobQueue
 from spalloc_server.links import Links
@@ -58,18 +57,15 @@ __all__ = (
 log = logging.getLogger(__name__)
 
 Board = tuple[int, int, int]
-Frame = tuple[int, int]
 
 #: Jobs that may be queued or running at a time (protocol).
 MAX_JOBS = 10_000
-#: How often a job that met a fault is tried on other boards (spec 7).
-MAX_MOVES = 3
 
 _UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
 _NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
 
 
-class Controller(Queries):
+class Controller(Queries, Facility, JobPower):
     """Jobs, machines and the frames' hardware behind one lock.
 
     Every public method may be called from any thread.  Callbacks from the
@@ -88,18 +84,12 @@ class Controller(Queries):
     seconds_before_free : float
         How long boards rest after power-off before they are given out again.
 
-    Attributes
-    ----------
-    on_outcome : callable or None
-        Called with each outcome (see `_book`) under the lock, from whichever
-        thread brought it about; it must only note it.
-    on_held : callable or None
-        If set, frames hold back new requests until `let_go`, so that what they
-        are to do can be written first; it is called when there are any.  Set
-        it before `__setstate__` to have it hold from then on.
+    Notes
+    -----
+    What it holds is described in `Records`.  `Queries` only look, `Facility`
+    has the machines come and go, `JobPower` is between jobs and hardware; what
+    begins and ends jobs is here.
     """
-
-    on_held: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -184,53 +174,6 @@ class Controller(Queries):
         with self._lock:
             self._job_queue.seconds_before_free = value
             self._tell_limits()
-
-    @property
-    def machines(self) -> dict[str, Machine]:
-        """The machines by name, highest priority first; a copy."""
-        with self._lock:
-            return dict(self._machines)
-
-    @machines.setter
-    def machines(self, machines: Mapping[str, Machine]) -> None:
-        machines = dict(machines)
-        with self._lock:
-            change = MachineChange.plan(self._machines, machines)
-            gate = Gate()
-            frames = self._fleet.start(change.added, gate)
-            self._change_machines(machines, change, frames, gate)
-
-    # --- changes that somebody may want to hear of ---
-
-    @property
-    def changed_jobs(self) -> set[int]:
-        """Ids of the jobs that changed since this was last asked; hands them over."""
-        if not self._changed_jobs:
-            return set()
-        with self._lock:
-            changed, self._changed_jobs = self._changed_jobs, set()
-            return changed
-
-    @property
-    def changed_machines(self) -> set[str]:
-        """Names of the machines that changed since this was last asked; hands them over."""
-        if not self._changed_machines:
-            return set()
-        with self._lock:
-            changed, self._changed_machines = self._changed_machines, set()
-            return changed
-
-    def take_changes(self) -> tuple[set[int], set[str]] | None:
-        """Hand over both sets of changes at once; None if there are none."""
-        if not self._changed_jobs and not self._changed_machines:
-            return None
-        with self._lock:
-            return self.changed_jobs, self.changed_machines
-
-    @property
-    def undisturbed(self) -> AbstractContextManager[bool]:
-        """A context in which other threads keep out, for several calls in a row."""
-        return self._lock
 
     # --- jobs ---
 
@@ -525,174 +468,6 @@ class Controller(Queries):
         self._changed_machines.add(machine_name)
         self._power_downs.begin(Release(job.id, machine_name, allocation_id, boards))
 
-    # --- hardware ---
-
-    def _set_job_power_and_links(
-        self, job: _Job, power: bool, link_enable: bool | None = None
-    ) -> None:
-        """Switch a job's boards, and its peripheral links unless `link_enable` is None."""
-        with self._lock:
-            assert job.boards is not None
-            assert job.allocated_machine is not None
-            where = self._maps[job.allocated_machine.name]
-            requests: dict[Frame, AtomicRequests] = {}
-            for frame, boards in where.by_frame(job.boards).items():
-                done = partial(self._bmp_answered, job, job.tenancy, where, frame)
-                requests[frame] = AtomicRequests(done)
-                requests[frame].job_id = job.id
-                for _, number in boards:
-                    requests[frame].power(number, power)
-            if link_enable is not None:
-                for x, y, z, link in job.periphery or ():
-                    place = where.locate((x, y, z))
-                    assert place is not None
-                    requests[place[:2]].link(place[2], link, link_enable)
-            job.state = JobState.power
-            job.power = power
-            job.bmp_requests_until_ready += len(requests)
-            job.frames_asked.update(requests.keys())
-            self._changed_jobs.add(job.id)
-            self._tell("power", job.id, power)
-            _job_log.powered(job, where, power, link_enable)
-            self._fleet.send(where.machine.name, requests)
-
-    @property
-    def holds_back(self) -> bool:
-        """Whether frames wait with new requests for `let_go`."""
-        return self._fleet.holds_back
-
-    def take_held(self) -> list[AsyncBMPController]:
-        """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
-        with self._lock:
-            return self._fleet.take_held()
-
-    def let_go(self, frames: Iterable[AsyncBMPController]) -> None:
-        """Have frames begin with what they held back."""
-        self._fleet.let_go(frames)
-
-    def _bmp_answered(  # noqa: PLR0917 - the last two come from the frame
-        self,
-        job: _Job,
-        tenancy: int,
-        where: MachineMap,
-        frame: Frame,
-        success: bool,
-        reason: str | None = None,
-    ) -> None:
-        """Take a frame's answer (a frame's thread); boards that a job gave up are not its own."""
-        if success:
-            if self._is_awaited(job, tenancy, frame):
-                self._bmp_on_request_complete(job, success, reason)
-            return
-        # Whoever is next in the queue waits until this job is back at its front.
-        with self._lock, self._job_queue.holding():
-            if self._maps.get(where.machine.name) is where:
-                self._health.note(where.machine.name, frame, reason)
-            if self._is_awaited(job, tenancy, frame):
-                reason = self._health.explain(where, frame, reason)
-                self._bmp_on_request_complete(job, success, reason)
-
-    def _is_awaited(self, job: _Job, tenancy: int, frame: Frame) -> bool:
-        """Count an answer that a job got; False if it was for boards that it gave up."""
-        with self._lock:
-            job.frames_asked[frame] -= 1 if job.tenancy == tenancy else 0
-            return job.tenancy == tenancy
-
-    def _bmp_on_request_complete(
-        self, job: _Job, success: bool, reason: str | None = None
-    ) -> None:
-        """Count a frame's answer; the last one makes the job ready (a frame's thread)."""
-        with self._lock:
-            job.bmp_requests_until_ready -= 1
-            if self._jobs.get(job.id) is not job:
-                return
-            if not success:
-                self._hardware_failed(job, reason)
-                return
-            if job.bmp_requests_until_ready != 0:
-                return
-            job.state = JobState.ready
-            job.was_ready = True
-            self._changed_jobs.add(job.id)
-            self._tell("ready", job.id)
-        callback = self.on_background_state_change
-        if callback is not None:
-            callback()
-
-    def _hardware_failed(self, job: _Job, reason: str | None) -> None:
-        """Let a job try other boards, or end it with a reason that says what failed."""
-        log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
-        known = isinstance(reason, FailureReason) and (reason.faults or reason.silent)
-        if known and self._may_move(job):
-            self._requeue(job, str(reason))
-        else:
-            what = "" if reason is None else reason
-            self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
-
-    def _may_move(self, job: _Job) -> bool:
-        """Whether a job that met a fault may be tried on other boards.
-
-        Not if its user has worked on these, if it has been tried often enough,
-        or if it asks for just these boards: one by name, or all there are.
-        """
-        if job.was_ready or job.attempts >= MAX_MOVES or job.allocated_machine is None:
-            return False
-        machine = job.allocated_machine
-        if any(name != machine.name for name in self._job_queue.machines_for(job.id)):
-            return True
-        held = self._job_queue.allocation_of(job.id)
-        assert held is not None
-        outcome = self._job_queue.outcome_of(*held)
-        whole = outcome[0] != "board" and outcome[3:] == (machine.width, machine.height)
-        return len(job.args) != 3 and not whole
-
-    def _requeue(self, job: _Job, reason: str) -> None:
-        """Put a job back to the front of its queue; its boards are switched off."""
-        held = self._job_queue.allocation_of(job.id)
-        assert held is not None
-        job.attempts += 1
-        job.tenancy += 1
-        self._changed_jobs.add(job.id)
-        self._tell("requeued", job.id, job.attempts)
-        _job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
-        self._let_go(job, *held)
-        job.forget_boards()
-        self._job_queue.requeue(job.id, keep_boards=True)
-
-    def _frame_answers(self, where: MachineMap, frame: Frame, answering: bool) -> None:
-        """Hear that a frame fell silent or answers again (its thread).
-
-        Jobs that wait for a silent frame need not wait for its last try.
-        """
-        name = where.machine.name
-        with self._lock, self._job_queue.holding():
-            if self._maps.get(name) is not where:
-                return
-            if answering:
-                self._health.welcome(name, frame)
-                return
-            self._health.fall_silent(name, frame)
-            text = f"BMP {where.machine.bmp_ips[frame]} does not answer"
-            reason = self._health.explain(where, frame, FailureReason(text, silent=True))
-            for job in self._jobs_on(where, frame):
-                if job.frames_asked[frame] > 0 and self._may_move(job):
-                    self._requeue(job, str(reason))
-
-    def _jobs_on(self, where: MachineMap, frame: Frame) -> list[_Job]:
-        """Return the jobs that have boards of a frame, oldest first."""
-        boards = where.frame_boards(frame)
-        ids = {where.job_ids[board] for board in boards if board in where.job_ids}
-        return [self._jobs[job_id] for job_id in sorted(ids)]
-
-    def power_off_unowned_boards(self) -> None:
-        """Ask each frame to switch off all its boards that no job has, in one request.
-
-        For a start after which nobody knows what is on.
-        """
-        with self._lock:
-            for where in self._maps.values():
-                self._power_downs.switch_off(where, where.unowned())
-
     # --- boards out of service ---
 
     def hold_board(self, machine_name: str, board: Board, reason: str) -> None:
@@ -727,119 +502,7 @@ class Controller(Queries):
         with self._lock:
             self._health.tend(_clock.monotonic() if now is None else now)
 
-    # --- machines come and go ---
-
-    def _change_machines(
-        self,
-        machines: Mapping[str, Machine],
-        change: MachineChange,
-        frames: Mapping[str, Frames],
-        gate: Gate,
-    ) -> None:
-        """Carry out a planned change; nothing here can fail for reasons from outside."""
-        old: list[AsyncBMPController] = []
-        orphans: dict[str, list[int]] = {}
-        try:
-            with self._job_queue as queue:
-                for name in change.removed:
-                    old += self._take_down(name, orphans)
-                self._machines = {name: machines[name] for name in change.order}
-                for name in change.added:
-                    self._set_up_machine(change.added[name], frames[name])
-                for name in change.modified:
-                    self._modify_machine(machines[name])
-                for name in change.order:
-                    queue.move_machine_to_end(name)
-                self._changed_machines.update(change.removed, change.added, change.modified)
-                self._tell(
-                    "machines",
-                    change.order,
-                    [to_plain(machines[name]) for name in (*change.added, *change.modified)],
-                    change.removed,
-                    orphans,
-                )
-                self._health.adopt(change.added)
-        finally:
-            self._fleet.retire(old, gate)
-
-    def _take_down(self, name: str, orphans: dict[str, list[int]]) -> Iterable[AsyncBMPController]:
-        """Remove a machine with its jobs; returns its frames, not yet stopped."""
-        frames = self._bmp_controllers[name]
-        for bmp in frames.values():
-            bmp.__enter__()
-        try:
-            self._job_queue.remove_machine(name)
-        finally:
-            for bmp in frames.values():
-                bmp.__exit__(None, None, None)
-        for host, boards in self._power_downs.orphan(name).items():
-            orphans.setdefault(host, []).extend(boards)
-        self._health.forget(name)
-        del self._maps[name], self._bmp_controllers[name], self._machines[name]
-        return frames.values()
-
-    def _set_up_machine(self, where: MachineMap, frames: Frames) -> None:
-        machine = where.machine
-        self._maps[machine.name] = where
-        self._bmp_controllers[machine.name] = frames
-        self._job_queue.add_machine(
-            machine.name,
-            machine.width,
-            machine.height,
-            tags=set(machine.tags),
-            dead_boards=machine.dead_boards,
-            dead_links=machine.dead_links,
-        )
-
-    def _modify_machine(self, machine: Machine) -> None:
-        self._maps[machine.name].replace(machine)
-        self._job_queue.modify_machine(
-            machine.name,
-            tags=set(machine.tags),
-            dead_boards=machine.dead_boards,
-            dead_links=machine.dead_links,
-        )
-        self._health.reconfigured(machine.name)
-
-    def _note_dead_changes(self) -> None:
-        """Tell of dead boards and links that the machines' owner changed in place."""
-        changed = [where for where in self._maps.values() if where.dead_changed()]
-        if changed:
-            plain = [to_plain(where.machine) for where in changed]
-            self._tell("machines", list(self._machines), plain, [], {})
-            for where in changed:
-                self._health.reconfigured(where.machine.name)
-
-    # --- the end ---
-
-    def stop(self) -> None:
-        """Have the frames finish what they were asked and end; see `join`."""
-        with self._lock:
-            self._fleet.stop()
-
-    def join(self) -> None:
-        """Wait until the frames' threads have ended, however long it takes."""
-        for bmp in self.frames:
-            bmp.join()
-
-    def give_up(self) -> None:
-        """Have the frames end without doing what they can still leave undone."""
-        self.on_held = None
-        with self._lock:
-            self._fleet.give_up()
-
-    @property
-    def frames(self) -> list[AsyncBMPController]:
-        """All frames that may have something to do, those no longer configured first."""
-        with self._lock:
-            return self._fleet.all
-
     # --- the book ---
-
-    def _tell(self, *outcome: Any) -> None:
-        self._due_is_stale = True
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
 
     def _tell_limits(self) -> None:
         self._tell("limits", self._max_retired_jobs, self.seconds_before_free)

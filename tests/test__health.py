@@ -10,7 +10,8 @@ import pytest
 
 from spalloc_server import _book, _job_log
 from spalloc_server._bmp_requests import AtomicRequests, FailureReason
-from spalloc_server.controller import MAX_MOVES, Controller, JobState
+from spalloc_server._job_power import MAX_MOVES
+from spalloc_server.controller import Controller, JobState
 from tests.facility import Facility, machine
 
 A = (0, 0, 0)  # board 0 of frame 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import spalloc_server
-from spalloc_server import _clients, _framing, _outgoing, controller, server
+from spalloc_server import _clients, _framing, _job_power, _outgoing, controller, server
 from tests.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -184,6 +184,6 @@ def test_the_limits_are_those_of_the_program() -> None:
         ("before it is dropped", f"{_outgoing.MAX_PER_CLIENT >> 20} MiB"),
         ("before the fullest is dropped", f"{_outgoing.MAX_TOTAL >> 20} MiB"),
         ("in a turn of the loop", f"{_clients.MAX_READ >> 10} KiB"),
-        ("whose boards fail", f"{controller.MAX_MOVES}"),
+        ("whose boards fail", f"{_job_power.MAX_MOVES}"),
     ):
         assert f"{name} - {what}" in manual
