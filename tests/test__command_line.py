@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from spalloc_server import _bmp_wiring
 from spalloc_server import server as server_module
 from spalloc_server.server import main
 
@@ -154,6 +156,96 @@ def test_bad_arguments_are_argparse_s_matter() -> None:
         main(["--no-such-option"])
 
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("--real-time x.cfg", "--real-time goes with --simulate"),
+        ("--fault mute x.cfg", "--fault goes with --simulate"),
+        ("--job-log-days x x.cfg", "'x' is not a whole number of at least 1"),
+        ("--job-log-days 0 x.cfg", "'0' is not a whole number of at least 1"),
+        ("--stop-timeout soon x.cfg", "'soon' is not a number of seconds, 0 or more"),
+        ("--stop-timeout inf x.cfg", "'inf' is not a number of seconds, 0 or more"),
+        ("--port x x.cfg", "'x' is not a port, 0 to 65535"),
+        ("--crash-at noon x.cfg", "'noon'"),
+    ],
+)
+def test_a_bad_argument_is_named(
+    capsys: pytest.CaptureFixture[str], words: str, error: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+
+    assert caught.value.code == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_point_to_crash_at_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, calls = run_stub(monkeypatch, interrupt, "--crash-at", "before-reply", "x.cfg")
+
+    assert callable(calls[0]["at_point"])
+
+
+@pytest.mark.parametrize(
+    ("words", "wait"),
+    [
+        ("--simulate", 0.0),
+        ("--simulate --real-time", 5.0),
+        ("--simulate --fpga-wait 3", 3.0),
+        ("--fpga-wait 2", 2.0),
+        ("--job-log-days 3", 5.0),
+    ],
+)
+def test_boards_are_waited_for_as_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, words: str, wait: float
+) -> None:
+    waits = []
+
+    def look() -> bool:
+        waits.append(_bmp_wiring.fpga_wait)
+        return False
+
+    status, _ = run_stub(monkeypatch, look, *words.split(), "-q", "x.cfg")
+
+    assert (status, waits) == (0, [wait])
+
+
+def test_a_bad_fault_of_the_simulation_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--simulate", "--fault", "frame nap", "x.cfg"]) == 1
+
+    assert "--fault 'frame nap': " in capsys.readouterr().err
+
+
+def test_a_port_for_metrics_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        assert main(["--metrics-port", str(port), "x.cfg"]) == 1
+
+    said = capsys.readouterr().err
+    assert f"--metrics-port: cannot listen on 127.0.0.1 port {port}: " in said
+
+
+def test_metrics_without_their_library_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    assert main(["--metrics-port", "0", "x.cfg"]) == 1
+
+    assert "--metrics-port needs prometheus_client: " in capsys.readouterr().err
+
+
+def test_without_a_place_for_the_job_log_the_server_runs_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spalloc_jobs.log").mkdir()
+
+    status, calls = run_stub(monkeypatch, interrupt, "x.cfg")
+
+    assert (status, calls[1:]) == (0, ["alive?", "stop"])
+    assert "no job log: spalloc_jobs.log: Is a directory" in caplog.text
 
 
 def test_the_job_log_is_where_the_option_says(

@@ -1,8 +1,10 @@
 """``spalloc-state quarantine`` against a server in this process."""
 
+import contextlib
 import errno
 import json
 import os
+import queue
 import socket
 import stat
 import threading
@@ -12,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _bmp_wiring, _control_socket
+from spalloc_server import _bmp_wiring, _control, _control_socket, _orders, _quarantine_tool
 from spalloc_server._board_names import physical_name, read_board
 from spalloc_server._control import Control, control_path
+from spalloc_server._control_socket import Connection, ControlFailed, Listener
+from spalloc_server._out_of_service import OutOfService
 from spalloc_server._simulator import Simulation
 from spalloc_server._state_tool import main
 from spalloc_server.server import SpallocServer
@@ -253,7 +257,17 @@ def test_a_server_without_room_for_the_socket_serves_all_the_same(
 
 
 @pytest.mark.parametrize(
-    "line", ["", "x", "[]", "null", '{"do": 3}', '{"do": "add"}', '{"do": "add", "boards": [3]}']
+    "line",
+    [
+        "",
+        "x",
+        "[]",
+        "null",
+        '{"do": 3}',
+        '{"do": "add"}',
+        '{"do": "add", "boards": [3]}',
+        '{"do": "add", "boards": ["m:0,0,1"], "reason": " "}',
+    ],
 )
 def test_nonsense_is_refused(server: SpallocServer, config: Path, line: str) -> None:
     path = control_path(config.parent, config.name)
@@ -330,3 +344,126 @@ def test_nothing_is_answered_before_it_is_settled(tmp_path: Path) -> None:
         assert operator.recv(100) == b"do it: done\n"
     assert not control.carry_out(lambda line: line)
     control.stop()
+
+
+# --- the control socket ---
+
+
+def test_a_control_thread_that_fails_says_so_and_hangs_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("surprise")
+
+    control = Control(tmp_path / "control", fail)
+    with socket.socket(socket.AF_UNIX) as operator:
+        operator.connect(str(tmp_path / "control"))
+        operator.settimeout(20)
+        operator.sendall(b"x\n")
+
+        assert operator.recv(100) == b""
+    control.stop()
+
+    assert "orders are taken no more" in caplog.text
+    assert "surprise" in caplog.text
+
+
+def test_an_operator_beyond_the_most_waits_until_another_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_control, "_MAX_CONNECTIONS", 1)
+    turns: queue.Queue[int] = queue.Queue()
+    control = Control(tmp_path / "control", lambda: turns.put(len(control._connections)))
+    first, second = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    with first, second:
+        for operator in (first, second):
+            operator.settimeout(20)
+            operator.connect(str(tmp_path / "control"))
+            operator.sendall(b"x\n")
+        for operator in (first, second):
+            assert turns.get(timeout=20) == 1
+            control.carry_out(lambda line: f"{line}: done")
+            control.settle()
+            assert operator.recv(100) == b"x: done\n"
+            operator.close()
+    control.stop()
+
+
+def test_an_order_after_the_end_is_answered_at_once(tmp_path: Path) -> None:
+    control = Control(tmp_path / "control", lambda: None)
+    control.stop()
+
+    assert "the server is stopping" in control._ask_loop("x")
+
+
+def test_a_place_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ControlFailed, match=r"file/control: Not a directory"):
+        Listener(tmp_path / "file" / "control")
+
+
+def test_a_socket_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+
+        with pytest.raises(ControlFailed, match=r"cannot make the control socket .*control: "):
+            Listener(path)
+
+    assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+def test_a_connection_with_nothing_to_read_is_looked_at_again() -> None:
+    ours, theirs = socket.socketpair()
+    connection = Connection(ours, lambda line: f"{line}!")
+    with theirs:
+        assert connection.go_on()
+        theirs.sendall(b"x\n")
+
+        assert connection.go_on()
+        assert theirs.recv(100) == b"x!\n"
+    connection.close()
+
+
+def test_a_connection_that_is_reset_is_over() -> None:
+    ours, theirs = socket.socketpair()
+    connection = Connection(ours, lambda line: f"{line}!")
+    ours.send(b"unread")
+    theirs.close()
+
+    assert not connection.go_on()
+    connection.close()
+
+
+def test_an_order_at_which_the_server_fails_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        undisturbed = contextlib.nullcontext()
+
+        def out_of_service(self) -> None:
+            raise RuntimeError("surprise")
+
+    answer = json.loads(_orders.carry_out(Broken(), '{"do": "list"}'))  # type: ignore[arg-type]
+
+    assert answer == {"ok": False, "text": "the server failed: RuntimeError: surprise"}
+    assert "an operator's order failed" in caplog.text
+
+
+# --- rows ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "due", "words"),
+    [
+        ("silent", None, "when it answers"),
+        ("operator", None, "never"),
+        ("fpga", 3600.0, "in 60 min"),
+        ("fpga", 89.0, "in a minute"),
+    ],
+)
+def test_the_next_test_is_told_in_words(kind: str, due: float | None, words: str) -> None:
+    row = OutOfService(
+        *("m", (0, 0, 1), (0, 3, 1), "frame", None, kind, "what", 1.7e9), 0, 0, due, None
+    )
+
+    assert _quarantine_tool._next_test(row) == words

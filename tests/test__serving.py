@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -833,3 +834,189 @@ def test_refusals_are_logged_on_one_line(
     assert len(lines) == 2
     assert not any("\n" in line for line in lines)
     assert sys.exc_info() == (None, None, None)
+
+
+# --- what only happens at a certain moment ---
+
+
+class HeldLoop:
+    """The loop waits in a command of `holder` until the block ends."""
+
+    def __init__(
+        self, server: SpallocServer, holder: TcpClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._held, self._go_on = threading.Event(), threading.Event()
+        self._holder = holder
+        commands = {**server._commands, "hold": self._hold}
+        monkeypatch.setattr(server, "_commands", commands)
+
+    def _hold(self, *_: object) -> None:
+        self._held.set()
+        assert self._go_on.wait(20)
+
+    def __enter__(self) -> None:
+        self._holder.ask("hold")
+        assert self._held.wait(20)
+
+    def __exit__(self, *_: object) -> None:
+        self._go_on.set()
+        assert self._holder.reply() == {"return": None}
+
+
+@pytest.fixture
+def slow(server: SpallocServer, monkeypatch: pytest.MonkeyPatch) -> TcpClient:
+    """A client that reads late, and may `flood`: ask for more than the kernel takes."""
+    flood = {"flood": lambda *_: "x" * FLOOD}
+    monkeypatch.setattr(server, "_commands", {**server._commands, **flood})
+    return deaf_client(server)
+
+
+FLOOD = 12_000_000
+
+
+def test_more_clients_at_once_than_a_turn_accepts_are_all_served(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    with ExitStack() as stack:
+        with HeldLoop(server, client, monkeypatch):
+            many = [stack.enter_context(TcpClient(server.port)) for _ in range(3)]
+
+        assert [each.call("version") for each in many] == ["1.0.0"] * 3
+
+
+def test_a_client_that_cannot_be_prepared_is_let_go(
+    server: SpallocServer,
+    client: TcpClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert client.call("version") == "1.0.0"
+    with monkeypatch.context() as patch:
+        patch.setattr(_serving, "_KEEPALIVE", ((9999, 1),))
+        with TcpClient(server.port) as other:
+            assert other.rest() == []
+
+    assert "a client was gone before it could be served" in caplog.text
+    with TcpClient(server.port) as other:
+        assert other.call("version") == client.call("version") == "1.0.0"
+
+
+def test_a_slow_reader_that_has_caught_up_is_served_as_before(
+    server: SpallocServer, client: TcpClient, slow: TcpClient
+) -> None:
+    slow.ask("flood")
+    slow.ask("version")
+    wait_until(server, lambda: server._interests)
+
+    with slow.socket.makefile("rb") as answers:
+        assert len(json.loads(answers.readline())["return"]) == FLOOD
+        assert json.loads(answers.readline()) == {"return": "1.0.0"}
+    assert slow.call("version") == client.call("version") == "1.0.0"
+    assert server._interests == {}
+
+
+def test_who_does_not_read_an_answer_beyond_all_measure_is_dropped(
+    server: SpallocServer,
+    slow: TcpClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_serving, "MAX_PER_CLIENT", 1000)
+    slow.ask("flood")
+
+    wait_until(server, lambda: "dropped: it does not read" in caplog.text)
+
+    wait_until(server, lambda: len(server._client_buffers) == 1)
+
+
+def test_what_is_malformed_is_found_also_after_a_pause(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    client.send(VERSION + b"GET / HTTP/1.1\n" + VERSION)
+
+    assert client.rest() == [{"return": "1.0.0"}]
+
+
+def test_what_is_malformed_is_found_also_after_a_hang_up(
+    server: SpallocServer,
+    slow: TcpClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    slow.send(b'{"command": "flood"}\nGET / HTTP/1.1\n')
+    wait_until(server, lambda: server._interests)
+
+    slow.reset()
+
+    wait_until(server, lambda: "ended with something malformed" in caplog.text)
+    wait_until(server, lambda: len(server._client_buffers) == 1)
+
+
+def test_only_blank_lines_after_the_last_answer_end_the_connection(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(_serving, "_READ", 1)  # so that the end is read with the lines
+    with TcpClient(server.port) as ending:
+        assert ending.call("version") == "1.0.0"
+        with HeldLoop(server, client, monkeypatch):
+            ending.send(VERSION + b"\n\n")
+            ending.end()
+
+        assert ending.rest() == [{"return": "1.0.0"}]
+
+
+def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(_serving, "_READ", 1)
+    after_turn = server._after_turn
+    going = TcpClient(server.port)
+    assert going.call("version") == "1.0.0"
+
+    def hang_up_when_it_is_to_be_resumed() -> None:
+        if server._resumable and going.socket.fileno() >= 0:
+            going.reset()
+        after_turn()
+
+    monkeypatch.setattr(server, "_after_turn", hang_up_when_it_is_to_be_resumed)
+    with HeldLoop(server, client, monkeypatch):
+        going.send(VERSION + VERSION)
+        going.ask("create_job", owner="late")
+        going.end()
+
+    wait_until(server, lambda: len(server.list_jobs(None)) == 1)
+    wait_until(server, lambda: len(server._client_buffers) == 2)
+    assert going.socket.fileno() == -1
+
+
+def test_output_that_waits_for_somebody_who_is_not_polled_is_only_kept(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StandIn:
+        taken = 0
+
+        def fileno(self) -> int:
+            return -1
+
+        def send(self, data: bytes) -> int:
+            self.taken += 1
+            return 0 if self.taken == 1 else len(data)
+
+    stand_in = StandIn()
+
+    def tell(*_: object) -> None:
+        server._msg_client(stand_in, "news")
+
+    monkeypatch.setattr(server, "_commands", {**server._commands, "tell": tell})
+
+    assert client.call("tell") is None
+
+    wait_until(server, lambda: stand_in.taken == 2)
+    assert server._interests == {}

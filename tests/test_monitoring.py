@@ -23,6 +23,7 @@ from spalloc_server._pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
 from spalloc_server._sdnotify import ServiceManager
 from spalloc_server.server import SpallocServer
 from tests.notify_socket import NotifySocket
+from tests.server_process import ServerProcess
 from tests.simulated_server import PATIENCE, Client, copy_of_example, simulated_server
 
 Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -338,3 +339,15 @@ def test_one_who_resets_the_connection_harms_nobody(server: SpallocServer) -> No
         rude.close()
 
         assert get(page.port, "/health")[0] == 200
+
+
+def test_the_program_serves_metrics_where_it_says(tmp_path: Path) -> None:
+    copy_of_example("demo.cfg", tmp_path)
+    with ServerProcess(tmp_path, "--metrics-port", "0", "demo.cfg") as program:
+        port = int(program.wait_for(r"metrics at http://127\.0\.0\.1:(\d+)/metrics").group(1))
+        with program.client() as client:
+            client.call("version")
+
+        assert of(scrape(port), "spalloc_command_seconds_count", command="version") == 1
+        assert get(port, "/health")[0] == 200
+        assert program.stop() == 0

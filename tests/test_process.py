@@ -146,6 +146,10 @@ def test_jobs_go_on_after_a_stop_and_a_start(folder: Path, number: int) -> None:
         job_id = client.call("create_job", 3, owner="me", keepalive=None)
         assert ready(client, job_id)["state"] == 3
         info = client.call("get_job_machine_info", job_id)
+        idle = client.call("create_job", machine="solo", owner="me", keepalive=None)
+        client.call("power_off_job_boards", idle)
+        assert ready(client, idle)["power"] is False
+        queued = client.call("create_job", machine="solo", owner="me", keepalive=None)
         assert server.stop(number) == 0
         assert client.rest() == []
         assert "Traceback" not in server.output
@@ -154,7 +158,10 @@ def test_jobs_go_on_after_a_stop_and_a_start(folder: Path, number: int) -> None:
         state = client.call("get_job_state", job_id)
         assert (state["state"], state["power"]) == (3, True)
         assert client.call("get_job_machine_info", job_id) == info
-        assert client.call("create_job", owner="me") == job_id + 1
+        state = client.call("get_job_state", idle)
+        assert (state["state"], state["power"]) == (3, False)
+        assert client.call("get_job_state", queued)["state"] == 1
+        assert client.call("create_job", owner="me") == queued + 1
         client.call("power_off_job_boards", job_id)
         assert ready(client, job_id)["power"] is False
         assert server.stop() == 0
