@@ -183,10 +183,7 @@ def _row(plain: dict[str, Any]) -> OutOfService:
 def _saved(options: argparse.Namespace) -> list[OutOfService]:
     """Read what a server saved that does not run now."""
     directory, name, label = _place(options)
-    try:
-        found = recover(Names(directory, name, label), __version__, _book, Disk())
-    except OSError as e:
-        raise ToolError(f"{directory}: {e.strerror}") from e
+    found = recover(Names(directory, name, label), __version__, _book, Disk())
     if found.state is None:
         raise ToolError(f"no server runs on {options.config}, and {directory} has no state of one")
     return rows_of_book(found.state, time.time())

@@ -362,6 +362,15 @@ def test_the_text_report() -> None:
     ]
 
 
+def test_the_text_report_of_a_machine_without_living_boards() -> None:
+    dead = {(x, y, z) for x in range(2) for y in range(2) for z in range(3)}
+
+    report = report_text("m.cfg", summaries(Configuration([machine(dead_boards=dead)])), [])
+
+    assert "12 dead" in report
+    assert "addresses" not in report
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "machines.cfg"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server import _book, _job_log
-from spalloc_server._bmp_requests import AtomicRequests, FailureReason
+from spalloc_server import _book, _health, _job_log
+from spalloc_server._bmp_requests import AtomicRequests, BoardFault, FailureReason
 from spalloc_server._job_power import MAX_MOVES
 from spalloc_server.controller import Controller, JobState
 from tests.facility import Facility, machine
@@ -557,6 +557,16 @@ def test_what_is_known_of_a_board_goes_with_its_hardware(facility: Facility) -> 
     assert facility.controller._job_queue._machines["n"].allocator.quarantined == {A}
 
 
+def test_hardware_that_the_new_machine_does_not_have_is_forgotten(facility: Facility) -> None:
+    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.hold_board("m", (1, 0, 2), "new fan")  # board 5 of frame 0
+    smaller = machine("n", width=1, height=1, base_ip=machine().bmp_ips[0, 0])
+
+    facility.controller.machines = {"n": smaller}
+
+    assert [row.what for row in facility.controller.out_of_service()] == ["new FPGA"]
+
+
 def test_a_frame_that_is_still_silent_is_out_in_its_new_machine(facility: Facility) -> None:
     facility.inject("0 silent")
     facility.create()
@@ -643,8 +653,6 @@ def restarted(facility: Facility) -> Controller:
     return after
 
 
-
-
 def test_a_restart_keeps_boards_out_and_their_next_tests(facility: Facility) -> None:
     facility.inject("0 board 0 fpga-wrong")
     job = facility.create()
@@ -692,6 +700,70 @@ def test_a_frame_that_was_silent_is_asked_after_a_restart(facility: Facility) ->
     facility.inject("0 clear")
 
     facility.run_until(lambda: not facility.out, 60)
+
+
+def test_a_fault_of_a_board_that_is_not_the_machine_s_is_passed_over(facility: Facility) -> None:
+    faults = [BoardFault(23, "FPGA 2 mute", "fpga"), BoardFault(1, "FPGA 0 mute", "fpga")]
+
+    facility.controller._health.note("m", (0, 0), FailureReason("two", faults))
+
+    assert facility.out == {B}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (FailureReason("x", [BoardFault(1, "a", "fpga"), BoardFault(1, "b", "fpga")]), "a; b"),
+        ("the frame was busy", "the frame was busy"),
+        (None, "its test failed"),
+    ],
+)
+def test_what_a_failed_test_found_is_said(found: object, said: str) -> None:
+    assert _health._what(found) == said
+
+
+def test_a_board_that_nobody_has_and_that_stays_on_is_out(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    facility.inject("0 board 1 refuse-power off")
+
+    facility.controller.power_off_unowned_boards()
+    facility.run(10 * MINUTE)
+
+    assert "machine m, frame (0, 0): boards not switched off: " in caplog.text
+    (row,) = facility.controller.out_of_service()
+    assert (row.board, row.kind) == (B, "power_off")
+
+
+def test_boards_of_a_machine_that_is_remade_meanwhile_are_not_judged(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    facility.inject("0 board 1 refuse-power off")
+    facility.controller.power_off_unowned_boards()
+
+    facility.controller.machines = {"m": machine(per_frame=3)}
+    facility.run(10 * MINUTE)
+
+    assert "boards not switched off: " in caplog.text
+    assert facility.out == set()
+
+
+def test_boards_of_a_machine_that_is_gone_are_let_go_although_they_stay_on(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = facility.create()
+    facility.run_until(is_ready(facility, job), 300)
+    host = facility.controller.machines["m"].bmp_ips[0, 0]
+    facility.inject("0 refuse-power off")
+    facility.controller.destroy_job(None, job)
+    facility.controller.machines = {}
+    assert facility.controller._power_downs.plain_orphans() == {host: [0]}
+
+    after = restarted(facility)
+    facility.run(10 * MINUTE)
+
+    assert f"boards [0] of {host} not powered off: " in caplog.text
+    assert after._power_downs.plain_orphans() == {}
 
 
 def test_the_job_log_tells_of_moves_and_waits(facility: Facility, tmp_path: Path) -> None:

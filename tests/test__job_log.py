@@ -109,3 +109,21 @@ def test_nothing_is_written_about_no_boards(log: Path) -> None:
     _job_log.powered(_Job(7, "me", 0.0, None), MachineMap(machine("m")), True, None)
 
     assert log.read_text() == ""
+
+
+def test_closing_one_file_leaves_the_other(log: Path, tmp_path: Path) -> None:
+    other = _job_log.open_file(str(tmp_path / "other.log"), 1)
+
+    _job_log.close_file(other)
+    _job_log.note(7, "still told")
+
+    assert words(log) == ["job 7: still told"]
+    assert (tmp_path / "other.log").read_text() == ""
+
+
+def test_a_board_that_is_in_no_frame_is_named_all_the_same(log: Path) -> None:
+    where = MachineMap(machine("m", 1, 1))
+
+    _job_log.released(Release(7, "m", 1, [(5, 5, 0)]), where)
+
+    assert words(log) == ["job 7: power off: board (5, 5, 0)"]

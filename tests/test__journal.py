@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,22 @@ def test_nothing_is_fsynced_once_the_journal_is_detached(path: Path) -> None:
     thread.syncer.dirty()
     thread.stop()
 
+    assert not thread.disk.begun.acquire(blocking=False)
+
+
+def test_what_was_written_before_the_journal_was_detached_is_forgotten(path: Path) -> None:
+    thread = Thread(path)
+    thread.syncer.detach()
+    thread.syncer.dirty()
+
+    while thread.syncer._dirty:
+        os.sched_yield()  # until the thread has found no journal
+
+    thread.syncer.attach(thread.journal)
+    thread.syncer.dirty()
+    assert thread.disk.begun.acquire(timeout=10)
+    thread.disk.may_go_on.release()
+    thread.stop()
     assert not thread.disk.begun.acquire(blocking=False)
 
 

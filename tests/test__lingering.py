@@ -1,6 +1,8 @@
 """Connections that are closed without a reset."""
 
+import select
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +61,22 @@ def test_a_peer_that_has_closed_already_is_not_waited_for(pair: Pair) -> None:
 
     lingering = Lingering()
     lingering.add(server)
+
+    assert len(lingering) == 0
+    assert server.fileno() == -1
+
+
+def test_a_connection_that_is_reset_is_closed(pair: Pair) -> None:
+    server, client = pair
+    lingering = Lingering()
+    lingering.add(server)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    poll = select.poll()
+    poll.register(server, 0)
+    assert poll.poll(10_000)  # the reset is there
+
+    lingering.tend()
 
     assert len(lingering) == 0
     assert server.fileno() == -1

@@ -257,3 +257,13 @@ def test_a_board_takes_its_history_along() -> None:
     assert (case.board, case.kind, case.due, case.testing) == ((0, 0, 2), "fpga", 460.0, False)
     assert there.faults_of((0, 0, 2), 200.0) == 1
     assert here.cases[BOARD].board == BOARD
+
+
+def test_a_board_in_service_takes_its_faults_along() -> None:
+    here, there = Quarantine(), Quarantine()
+    fault_and_recover(here, 0.0)
+
+    here.part(BOARD, there, (0, 0, 2))
+
+    assert there.cases == {}
+    assert there.faults_of((0, 0, 2), HOUR) == 1

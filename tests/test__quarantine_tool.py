@@ -18,10 +18,13 @@ from spalloc_server import _bmp_wiring, _control, _control_socket, _orders, _qua
 from spalloc_server._board_names import physical_name, read_board
 from spalloc_server._control import Control, control_path
 from spalloc_server._control_socket import Connection, ControlFailed, Listener
-from spalloc_server._out_of_service import OutOfService
+from spalloc_server._machine_map import MachineMap
+from spalloc_server._out_of_service import OutOfService, rows
+from spalloc_server._quarantine import Quarantine
 from spalloc_server._simulator import Simulation
 from spalloc_server._state_tool import main
 from spalloc_server.server import SpallocServer
+from tests.machines import machine
 
 _CONFIG = """
 boards = [(x, 0, z) for x in range(2) for z in range(3)]
@@ -196,14 +199,17 @@ def test_what_cannot_be_done_is_said_and_nothing_is_done(
 def test_without_a_server_what_it_saved_is_listed(
     config: Path, simulation: Simulation, run: Run
 ) -> None:
-    with SpallocServer(config, port=0):
-        run("add", "m:1,0,1", "--reason", "x")
+    with SpallocServer(config, port=0) as server:
+        job = server.create_job(None, 0, 0, 1, owner="me")
+        server.create_job(None, 0, 0, 1, owner="me")  # is queued
+        run("add", "m:0,0,1", "m:1,0,1", "--reason", "x")
 
     status, listed, error = run("list", "--physical")
 
     assert status == 0
     assert "m:c0f3b4" in listed
     assert "no server runs" in error
+    assert run("list")[1].splitlines()[1].split()[-1] == str(job)
 
 
 def test_without_a_server_nothing_can_be_changed(config: Path, run: Run) -> None:
@@ -212,6 +218,15 @@ def test_without_a_server_nothing_can_be_changed(config: Path, run: Run) -> None
     assert status == 1
     assert "no server runs on" in error
     assert run()[0] == 1
+
+
+def test_a_state_that_cannot_be_looked_for_is_told(config: Path, run: Run) -> None:
+    nowhere = config.parent / "nowhere"
+
+    status, out, error = run("list", "--state-dir", str(nowhere))
+
+    assert (status, out) == (1, "")
+    assert error == f"spalloc-state: {nowhere} cannot be searched (No such file or directory)\n"
 
 
 def test_a_simulated_server_and_another_folder_are_reached(
@@ -467,3 +482,13 @@ def test_the_next_test_is_told_in_words(kind: str, due: float | None, words: str
     )
 
     assert _quarantine_tool._next_test(row) == words
+
+
+def test_a_case_of_a_board_that_is_in_no_frame_is_not_listed() -> None:
+    quarantine = Quarantine()
+    for board in ((0, 0, 1), (7, 7, 0)):
+        quarantine.hold(board, "x", 1.7e9)
+
+    found = rows(MachineMap(machine()), quarantine, 0.0)
+
+    assert [row.board for row in found] == [(0, 0, 1)]

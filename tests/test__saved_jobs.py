@@ -108,6 +108,34 @@ def test_two_readings_that_do_not_belong_together_are_repeated(
     assert len(readings) == 2
 
 
+def test_what_can_never_be_read_whole_is_told_as_it_was_found(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with simulated_server(config) as server:
+        server.create_job(None, owner="ann")
+    readings: list[Any] = []
+
+    def all_are_torn(*args: Any) -> Any:
+        readings.append(_recovery.recover(*args))
+        readings[-1].unusable.append(config)
+        return readings[-1]
+
+    monkeypatch.setattr(_saved_jobs, "recover", all_are_torn)
+
+    assert _saved_jobs.difference(str(config)).jobs == 1
+    assert len(readings) == _saved_jobs._TRIES
+
+
+def test_a_queued_job_that_can_still_run_does_not_end(config: Path) -> None:
+    with simulated_server(config) as server:
+        server.create_job(None, 3, owner="ann", machine="b")
+        server.create_job(None, 3, owner="bob", machine="b")
+
+        told = _saved_jobs.difference(str(config))
+
+    assert (told.jobs, told.ended) == (2, [])
+
+
 def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "spalloc_server", *arguments],

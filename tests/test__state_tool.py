@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _book, _state_tool
+from spalloc_server import _book, _state_text, _state_tool
+from spalloc_server._disk import Disk
+from spalloc_server._journal import Journal
+from spalloc_server._saved_file import first_line, read_header
 from spalloc_server._store import Store
 from tests.store_disks import FakeBook, files_in
 
@@ -411,6 +415,73 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, show: Any) -> None:
 
     assert status == 1
     assert "No such file" in out
+
+
+def test_files_of_other_lives_beside_it_are_passed_over(
+    state: Path, tmp_path: Path, show: Any
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    foreign = saved(elsewhere, crash=True)
+    journal = state.parent / ".a.cfg.journal"
+    journal.write_bytes((elsewhere / ".a.cfg.journal").read_bytes())
+    (state.parent / ".a.cfg.state.0.9.0").write_text("garbage")
+    (state.parent / ".a.cfg.state.0.9.1").write_bytes(foreign.read_bytes()[:-1])
+
+    assert show(state, "--json")[0] == 0
+    journal.write_text("garbage")
+    status, out = show(state, "--json")
+
+    assert status == 0
+    assert json.loads(out)["next_id"] == 4
+
+
+def test_a_journal_among_snapshots_of_other_lives_is_shown_alone(
+    crashed: Path, tmp_path: Path, show: Any
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    crashed.write_bytes(saved(elsewhere, crash=True).read_bytes())
+    crashed.with_name(".a.cfg.state.0.9.0").write_text("garbage")
+
+    status, out = show(crashed.parent / ".a.cfg.journal")
+
+    assert status == 0
+    assert "the snapshot it belongs to is not beside it" in out
+
+
+def test_a_sound_record_that_tells_nothing_is_told(tmp_path: Path, show: Any) -> None:
+    store = Store(tmp_path, "a.cfg", "1.0.0")
+    store.load()
+    store.begin(_book.empty())
+    store.abandon()
+    path = tmp_path / ".a.cfg.journal"
+    header = read_header(first_line(path.read_bytes()), "journal", _book.FORMAT, path)
+    path.unlink()
+    journal = Journal(Disk(), path, header)
+    journal.append([b"[]", b"nonsense"])
+    journal.close()
+
+    status, out = show(path)
+
+    assert status == 1
+    assert "record 2 " in out
+
+
+def test_a_format_that_never_was_is_told(state: Path, show: Any) -> None:
+    line, _, body = state.read_bytes().partition(b"\n")
+    header = read_header(line + b"\n", "state", _book.FORMAT, state)
+    state.write_bytes(dataclasses.replace(header, format=0).line() + body)
+
+    status, out = show(state)
+
+    assert status == 1
+    assert "cannot be brought up to date (book format 0 is not known" in out
+
+
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan")])
+def test_a_time_beyond_the_calendar_is_shown_as_a_number(seconds: float) -> None:
+    assert _state_text._time(seconds) == str(seconds)
 
 
 # --- the command ---

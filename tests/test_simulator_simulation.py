@@ -1,6 +1,8 @@
 """Simulated frames over real UDP, in this process, and the commands that steer them."""
 
+import errno
 import json
+import logging
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from spalloc_server import _clock
 from spalloc_server._simulator import Simulation, addresses, sockets
 from spalloc_server._simulator.control import ControlFailed, ask
 from spalloc_server._simulator.faults import BadText
+from spalloc_server._simulator.frame import Reply
 
 OK = 0x80
 PORT = 17893
@@ -545,3 +548,57 @@ def test_a_connection_open_at_the_end_is_closed(tmp_path: Path) -> None:
 
     with connection:
         assert connection.recv(100) == b""
+
+
+# --- addresses and sockets that fail ---
+
+
+def test_when_no_address_is_free_it_is_said_after_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def taken(address: str) -> socket.socket:
+        tried.append(address)
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    monkeypatch.setattr(addresses, "bind", taken)
+
+    with pytest.raises(OSError, match="no free loopback address for UDP port 17893") as raised:
+        addresses.FreeAddresses().bind_next()
+
+    assert raised.value.errno == errno.EADDRINUSE
+    assert len(set(tried)) == len(tried) == addresses._TRIES
+
+
+@pytest.mark.parametrize("host", ["bmp-of-nowhere", "127.3.2.1"])
+def test_an_address_that_fails_for_another_reason_is_told_at_once(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    tried = []
+
+    def fail(address: str) -> socket.socket:
+        tried.append(address)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(addresses, "bind", fail)
+
+    with pytest.raises(OSError, match="too many open files"):
+        simulation.resolve(host)
+
+    assert len(tried) == 1
+
+
+def test_packets_and_connections_that_are_gone_again_end_nothing(
+    simulation: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    closed.close()
+    serving = simulation._sockets
+
+    serving._receive(closed, simulation.frame("a"))
+    serving._accept(closed)
+    serving._send(closed, Reply(0.0, 0, b"x"), ("127.0.0.1", 9))
+
+    assert "Reply to ('127.0.0.1', 9) lost: " in caplog.text
+    with Peer(simulation.resolve("a")) as peer:
+        assert peer.ask(0, 0, 0, 0, 0)[0] == OK

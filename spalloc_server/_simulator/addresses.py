@@ -76,8 +76,8 @@ class FreeAddresses:
     @staticmethod
     def _from(pid: int) -> Iterator[str]:
         span = _LAST - _FIRST + 1
-        for offset in range(span):
-            yield str(ipaddress.IPv4Address(_FIRST + (pid * _STEP + offset) % span))
+        places = (_FIRST + (pid * _STEP + offset) % span for offset in range(span))
+        return map(str, map(ipaddress.IPv4Address, places))
 
     def bind_next(self) -> tuple[str, socket.socket]:
         """Bind the next free address.
