@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from spalloc_client._connection import Connection
 
 from tests.fake_server import FakeServer
 
@@ -45,6 +47,33 @@ def server() -> Iterator[FakeServer]:
     server = FakeServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def in_vain(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Commands whose answers do not come; all others are waited for, however short the timeout.
+
+    So a test may have short timeouts without taking a busy computer's delays for them.
+    """
+    names: set[str] = set()
+    wait_open, call = Connection.wait_open, Connection.call
+
+    def wait(connection: Connection, timeout: float | None) -> None:
+        wait_open(connection, _PATIENCE)
+
+    def patient(
+        connection: Connection, timeout: float | None, name: str, *args: object, **kwargs: object
+    ) -> Any:
+        limit = timeout if name in names else _PATIENCE
+        return call(connection, limit, name, *args, **kwargs)
+
+    monkeypatch.setattr(Connection, "wait_open", wait)
+    monkeypatch.setattr(Connection, "call", patient)
+    return names
+
+
+#: Seconds after which a test that waits has failed.
+_PATIENCE = 30.0
 
 
 @pytest.fixture

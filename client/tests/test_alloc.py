@@ -462,7 +462,7 @@ def test_who_holds_boards_hears_when_they_change(server: FakeServer) -> None:
 
 
 def test_holding_outlives_a_restart_of_the_server(server: FakeServer) -> None:
-    with started(server, "--reconnect-delay", "0.02", "--timeout", "0.2") as process:
+    with started(server, "--reconnect-delay", "0.02") as process:
         assert process.stdout is not None
         assert "Machine: demo" in [process.stdout.readline().strip() for _ in range(6)]
         server.wait_heard("notify_job")
@@ -496,7 +496,7 @@ def test_a_command_goes_on_when_the_boards_are_lost(server: FakeServer) -> None:
 
 
 def test_a_server_that_is_gone_at_the_end_is_said_in_a_line(server: FakeServer) -> None:
-    with started(server, "-q", "--timeout", "0.1", "--reconnect-delay", "0.02") as process:
+    with started(server, "-q", "--timeout", "3", "--reconnect-delay", "0.02") as process:
         server.wait_heard("notify_job")
         server.stop()
         process.send_signal(signal.SIGTERM)

@@ -162,7 +162,8 @@ def test_a_creation_that_breaks_is_a_protocol_error_and_not_repeated(
     server.wait_clients(0)
 
 
-def test_a_creation_that_hangs_is_a_timeout(server: FakeServer) -> None:
+def test_a_creation_that_hangs_is_a_timeout(server: FakeServer, in_vain: set[str]) -> None:
+    in_vain.add("create_job")
     server.behave["create_job"] = lambda *_, **__: HANG
     with pytest.raises(ProtocolTimeoutError, match="create_job"):
         make(server, timeout=0.1)
@@ -397,15 +398,19 @@ def test_waiting_outlives_a_restart_of_the_server(queueing: FakeServer) -> None:
     assert queueing.jobs == {}
 
 
-def test_waiting_outlives_a_server_that_hangs(queueing: FakeServer) -> None:
+def test_waiting_outlives_a_server_that_hangs(
+    queueing: FakeServer, in_vain: set[str]
+) -> None:
     job = make(queueing, timeout=0.05)
     queueing.behave["get_job_state"] = lambda _: HANG
+    in_vain.add("get_job_state")
     with ThreadPoolExecutor(1) as pool:
         waiting = run_aside(pool, job, JobState.queued)
         queueing.wait_heard("get_job_state", 3)
 
         queueing.jobs[job.id].update(ON_BOARDS)
         del queueing.behave["get_job_state"]
+        in_vain.clear()
 
         assert waiting.result() is JobState.ready
     job.close()
@@ -461,7 +466,7 @@ def test_a_closed_job_goes_on(server: FakeServer) -> None:
 
 
 def test_a_server_that_is_gone_at_the_end_is_only_a_warning(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    server: FakeServer, caplog: pytest.LogCaptureFixture, in_vain: set[str]
 ) -> None:
     with caplog.at_level(logging.WARNING), make(server, timeout=0.05) as job:
         server.stop()
@@ -470,7 +475,9 @@ def test_a_server_that_is_gone_at_the_end_is_only_a_warning(
     assert "having no keepalive" in caplog.text
 
 
-def test_destroying_tells_when_the_server_cannot_be_told(server: FakeServer) -> None:
+def test_destroying_tells_when_the_server_cannot_be_told(
+    server: FakeServer, in_vain: set[str]
+) -> None:
     job = make(server, timeout=0.05)
     server.stop()
 

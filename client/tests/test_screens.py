@@ -123,7 +123,7 @@ def test_a_live_screen_scrolls(busy: FakeServer) -> None:
 
 def test_a_live_screen_waits_for_a_lost_server(busy: FakeServer) -> None:
     with open(".spalloc", "w", encoding="utf-8") as file:  # noqa: PTH123 (relative on purpose)
-        file.write("[spalloc]\nreconnect_delay = 0.05\ntimeout = 0.2\n")
+        file.write("[spalloc]\nreconnect_delay = 0.05\ntimeout = 3\n")
     with Terminal(words(busy, "spalloc-ps -w")) as terminal:
         terminal.wait_for(has("q quits"))
 

@@ -73,7 +73,7 @@ def test_a_server_that_was_met_gets_time_to_come_back(server: FakeServer) -> Non
     session.close()
 
 
-def test_a_server_that_stays_away_is_lost(server: FakeServer) -> None:
+def test_a_server_that_stays_away_is_lost(server: FakeServer, in_vain: set[str]) -> None:
     session = open_session(server, timeout=0.05)
     session.call("list_jobs")
     server.stop()
