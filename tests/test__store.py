@@ -20,7 +20,7 @@ from spalloc_server._crash_points import POINTS, kill_at
 from spalloc_server._disk import Disk
 from spalloc_server._journal import Syncer
 from spalloc_server._store import Loaded, Store, StoreError
-from tests.store_disks import FailingDisk, RecordingDisk, files_in
+from tests.store_disks import FailingDisk, FakeBook, RecordingDisk, files_in
 from tests.store_life import (
     BOOK,
     CONFIG,
@@ -147,6 +147,16 @@ def test_begin_takes_over_what_was_appended_before_it(tmp_path: Path, lives: Liv
     life.die()
 
     assert found_state(tmp_path) == life.state
+
+
+def test_a_store_that_never_began_wants_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path, "a.cfg", "1.0.0", book=FakeBook())
+    store.load()
+
+    assert not store.wants_snapshot
+    store.close({"next_id": 1})
+
+    assert files_in(tmp_path) == {}
 
 
 def test_closing_twice_or_abandoning_afterwards_is_harmless(tmp_path: Path, lives: Lives) -> None:

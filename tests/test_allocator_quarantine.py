@@ -231,3 +231,26 @@ def test_any_board_waits_for_quarantine_where_all_that_live_are_out() -> None:
     allocator.quarantine((0, 0, 2))
     assert allocator.waits_for() == {(0, 0, 0), (0, 0, 2)}
     assert allocator.waits_for(0, 0, 2) == {(0, 0, 2)}
+
+
+def test_what_does_not_fit_at_all_has_no_room_beside_quarantine() -> None:
+    allocator = Allocator(1, 1)
+    allocator.alloc(0, 0, 0)
+    allocator.quarantine((0, 0, 1))
+
+    assert allocator.waits_for(6) == {(0, 0, 1)}
+
+
+# --- attributes that others may set ---
+
+
+def test_a_triad_that_somebody_closed_is_not_opened_by_a_board_that_revives() -> None:
+    dead = {(0, 0, 1)}
+    allocator = Allocator(2, 1, dead)
+    allocator.alloc(0, 0, 0)
+    allocator.single_board_triads, allocator.full_single_board_triads = {}, set()
+    dead.clear()
+
+    assert allocator.alloc() is not None
+
+    assert set(allocator.single_board_triads) == {(1, 0)}

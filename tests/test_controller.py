@@ -1260,3 +1260,20 @@ def test_the_lock_is_a_context_and_may_be_taken_again(made: Controller) -> None:
         made.create_job(None, owner="me")
 
     assert list(made._jobs) == [1]
+
+
+def test_a_job_that_the_queue_fails_at_is_ended_and_told(
+    made: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("surprise")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made._job_queue, "create_job", fail)
+        with pytest.raises(RuntimeError, match="surprise"):
+            made.create_job(None, owner="me")
+
+    assert made.list_jobs() == []
+    state = made.get_job_state(None, 1)
+    assert (state.state, state.reason) == (JobState.destroyed, "Cancelled: surprise")
+    assert made.create_job(None, owner="me") == 2

@@ -734,3 +734,16 @@ def test_while_holding_jobs_queue_but_none_is_served(owner: Owner) -> None:
         assert owner.waiting("m") == [1]
 
     assert owner.news() == [("allocate", 1, "m")]
+
+
+def test_jobs_and_machines_are_named_where_they_are_printed() -> None:
+    queue = JobQueue(lambda *_: None, lambda *_: None, lambda *_: None)
+    queue.add_machine("m", 1, 1)
+    queue.create_job(1, 1, job_id=7)
+    queue.create_job(1, 1, job_id=8)
+
+    assert repr(queue._machines["m"]) == "<_Machine m>"
+    assert [repr(queue._jobs[job_id]) for job_id in (7, 8)] == [
+        "<_Job 7 not pending>",
+        "<_Job 8 pending>",
+    ]

@@ -721,3 +721,25 @@ def test_closing_leaves_nothing_behind_and_can_be_repeated(pairs: Pairs) -> None
     assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
     assert server.fileno() == -1
     assert core._fdmap == {}
+
+
+def test_a_channel_that_is_no_socket_is_left_to_its_owner(pairs: Pairs) -> None:
+    read, write = os.pipe()
+    core = PollingServerCore()
+    with os.fdopen(read, "rb") as channel, os.fdopen(write, "wb"):
+        core.register_channel(channel)
+
+        core.close_polling()
+
+        assert core._fdmap == {}
+        assert not channel.closed
+
+
+def test_a_descriptor_that_has_a_channel_by_now_is_no_stray(core: Core, pairs: Pairs) -> None:
+    channel, other = pairs()
+    core.register_channel(channel)
+
+    core._drop_stray(channel.fileno())
+    other.send(b"x")
+
+    assert list(core.ready_channels(10)) == [channel]

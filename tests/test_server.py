@@ -20,6 +20,7 @@ import pytest
 
 import spalloc_server
 from spalloc_server import server as server_module
+from spalloc_server._control import control_path
 from spalloc_server.controller import Controller
 from spalloc_server.server import _COMMANDS, SpallocServer, spalloc_command
 from tests.fake_client import FakeClient
@@ -178,6 +179,34 @@ def test_a_frame_that_cannot_be_made_leaves_nothing(rack: Rack, config: Path) ->
     rack.broken = None
 
     SpallocServer(config, port=0).stop_and_join()
+
+
+def test_a_thread_that_cannot_be_started_leaves_nothing(
+    rack: Rack, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "Server Thread":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            SpallocServer(config, port=0)
+
+    assert not control_path(config.parent, config.name).exists()
+    SpallocServer(config, port=0).stop_and_join()
+
+
+def test_what_frames_hold_back_is_not_waited_with(server: SpallocServer) -> None:
+    server.stop_and_join()
+    assert server._seconds_to_wait() > 0
+
+    server._holding = True
+
+    assert server._seconds_to_wait() == 0
 
 
 def test_a_second_server_on_the_same_state_is_refused(server: SpallocServer, config: Path) -> None:
@@ -389,6 +418,21 @@ def test_ids_are_whole_numbers(server: SpallocServer, name: str, odd: Any) -> No
 
 def ask(name: str, *args: object, **kwargs: object) -> bytes:
     return json.dumps({"command": name, "args": args, "kwargs": kwargs}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "words"),
+    [
+        ("get_board_position", {"machine_name": 3, "x": 0, "y": 0, "z": 0}, "machine_name"),
+        ("get_board_at_position", {"machine_name": None, "x": 0, "y": 0, "z": 0}, "machine_name"),
+        ("where_is", {"machine": 3, "x": 0, "y": 0, "z": 0}, "machine must be text, not 3"),
+    ],
+)
+def test_names_of_machines_are_texts(
+    server: SpallocServer, name: str, keywords: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        _COMMANDS[name](server, None, **keywords)
 
 
 def test_a_client_s_commands_are_run_and_answered(server: SpallocServer) -> None:
