@@ -220,10 +220,10 @@ def _shape(machine: MachineRow, boards: int, min_ratio: float) -> tuple[int, int
         width = max(-(-area // height), height)
     if bound_width > bound_height:
         width, height = height, width
+    if width <= bound_width and height <= bound_height:
+        return width, height
     if width > bound_width:
         width, height = bound_width, -(-area // bound_width)
-    elif height > bound_height:
+    else:
         width, height = -(-area // bound_height), bound_height
-    if width > bound_width or height > bound_height:
-        return None
     return (width, height) if min(width, height) / max(width, height) >= ratio else None

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from spalloc_client import _fit
 from spalloc_client._answers import JobRow, MachineRow
 from spalloc_client._fit import Request, request_of, why_not
 from spalloc_client._queue import describe_misfits, describe_queue
@@ -57,6 +58,25 @@ def test_what_fits_has_no_reason_not_to(request_: Request) -> None:
 )
 def test_the_limit_that_excludes_a_machine_is_named(request_: Request, reason: str) -> None:
     assert why_not(machine(), request_) == reason
+
+
+@pytest.mark.parametrize(
+    ("size", "boards", "min_ratio", "shape"),
+    [
+        ((4, 3), 12, 0.333, (2, 2)),
+        ((4, 3), 18, 0.333, (2, 3)),  # stands in a machine that lies
+        ((3, 4), 18, 0.333, (3, 2)),
+        ((3, 3), 15, 0.8, (3, 2)),  # a little longer than was asked for
+        ((2, 6), 27, 0.333, (2, 5)),  # squashed
+        ((6, 2), 27, 0.333, (5, 2)),
+        ((2, 6), 27, 0.5, None),
+        ((2, 2), 15, 0.0, None),
+    ],
+)
+def test_blocks_have_the_shape_that_the_server_gives_them(
+    size: tuple[int, int], boards: int, min_ratio: float, shape: tuple[int, int] | None
+) -> None:
+    assert _fit._shape(machine(*size), boards, min_ratio) == shape
 
 
 def test_dead_boards_exclude_a_machine() -> None:
