@@ -47,7 +47,7 @@ client/.venv/.installed: client/setup.cfg client/setup.py
 	touch $@
 
 test-client: lint client/.venv/.installed
-	cd client && .venv/bin/mypy && .venv/bin/pytest
+	cd client && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
 
 # Wheels and sdists, tried in empty environments with every Python that is found.
 test-all: install

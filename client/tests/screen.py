@@ -123,8 +123,10 @@ class Terminal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.process.kill()
-        self.process.wait()
+        if self.process.poll() is None:
+            # Not killed, so that it can tell what was covered.
+            self.process.terminate()
+            self.wait_for_end()
         os.close(self._master)
         os.close(self._slave)
 

@@ -134,6 +134,7 @@ def test_what_is_not_told_comes_from_files_and_can_be_overruled(
         ("-w -W", "not allowed with"),
         ("--keepalive 0", "not above 0"),
         ("--keepalive -2", "not a number from 0"),
+        ("--keepalive x", "'x' is not a number"),
         ("--max-dead-boards -2", "not a number from 0, or -1"),
         ("--min-ratio nan", "not a number from 0"),
     ],

@@ -156,6 +156,13 @@ def test_no_hostname_is_said_in_a_line(name: str, capsys: pytest.CaptureFixture[
     assert ".spalloc" in err
 
 
+@pytest.mark.parametrize("name", ["alloc", "ps", "machine", "job", "where_is"])
+def test_each_is_a_module_that_can_be_run(name: str) -> None:
+    program = [sys.executable, "-m", f"spalloc_client.scripts.{name}", "--version"]
+
+    assert subprocess.check_output(program, text=True).split()[-1] == __version__
+
+
 @pytest.mark.parametrize("name", MAINS)
 @pytest.mark.parametrize("words", [["--frob"], ["-P", "0"], ["-P", "x"], ["--timeout", "-1"]])
 def test_bad_arguments_are_said_in_a_line(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 from spalloc_client import Job
+from spalloc_client._keepalive import Keepalive
 
 from tests.fake_server import HANG, FakeServer
 
@@ -186,3 +187,24 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
 
     code = f"import runpy, sys; sys.argv[1:] = []; runpy.run_path({str(_keepalive._PROGRAM)!r})"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_a_process_that_does_not_hear_is_killed(server: FakeServer) -> None:
+    keepalive = Keepalive("127.0.0.1", server.port, 1, 60.0, 1.0)
+    os.kill(keepalive.pid, signal.SIGSTOP)
+
+    keepalive.stop()
+
+    assert keepalive._process.returncode == -signal.SIGKILL
+
+
+def test_a_forked_child_leaves_its_parent_s_process_alone(server: FakeServer) -> None:
+    keepalive = Keepalive("127.0.0.1", server.port, 1, 60.0, 1.0)
+    owner, keepalive._owner = keepalive._owner, 0
+
+    keepalive.stop()
+    keepalive.ensure()
+
+    assert keepalive._process.poll() is None
+    keepalive._owner = owner
+    keepalive.stop()

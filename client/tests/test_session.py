@@ -136,3 +136,11 @@ def test_a_listener_hears_of_notifications(server: FakeServer) -> None:
 
     assert heard.is_set()
     session.close()
+
+
+def test_without_a_connection_nobody_needs_a_nudge(server: FakeServer) -> None:
+    session = open_session(server)
+
+    session.nudge()
+
+    assert server.connections == 0
