@@ -58,7 +58,7 @@ def run(args: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             _serve(options, stack)
     except (StartError, StoreError, ConfigurationError) as e:
-        print(f"spalloc_server: {e}", file=sys.stderr)
+        _logs.complain(f"spalloc_server: {e}")
         return 1
     except Exception:
         log.exception("spalloc_server failed")

@@ -1,24 +1,75 @@
 """How records of the log are written: as text for people, or as JSON for programs.
 
-Owns the two forms.  Records about a job carry its id as the attribute `job_id`.
+Owns the two forms, and how systemd's journal is told how bad each line is.  Records
+about a job carry its id as the attribute `job_id`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 
 #: What ``--log-format`` takes.
 FORMATS = ("text", "json")
 
+#: Priorities of syslog(3), by the lowest level that has them.
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
+
 
 def set_up(form: str, level: int) -> None:
     """Have all records of a level and above written to standard error, in one of `FORMATS`."""
+    formatter = JSONFormatter() if form == "json" else TextFormatter()
     handler = logging.StreamHandler()
-    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JournalFormatter(formatter) if journal_reads() else formatter)
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def complain(text: str) -> None:
+    """Write the last words of a program that fails to standard error."""
+    print(for_journal(text, logging.ERROR) if journal_reads() else text, file=sys.stderr)
+
+
+def journal_reads(environ: Mapping[str, str] = os.environ, descriptor: int = 2) -> bool:
+    """Tell whether what is written to a descriptor goes to the journal, see systemd.exec(5)."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def for_journal(text: str, level: int) -> str:
+    """Begin each line with its priority, as sd-daemon(3) has it; the journal takes it off."""
+    priority = next(priority for lowest, priority in _PRIORITIES if level >= lowest)
+    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
+
+
+class JournalFormatter(logging.Formatter):
+    """Writes records as another does, each line with its priority.
+
+    Parameters
+    ----------
+    formatter : Formatter
+    """
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines."""
+        return for_journal(self._formatter.format(record), record.levelno)
 
 
 class TextFormatter(logging.Formatter):

@@ -65,6 +65,56 @@ def test_a_line_of_text_names_the_job_once(message: str, line: str) -> None:
     assert "[job" not in _logs.TextFormatter().format(record(message))
 
 
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (logging.DEBUG, 7),
+        (logging.INFO, 6),
+        (logging.WARNING, 4),
+        (logging.ERROR, 3),
+        (logging.CRITICAL, 2),
+        (logging.ERROR + 1, 3),
+        (logging.NOTSET, 7),
+    ],
+)
+def test_the_journal_is_told_how_bad_each_line_is(level: int, priority: int) -> None:
+    bad = record("two\nlines")
+    bad.levelno = level
+
+    written = _logs.JournalFormatter(logging.Formatter("%(message)s")).format(bad)
+
+    assert written == f"<{priority}>two\n<{priority}>lines"
+
+
+def test_the_journal_reads_only_what_it_says_it_reads(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as other:
+        status = os.fstat(journal.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+        assert _logs.journal_reads(environ, journal.fileno())
+        assert not _logs.journal_reads(environ, other.fileno())
+        assert not _logs.journal_reads({}, journal.fileno())
+        closed = journal.fileno()
+    assert not _logs.journal_reads(environ, closed)
+
+
+def test_the_program_tells_the_journal_how_bad_things_are(tmp_path: Path) -> None:
+    config = tmp_path / "broken.cfg"
+    config.write_text("configuration = None\n")
+    command = [sys.executable, "-m", "spalloc_server", "--port", "0", str(config)]
+    with (tmp_path / "journal").open("w") as journal:
+        status = os.fstat(journal.fileno())
+        stream = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+        subprocess.run(
+            command, cwd=tmp_path, env=os.environ | stream, stderr=journal, check=False
+        )
+
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert all(line.startswith("<3>") for line in lines)
+    assert lines[-1] == "<3>spalloc_server: Config file could not be loaded."
+
+
 class Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
