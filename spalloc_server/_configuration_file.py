@@ -145,8 +145,7 @@ def run_configuration(text: str, filename: str | Path) -> LoadedConfiguration:
     except BaseException as exc:
         if is_interrupt(exc) and not _is_raised_in(exc, name):
             raise
-        message = f"{_told(exc)}: {_expected(exc)}"
-        raise ConfigurationError(name, line_in_file(exc, name), message) from exc
+        raise ConfigurationError(name, line_in_file(exc, name), _failure(exc)) from exc
     finally:
         folder_of_running_file.reset(token)
     return LoadedConfiguration(
@@ -236,10 +235,15 @@ def _told(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def _expected(exc: BaseException) -> str:
+def _failure(exc: BaseException) -> str:
+    """Say what ended the file, and what was expected of it."""
+    told = _told(exc)
     if isinstance(exc, SystemExit):
-        return "a configuration file must not exit; expected it to run to its end"
-    return "expected the file to run to its end"
+        return f"{told}: a configuration file must not exit; expected it to run to its end"
+    # What is wrong with a machine says itself what was expected.
+    if isinstance(exc, TypeError | ValueError) and ": expected " in told:
+        return told
+    return f"{told}: expected the file to run to its end"
 
 
 def _configuration_of(

@@ -177,6 +177,18 @@ def test_what_is_wrong_and_where_is_said(text: str, line: int | None, told: str)
     assert "expected" in str(error)
 
 
+def test_what_was_expected_is_said_once() -> None:
+    text = "configuration = Configuration([Machine.single_board('a', bmp_ip='b')])\n"
+
+    with pytest.raises(ConfigurationError) as wrong:
+        parse_configuration(text, "machines.cfg")
+    with pytest.raises(ConfigurationError) as exits:
+        parse_configuration("raise SystemExit('no: expected it')", "machines.cfg")
+
+    assert str(wrong.value).count("expected") == 1
+    assert str(exits.value).endswith("must not exit; expected it to run to its end")
+
+
 def test_a_null_byte_has_a_line() -> None:
     assert refused("x = 1\ny = 'a\0b'\n").line == 2
 
