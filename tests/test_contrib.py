@@ -7,6 +7,8 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -401,3 +403,30 @@ def test_the_container_runs_the_program_as_an_ordinary_user() -> None:
     options = _parser().parse_args([*entry[1:], *command])
     assert options.metrics_host == "0.0.0.0"
     assert options.state_dir == "/var/lib/spalloc"
+
+
+def copied_by_the_container() -> list[str]:
+    """What the Containerfile takes from the project's folder."""
+    steps = (CONTRIB / "container" / "Containerfile").read_text().splitlines()
+    copies = [step.split()[1:-1] for step in steps if step.startswith("COPY ")]
+    return [name for copy in copies if not copy[0].startswith("--from") for name in copy]
+
+
+def test_the_container_is_built_from_no_more_than_it_needs(tmp_path: Path) -> None:
+    for name in copied_by_the_container():
+        source = CONTRIB.parent / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name)
+        else:
+            shutil.copy(source, tmp_path)
+
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", str(tmp_path)],
+        capture_output=True,
+        check=True,
+    )
+
+    assert "." not in copied_by_the_container()
+    (wheel,) = (tmp_path / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as packed:
+        assert "spalloc_server/_simulator/__init__.py" in packed.namelist()
