@@ -40,7 +40,17 @@ def search_path() -> list[str]:
     """Return the places looked at, rising priority: the system's, the user's, here."""
     folders = platformdirs.site_config_dir("spalloc", multipath=True).split(":")
     # Of several system-wide folders (XDG_CONFIG_DIRS) the first counts most.
-    return [*reversed(folders), platformdirs.user_config_dir("spalloc"), ".spalloc"]
+    return [*reversed(folders), *_user_place(), ".spalloc"]
+
+
+def _user_place() -> list[str]:
+    """Return the user's own place; none for a user without a home, as containers have."""
+    try:
+        place = platformdirs.user_config_dir("spalloc")
+    except RuntimeError:
+        return []
+    # Old versions of platformdirs leave the sign for home as it is.
+    return [] if place.startswith("~") else [place]
 
 
 # --- what each option allows; each function raises ValueError(what is allowed) ---
@@ -142,7 +152,7 @@ def read_sources(filenames: Sequence[str]) -> list[Source]:
         If a file cannot be read or holds a bad value; names file, option and what is
         allowed.
     """
-    return [_read_file(path) for name in filenames for path in _files(Path(name).expanduser())]
+    return [_read_file(path) for name in filenames for path in _files(name)]
 
 
 def merge(sources: Sequence[Source]) -> Settings:
@@ -153,15 +163,19 @@ def merge(sources: Sequence[Source]) -> Settings:
     return settings
 
 
-def _files(path: Path) -> list[Path]:
-    found = [path / name for name in FILES_IN_FOLDER] if path.is_dir() else [path]
-    return [file for file in found if file.is_file()]
+def _files(name: str) -> list[Path]:
+    try:
+        path = Path(name).expanduser()
+        found = [path / file for file in FILES_IN_FOLDER] if path.is_dir() else [path]
+        return [file for file in found if file.is_file()]
+    except (OSError, RuntimeError) as exc:  # a folder closed to us; ~ of nobody
+        raise ConfigError(f"{name}: cannot be read: {exc}") from exc
 
 
 def _read_file(path: Path) -> Source:
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text("utf-8"), str(path))
+        parser.read_string(path.read_text("utf-8-sig"), str(path))
     except (OSError, UnicodeError) as exc:
         raise ConfigError(f"{path}: cannot be read: {exc}") from exc
     except configparser.Error as exc:

@@ -1,7 +1,9 @@
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from spalloc_client import config
@@ -74,6 +76,30 @@ def test_the_usual_places_without_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
 
     assert search_path() == ["/etc/xdg/spalloc", "/home/me/.config/spalloc", ".spalloc"]
+
+
+def test_a_user_without_a_home_has_no_place_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(user_id: int) -> NoReturn:
+        raise KeyError(user_id)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("XDG_CONFIG_DIRS")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    assert search_path() == ["/etc/xdg/spalloc", ".spalloc"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/spalloc"])
+def test_a_file_that_cannot_be_looked_for_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: cannot be read: "):
+        read_config([name])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(places: dict[str, Path]) -> None:
+    places["here"].write_bytes(b"\xef\xbb\xbf[spalloc]\nhostname = h\n")
+
+    assert read_config().hostname == "h"
 
 
 def test_every_option_is_read(places: dict[str, Path]) -> None:
