@@ -45,6 +45,15 @@ _log = logging.getLogger(__name__)
 _PATIENCE_AFTER_INTERRUPT = 5.0
 
 
+#: What settings that are numbers may be.
+_NUMBERS = {
+    "keepalive": "a number of seconds above 0, or None",
+    "timeout": "a number of seconds above 0, or None",
+    "reconnect_delay": "a number of seconds, 0 or more",
+    "min_ratio": "a number, 0 or more, or None",
+}
+
+
 class _NotGiven(enum.Enum):
     """Tells an argument that was not given from one that is None."""
 
@@ -110,7 +119,8 @@ class Job:
     Raises
     ------
     ValueError
-        If hostname or owner are missing, or both machine and tags are given.
+        If hostname or owner are missing, both machine and tags are given, or a setting
+        is none that can be meant.
     JobDestroyedError
         If the job to be taken over is gone.
     SpallocServerException
@@ -389,7 +399,8 @@ class Job:
         with self._session.listen(changes):
             while True:
                 status = self._look(end)
-                if status is not None and status.state is not old_state:
+                # By value: a state may have been kept as the number that it is.
+                if status is not None and status.state != old_state:
                     return status
                 left = _left(end)
                 if left <= 0:
@@ -533,6 +544,21 @@ def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any])
         raise ValueError("only one of machine and tags may be given")
     if isinstance(settings.tags, str):
         raise ValueError(f"tags must be a sequence of texts, not the text {settings.tags!r}")
-    if settings.keepalive is not None and not 0 < settings.keepalive < math.inf:
-        raise ValueError(f"keepalive must be above 0, or None, not {settings.keepalive!r}")
-    return settings
+    _check(settings)
+    # Any sequence or set; on its way to the server it becomes an array.
+    return settings._replace(tags=None if settings.tags is None else list(settings.tags))
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what would fail later, and in other words."""
+    if not isinstance(settings.hostname, str | None):
+        raise ValueError(f"hostname must be a text, not {settings.hostname!r}")
+    if not isinstance(settings.port, int) or not 1 <= settings.port <= 65535:
+        raise ValueError(f"port must be a whole number from 1 to 65535, not {settings.port!r}")
+    for name, allowed in _NUMBERS.items():
+        value = getattr(settings, name)
+        if value is None and allowed.endswith("or None"):
+            continue
+        fits = isinstance(value, int | float) and 0 <= value < math.inf
+        if not fits or (value == 0 and "above 0" in allowed):
+            raise ValueError(f"{name} must be {allowed}, not {value!r}")

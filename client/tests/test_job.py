@@ -114,6 +114,12 @@ def test_a_machine_given_overrules_tags_of_files_and_the_other_way(
         ({"tags": "fast"}, "tags"),
         ({"keepalive": 0}, "keepalive"),
         ({"keepalive": -1.0}, "keepalive"),
+        ({"keepalive": "long"}, "keepalive must be a number of seconds above 0, .* not 'long'"),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0, or None, not 0"),
+        ({"timeout": "5"}, "timeout must be .* not '5'"),
+        ({"reconnect_delay": -1}, "reconnect_delay must be .* 0 or more, not -1"),
+        ({"reconnect_delay": None}, "reconnect_delay must be .* not None"),
+        ({"min_ratio": float("nan")}, "min_ratio must be a number, 0 or more, or None, not nan"),
     ],
 )
 def test_wrong_arguments_are_value_errors(
@@ -123,6 +129,24 @@ def test_wrong_arguments_are_value_errors(
         make(server, **wrong)
 
     assert server.connections == 0
+
+
+@pytest.mark.parametrize("port", [0, 65536, "22244", None])
+def test_a_port_is_a_port(port: Any) -> None:
+    with pytest.raises(ValueError, match=f"port must be .* from 1 to 65535, not {port!r}"):
+        Job(hostname="127.0.0.1", port=port, owner="me")
+
+
+def test_a_hostname_is_a_text() -> None:
+    with pytest.raises(ValueError, match="hostname must be a text, not 5"):
+        Job(hostname=5, owner="me")  # type: ignore[arg-type]
+
+
+def test_tags_may_be_a_set(server: FakeServer) -> None:
+    make(server, tags={"a"}).close()
+
+    (_, asked) = server.calls("create_job")[0]
+    assert asked["tags"] == ["a"]
 
 
 def test_a_hostname_is_needed() -> None:
@@ -342,6 +366,18 @@ def test_several_threads_wait_for_one_job(queueing: FakeServer) -> None:
         queueing.change(job.id, **ON_BOARDS)
 
         assert {future.result() for future in waiting} == {JobState.ready}
+    job.destroy()
+
+
+def test_a_state_may_be_told_by_its_number(queueing: FakeServer) -> None:
+    job = make(queueing)
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(job.wait_for_state_change, 1)  # type: ignore[arg-type]
+        queueing.wait_heard("get_job_state")
+        queueing.change(job.id, **ON_BOARDS)
+
+        assert waiting.result() is JobState.ready
     job.destroy()
 
 
