@@ -105,11 +105,16 @@ def owner_text(job: JobRow) -> str:
 
 
 class Column(NamedTuple):
-    """A column of a table; an elastic one gives way where there is no room."""
+    """A column of a table; an elastic one gives way where there is no room.
+
+    If that is not enough, columns are left out: those with a number at `spare`, the
+    highest first.
+    """
 
     name: str
     side: Literal["left", "right"] = "left"
     elastic: bool = False
+    spare: int = 0
 
 
 def make_table(
@@ -121,6 +126,10 @@ def make_table(
         max([len(column.name), *(row[index].cell_len for row in texts)])
         for index, column in enumerate(columns)
     ]
+    kept = _kept(columns, widths, console.width)
+    columns = [columns[index] for index in kept]
+    widths = [widths[index] for index in kept]
+    texts = [[row[index] for index in kept] for row in texts]
     gap = 2 if sum(widths) + 2 * len(widths) <= console.width else 1
     room = console.width - gap * (len(widths) - 1)
     # The widest elastic column gives way first, down to what a name needs to be guessed.
@@ -140,14 +149,29 @@ def make_table(
     return table
 
 
+def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Choose the columns that fit when they have given way and the gaps are narrow."""
+    least = [
+        min(width, _LEAST) if column.elastic else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    kept = list(range(len(columns)))
+    while sum(least[index] + 1 for index in kept) - 1 > room:
+        most_spare = max(kept, key=lambda index: columns[index].spare)
+        if not columns[most_spare].spare:
+            break
+        kept.remove(most_spare)
+    return kept
+
+
 _JOB_COLUMNS = (
     Column("ID", "right"),
     Column("State"),
-    Column("Power"),
+    Column("Power", spare=2),
     Column("Boards", "right"),
-    Column("Machine", elastic=True),
-    Column("Created at"),
-    Column("Keepalive", "right"),
+    Column("Machine", elastic=True, spare=1),
+    Column("Created at", spare=3),
+    Column("Keepalive", "right", spare=4),
     Column("Owner (Host)", elastic=True),
 )
 
@@ -192,7 +216,7 @@ _MACHINE_COLUMNS = (
     Column("Num boards", "right"),
     Column("In-use", "right"),
     Column("Jobs", "right"),
-    Column("Tags", elastic=True),
+    Column("Tags", elastic=True, spare=1),
 )
 
 

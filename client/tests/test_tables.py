@@ -38,6 +38,24 @@ def test_a_narrow_table_gives_up_what_it_can() -> None:
     ]
 
 
+def test_a_table_too_narrow_for_all_columns_leaves_some_out() -> None:
+    assert render(50) == [
+        " ID State  Power Boards Machi… Created at  Owner …",
+        "  7 ready  on         1 m      01-01 00:00 ann@ex…",
+        "123 queued           12                    [b]\\x1…",
+    ]
+    assert render(40) == [
+        " ID State  Power Boards Machine Owner (…",
+        "  7 ready  on         1 m       ann@exa…",
+        "123 queued           12         [b]\\x1b…",
+    ]
+    assert render(24) == [
+        " ID State  Boards Owner…",
+        "  7 ready       1 ann@e…",
+        "123 queued     12 [b]\\x…",
+    ]
+
+
 def test_without_unicode_nothing_needs_it() -> None:
     assert "ann@example.org" in render(70, "ascii")[1]
 

@@ -178,7 +178,7 @@ def _key(
 _DETAIL_COLUMNS = (
     Column("Key"),
     Column("Job", "right"),
-    Column("State"),
+    Column("State", spare=1),
     Column("Boards", "right"),
     Column("Owner", elastic=True),
 )
