@@ -14,6 +14,9 @@ _T = TypeVar("_T")
 
 Board = tuple[int, int, int]
 
+#: Calendars know no such times (Unix, seconds), nor need they.  # arbitrary
+_END_OF_TIME = 1e11
+
 
 class JobStatus(NamedTuple):
     """What get_job_state says of a job."""
@@ -81,7 +84,7 @@ def _reader(read: Callable[[Any], _T]) -> Callable[[Any], _T]:
     def reader(answer: Any) -> _T:
         try:
             return read(answer)
-        except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
             text = repr(answer)
             raise ProtocolError(
                 f"the server's answer makes no sense: {text[:80]}{'...' * (len(text) > 80)}"
@@ -106,6 +109,13 @@ def _pair(values: Any) -> tuple[int, int]:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _time(value: Any) -> float | None:
+    time = _number(value)
+    if time is not None and not abs(time) < _END_OF_TIME:
+        raise ValueError
+    return time
 
 
 def _text(value: Any) -> str | None:
@@ -137,7 +147,7 @@ def read_status(answer: Any) -> JobStatus:
         _power(answer["power"]),
         _number(answer["keepalive"]),
         _text(answer.get("reason")),
-        _number(answer.get("start_time")),
+        _time(answer.get("start_time")),
         _text(answer.get("keepalivehost")) or None,
     )
 
@@ -160,7 +170,7 @@ def _job(value: Any) -> JobRow:
     return JobRow(
         int(value["job_id"]),
         str(value["owner"]),
-        _number(value.get("start_time")),
+        _time(value.get("start_time")),
         _number(value["keepalive"]),
         JobState(value["state"]),
         _power(value["power"]),

@@ -43,9 +43,10 @@ def check_version(version: object) -> None:
     """
     first, end = (".".join(map(str, limit)) for limit in COMPATIBLE_VERSIONS)
     text = version if isinstance(version, str) else ""
-    match = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)(?![\d!])", text)
+    match = re.match(r"(?:\d+!)?(\d{1,9}(?:\.\d{1,9})*)(?![\d!])", text)
     if match is None:
-        raise ServerVersionError(f"the server says its version is {version!r}, which is none")
+        said = repr(version)[:80]
+        raise ServerVersionError(f"the server says its version is {said}, which is none at all")
     numbers = (*map(int, match[1].split(".")), 0, 0)[:3]
     if not COMPATIBLE_VERSIONS[0] <= numbers < COMPATIBLE_VERSIONS[1]:
         raise ServerVersionError(

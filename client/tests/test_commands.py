@@ -124,6 +124,24 @@ def test_a_server_that_raves_is_said_in_a_line(
     one_line(run, line, "the server")
 
 
+@pytest.mark.parametrize(
+    "nonsense", [{"boards": [[0, 0, float("inf")]]}, {"start_time": 1e300}, {"start_time": 1e999}]
+)
+@pytest.mark.parametrize("line", ["spalloc-ps", "spalloc-machine", "spalloc-job 1"])
+def test_numbers_without_end_are_said_in_a_line(
+    busy: FakeServer, run: Run, line: str, nonsense: dict[str, object]
+) -> None:
+    busy.change(1, **nonsense)
+
+    one_line(run, line, "the server's answer makes no sense")
+
+
+def test_machines_that_make_no_sense_are_said_in_a_line(server: FakeServer, run: Run) -> None:
+    server.behave["list_machines"] = lambda: None
+
+    one_line(run, "spalloc-where-is -b x 0 0 0", "the server's answer makes no sense: None")
+
+
 @pytest.mark.parametrize("line", LOOKING)
 def test_a_server_that_vanishes_in_the_middle_is_asked_again(
     busy: FakeServer, run: Run, line: str
@@ -544,6 +562,18 @@ def test_where_is_tells_all_ways_to_say_it(
     assert run(f"spalloc-where-is {words}") == (0, WHERE, "")
     assert json.loads(run(f"spalloc-where-is --json {words}")[1]) == PLACE
     assert server.calls("where_is") == [([], query)] * 2
+
+
+def test_where_is_keeps_its_labels_whole_where_there_is_no_room(
+    server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    server.behave["where_is"] = lambda **_: PLACE
+
+    out = run("spalloc-where-is -b demo 1 2 0")[1]
+
+    assert "\nMachine Chip Coordinates: (12, 25)\n" in out
+    assert "\nCoordinates within board: (0, 1)\n" in out
 
 
 def test_where_is_tells_of_a_free_board(server: FakeServer, run: Run) -> None:

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.table import Table
+from rich.console import RenderableType
 
-from spalloc_client._answers import Place, read_place
-from spalloc_client._palette import STRONG
-from spalloc_client._terminal import make_console, plain, show
+from spalloc_client._answers import Place, read_machines, read_place
+from spalloc_client._tables import facts
+from spalloc_client._terminal import make_console, show
 from spalloc_client.scripts._command import (
     CommandError,
     Parser,
@@ -81,11 +81,12 @@ def _main(argv: Sequence[str] | None) -> int:
         answer = session.call("where_is", **query)
         place = read_place(answer)
         if place is None:
-            raise CommandError(_nowhere(query, {m["name"] for m in session.call("list_machines")}))
+            machines = read_machines(session.call("list_machines"))
+            raise CommandError(_nowhere(query, {machine.name for machine in machines}))
     if arguments.json:
         print_json(answer)
     else:
-        show(make_console(), _table(place))
+        show(make_console(), _facts(place))
     return 0
 
 
@@ -102,7 +103,7 @@ def _nowhere(query: dict[str, str | int], machines: set[str]) -> str:
     return f"machine {query['machine']} has nothing at {place}"
 
 
-def _table(place: Place) -> Table:
+def _facts(place: Place) -> RenderableType:
     cabinet, frame, board = place.physical
     rows = {
         "Machine": place.machine,
@@ -113,12 +114,7 @@ def _table(place: Place) -> Table:
         "Job using board": str(place.job_id),
         "Coordinates within job": str(place.job_chip),
     }
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style=STRONG)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(f"{name}:", plain(value))
-    return table
+    return facts(rows.items())
 
 
 if __name__ == "__main__":
