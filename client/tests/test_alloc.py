@@ -496,6 +496,23 @@ def test_a_command_goes_on_when_the_boards_are_lost(server: FakeServer) -> None:
         assert end(process) == (5, "")
 
 
+def test_a_reason_that_would_steer_the_terminal_is_shown_escaped(server: FakeServer) -> None:
+    with started(server, "-c", "read x") as process:
+        server.wait_heard("notify_job")
+        server.wait_heard("get_job_state", 2)
+
+        server.destroy(1, "\x1b[31mfire\n")
+
+        assert process.stderr is not None
+        assert process.stderr.readline() == (
+            "job 1 was destroyed: \\x1b[31mfire\\n; the command goes on without boards\n"
+        )
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert end(process) == (0, "")
+
+
 def test_a_server_that_is_gone_at_the_end_is_said_in_a_line(server: FakeServer) -> None:
     with started(server, "-q", "--timeout", "3", "--reconnect-delay", "0.02") as process:
         server.wait_heard("notify_job")

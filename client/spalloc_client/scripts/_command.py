@@ -224,8 +224,8 @@ def print_json(data: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on standard error; what does not print in it is shown escaped."""
+    print(clean(text), file=sys.stderr, flush=True)
 
 
 def _complain(prog: str, message: str, status: int = 1) -> int:
@@ -234,7 +234,7 @@ def _complain(prog: str, message: str, status: int = 1) -> int:
     except (AttributeError, OSError):
         _log.debug("standard error stays as it is")
     try:
-        note(f"{prog}: {clean(' '.join(message.split()))}")
+        note(f"{prog}: {' '.join(message.split())}")
     except OSError:
         _log.debug("nobody reads standard error")
     return status

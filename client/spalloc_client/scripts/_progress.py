@@ -10,7 +10,7 @@ from rich.status import Status
 from rich.text import Text
 
 from spalloc_client._palette import STRONG, word
-from spalloc_client._terminal import draws_unicode, make_console
+from spalloc_client._terminal import clean, draws_unicode, make_console, plain
 from spalloc_client.states import JobState
 
 
@@ -39,7 +39,7 @@ class Progress:
         if self._quiet:
             return
         text = Text.assemble(
-            (f"Job {job_id}", STRONG), ": ", (state.name, word(state.name)), f" - {detail}"
+            (f"Job {job_id}", STRONG), ": ", (state.name, word(state.name)), f" - {clean(detail)}"
         )
         if not self._console.is_terminal:
             self._print_new(text)
@@ -56,7 +56,7 @@ class Progress:
         """Print a line that stays."""
         if not self._quiet or even_if_quiet:
             self.clear()
-            self._print_new(Text(text))
+            self._print_new(plain(text))
 
     def clear(self) -> None:
         """Take the changing line away, and give the cursor back."""

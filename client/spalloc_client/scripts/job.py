@@ -287,7 +287,7 @@ def _list_hostnames(session: Session, job_id: int) -> None:
 def _destroy(session: Session, job_id: int, reason: str) -> None:
     status = _status(session, job_id)
     if status.state is JobState.destroyed:
-        note(f"job {job_id} was destroyed before: {clean(status.reason or 'no reason given')}")
+        note(f"job {job_id} was destroyed before: {status.reason or 'no reason given'}")
         return
     session.call("destroy_job", job_id, reason or None)
     note(f"job {job_id} destroyed")
