@@ -169,14 +169,30 @@ def test_it_says_what_is_sent_if_asked(run: Run) -> None:
     assert '"command": "create_job"' in run("--debug")[2]
 
 
-def test_it_says_why_no_machine_suits(server: FakeServer, run: Run) -> None:
+@pytest.fixture
+def unsuitable(server: FakeServer) -> FakeServer:
+    """A server that finds no machine suitable."""
+
     def refuse(*args: int, **kwargs: Any) -> int:
         job_id = server.do_create_job(*args, **kwargs)
         server.destroy(job_id, "Cancelled: No suitable machines available.")
         return job_id
 
     server.behave["create_job"] = refuse
+    return server
 
+
+@pytest.mark.usefixtures("unsuitable")
+def test_an_unknown_machine_is_said_in_a_line(run: Run) -> None:
+    assert run("-m", "x") == (
+        1,
+        "",
+        "spalloc: no machine is called x; there are: demo, little\n",
+    )
+
+
+@pytest.mark.usefixtures("unsuitable")
+def test_it_says_why_no_machine_suits(run: Run) -> None:
     status, out, err = run("100", "-q")
 
     assert (status, out) == (1, "")

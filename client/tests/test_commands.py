@@ -486,7 +486,7 @@ def test_job_tells_when_boards_are_lost_while_they_are_switched(
     status, _, err = run("spalloc-job 1 -r")
 
     assert status == 1
-    assert err.splitlines()[-1] == "spalloc-job: Machine removed."
+    assert err.splitlines()[-1] == "spalloc-job: job 1 was destroyed: Machine removed."
 
 
 def test_job_cannot_switch_boards_that_are_not_there(busy: FakeServer, run: Run) -> None:

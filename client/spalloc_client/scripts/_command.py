@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -211,6 +211,11 @@ def check_json(arguments: argparse.Namespace) -> None:
     """Refuse --json together with --watch."""
     if arguments.json and arguments.watch:
         raise CommandError("--json and --watch do not go together", status=2)
+
+
+def no_such_machine(name: str, known: Iterable[str]) -> CommandError:
+    """Make the error for a machine that the server does not have."""
+    return CommandError(f"no machine is called {name}; there are: {', '.join(known) or 'none'}")
 
 
 def with_state_name(job: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from spalloc_client.job import Job
 from spalloc_client.scripts._command import (
     CommandError,
     Parser,
+    no_such_machine,
     note,
     number,
     positive,
@@ -325,8 +326,12 @@ def _request(arguments: argparse.Namespace, settings: Settings) -> Request:
 
 def _explain(request: Request, session: Session) -> None:
     """Say why no machine suits: which limit excluded which."""
+    machines = read_machines(session.call("list_machines"))
+    names = [machine.name for machine in machines]
+    if request.machine is not None and request.machine not in names:
+        raise no_such_machine(request.machine, names)
     note("No machine suits:")
-    for line in describe_misfits(request, read_machines(session.call("list_machines"))):
+    for line in describe_misfits(request, machines):
         note(f"  {line}")
 
 

@@ -25,6 +25,7 @@ from spalloc_client._settings import Settings
 from spalloc_client._tables import facts, job_map, on_off, seconds, state_text, when
 from spalloc_client._terminal import clean, make_console, show
 from spalloc_client._watch import watch
+from spalloc_client.errors import JobDestroyedError
 from spalloc_client.job import Job
 from spalloc_client.scripts._command import (
     CommandError,
@@ -310,6 +311,8 @@ def _switch(settings: Settings, session: Session, job_id: int, on: bool) -> None
         note(f"job {job_id}: switching its boards {'on' if on else 'off'} ...")
         job.set_power(on)
         job.wait_until_ready()
+    except JobDestroyedError as exc:
+        raise CommandError(f"job {job_id} was destroyed: {exc}") from None
     finally:
         job.close()
     note(f"job {job_id}: its boards are {'on' if on else 'off'}")

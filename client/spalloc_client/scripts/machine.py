@@ -30,9 +30,9 @@ from spalloc_client._tables import (
 from spalloc_client._terminal import make_console, show
 from spalloc_client._watch import watch
 from spalloc_client.scripts._command import (
-    CommandError,
     Parser,
     check_json,
+    no_such_machine,
     print_json,
     run,
     session_with,
@@ -94,8 +94,7 @@ def _find(machines: list[MachineRow], name: str) -> MachineRow:
     for machine in machines:
         if machine.name == name:
             return machine
-    known = ", ".join(machine.name for machine in machines) or "none"
-    raise CommandError(f"no machine is called {name}; there are: {known}")
+    raise no_such_machine(name, [machine.name for machine in machines])
 
 
 def _json(session: Session, name: str | None) -> Any:

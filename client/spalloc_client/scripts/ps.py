@@ -12,9 +12,9 @@ from spalloc_client._tables import jobs_table
 from spalloc_client._terminal import make_console, show
 from spalloc_client._watch import watch
 from spalloc_client.scripts._command import (
-    CommandError,
     Parser,
     check_json,
+    no_such_machine,
     print_json,
     run,
     session_with,
@@ -52,8 +52,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if machine is not None:
             known = [m.name for m in read_machines(session.call("list_machines"))]
             if machine not in known:
-                there = ", ".join(known) or "none"
-                raise CommandError(f"no machine is called {machine}; there are: {there}")
+                raise no_such_machine(machine, known)
         if arguments.json:
             print_json([with_state_name(job) for job in _jobs(session, machine, owner)])
             return 0

@@ -12,6 +12,7 @@ from spalloc_client._terminal import make_console, show
 from spalloc_client.scripts._command import (
     CommandError,
     Parser,
+    no_such_machine,
     print_json,
     run,
     session_with,
@@ -82,7 +83,7 @@ def _main(argv: Sequence[str] | None) -> int:
         place = read_place(answer)
         if place is None:
             machines = read_machines(session.call("list_machines"))
-            raise CommandError(_nowhere(query, {machine.name for machine in machines}))
+            raise _nowhere(query, [machine.name for machine in machines])
     if arguments.json:
         print_json(answer)
     else:
@@ -90,17 +91,16 @@ def _main(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _nowhere(query: dict[str, str | int], machines: set[str]) -> str:
+def _nowhere(query: dict[str, str | int], machines: list[str]) -> CommandError:
     if "job_id" in query:
-        return (
+        return CommandError(
             f"job {query['job_id']} is unknown, has no boards, or none "
             f"with chip ({query['chip_x']}, {query['chip_y']})"
         )
     if query["machine"] not in machines:
-        known = ", ".join(sorted(machines)) or "none"
-        return f"no machine is called {query['machine']}; there are: {known}"
+        return no_such_machine(str(query["machine"]), machines)
     place = ", ".join(f"{name} {value}" for name, value in query.items() if name != "machine")
-    return f"machine {query['machine']} has nothing at {place}"
+    return CommandError(f"machine {query['machine']} has nothing at {place}")
 
 
 def _facts(place: Place) -> RenderableType:
