@@ -367,12 +367,14 @@ def test_machine_draws_one(busy: FakeServer, run: Run) -> None:
 
 @pytest.mark.parametrize("option", ["-d", "--detailed"])
 def test_machine_tells_more_of_its_jobs(busy: FakeServer, run: Run, option: str) -> None:
-    table = (
+    below = (
+        ".  free   #  dead link\n"
+        "\n"
         "Key  Job  State  Boards  Owner\n"
         "A      1  ready       1  ann\n"
         "B      2  ready       3  bob\n"
     )
-    assert run(f"spalloc-machine demo {option}") == (0, DEMO + table, "")
+    assert run(f"spalloc-machine demo {option}") == (0, DEMO + below, "")
 
 
 def test_machine_does_not_know_every_machine(busy: FakeServer, run: Run) -> None:

@@ -131,12 +131,16 @@ def draw_machine(
     here = jobs_on(machine, jobs)
     numbers = lettering.assign(job.job_id for job in here)
     here.sort(key=lambda job: numbers[job.job_id])
+    # Detailed or not, the key tells every sign of the map.
+    key = _key(console, machine, [] if detailed else here, numbers)
+    details = [Text(), *_details(console, here, numbers)] if detailed and here else []
     return [
         _summary(machine, here),
         Text(),
         *machine_map(console, machine, here, numbers),
         Text(),
-        *(_details(console, here, numbers) if detailed else _key(console, machine, here, numbers)),
+        *key,
+        *details,
     ]
 
 
