@@ -21,8 +21,8 @@ _POOR_TERMINALS = ("linux", "vt", "dumb", "ansi", "cons")
 def make_console(stream: TextIO | None = None) -> Console:
     """Make a console for a stream (default: standard output).
 
-    Colours only on a terminal, and not if NO_COLOR is set; no control sequences and no
-    cutting at the edge in a pipe.
+    Colours and the like only on a terminal, and not if NO_COLOR is set; no control
+    sequences and no cutting at the edge in a pipe.
     """
     stream = stream or sys.stdout
     if isinstance(stream, io.TextIOWrapper):
@@ -30,11 +30,13 @@ def make_console(stream: TextIO | None = None) -> Console:
         stream.reconfigure(errors="backslashreplace")
     terminal = stream.isatty()
     poor = os.environ.get("TERM", "").startswith("dumb")
+    # Bold and dim go with the colours: not every program that reads a terminal minds the
+    # difference, and some terminals show them as colours.
+    styled = terminal and not poor and not os.environ.get("NO_COLOR")
     return Console(
         file=stream,
         force_terminal=terminal and not poor,
-        no_color=bool(os.environ.get("NO_COLOR")),
-        color_system="auto" if terminal and not poor else None,
+        color_system="auto" if styled else None,
         force_jupyter=False,
         markup=False,
         emoji=False,

@@ -36,6 +36,7 @@ class Screen:
         self.alternate = False
         self.cursor_shown = True
         self.colours = 0
+        self.styles = 0
         self.clears = 0
         self._row = self._column = 0
         self._cells: dict[tuple[int, int], str] = {}
@@ -68,6 +69,7 @@ class Screen:
 
     def _obey(self, numbers: str, command: str) -> None:
         if command == "m":
+            self.styles += 1
             self.colours += any(number and int(number) >= 30 for number in numbers.split(";"))
         elif command == "H":
             self._row = self._column = 0

@@ -151,8 +151,18 @@ def test_ctrl_z_gives_the_terminal_back_for_a_while(busy: FakeServer) -> None:
 def test_no_color_is_respected(busy: FakeServer) -> None:
     with Terminal(words(busy, "spalloc-machine demo"), NO_COLOR="1") as terminal:
         assert terminal.wait_for_end() == 0
-        assert terminal.screen.colours == 0
+        assert terminal.screen.styles == 0
         assert has("A  job 1")(terminal.screen.lines())
+
+
+def test_no_color_is_respected_by_live_screens(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-machine -w demo"), NO_COLOR="1") as terminal:
+        terminal.wait_for(has("q quits"))
+        terminal.press(b"q")
+
+        assert terminal.wait_for_end() == 0
+        assert terminal.screen.styles == 0
+        assert terminal.sane()
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"TERM": "linux"}])
