@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _SIMULATED = "simulated"
 
+#: Who is asked, for errors.
+_WHOM = "a spalloc_server"
+
 #: How each kind of trouble is told.
 _WHAT = {
     "power_on": "not switched on",
@@ -124,13 +127,30 @@ def _place(options: argparse.Namespace) -> tuple[Path, str, str]:
 
 def _ask(options: argparse.Namespace, **order: Any) -> dict[str, Any]:
     """Have the server do something, and return its answer."""
-    path = control_path(*_place(options))
-    reply = _control_socket.ask(path, json.dumps(order), "a spalloc_server")
-    answer = json.loads(reply)
+    answer = json.loads(_reply(options, json.dumps(order)))
     if not answer["ok"]:
         raise ToolError(answer["text"])
     data: dict[str, Any] = answer["data"]
     return data
+
+
+def _reply(options: argparse.Namespace, order: str) -> bytes:
+    """Send an order to the server; to a simulated one if no other runs."""
+    directory, name, label = _place(options)
+    try:
+        return _control_socket.ask(control_path(directory, name, label), order, _WHOM)
+    except NobodyThere as nobody:
+        if label == _SIMULATED:
+            raise
+        try:
+            reply = _control_socket.ask(control_path(directory, name, _SIMULATED), order, _WHOM)
+        except NobodyThere:
+            raise nobody from None
+    print(
+        f"no server runs on {options.config} but one with --simulate; that one was asked",
+        file=sys.stderr,
+    )
+    return reply
 
 
 def _change(options: argparse.Namespace) -> None:
@@ -185,7 +205,10 @@ def _saved(options: argparse.Namespace) -> list[OutOfService]:
     directory, name, label = _place(options)
     found = recover(Names(directory, name, label), __version__, _book, Disk())
     if found.state is None:
-        raise ToolError(f"no server runs on {options.config}, and {directory} has no state of one")
+        raise ToolError(
+            f"no server runs on {options.config}, and {directory} has no state of one. "
+            "If it ran with --simulate or --state-dir, say so"
+        )
     return rows_of_book(found.state, time.time())
 
 

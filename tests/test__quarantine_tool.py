@@ -243,6 +243,27 @@ def test_a_simulated_server_and_another_folder_are_reached(
     assert "m:1,0,1" in run("list", *where)[1]
 
 
+def test_a_simulated_server_is_asked_if_no_other_runs(
+    config: Path, simulation: Simulation, run: Run
+) -> None:
+    with SpallocServer(config, port=0, label="simulated"):
+        status, out, error = run("add", "m:1,0,1", "--reason", "x")
+        listed = run()[1]
+
+    assert (status, out) == (0, "board (1, 0, 1) of machine m taken out of service\n")
+    assert error == f"no server runs on {config} but one with --simulate; that one was asked\n"
+    assert "m:1,0,1" in listed
+
+
+def test_the_real_server_is_asked_if_a_simulated_one_runs_too(
+    config: Path, server: SpallocServer, run: Run
+) -> None:
+    with SpallocServer(config, port=0, label="simulated"):
+        assert run("add", "m:1,0,1", "--reason", "x")[::2] == (0, "")
+        assert "m:1,0,1" in run()[1]
+        assert run("--simulated") == (0, "all boards are in service\n", "")
+
+
 # --- the socket ---
 
 
