@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._bmp_requests import AtomicRequests, FailureReason
+from spalloc_server._job_log import escaped
 from spalloc_server._out_of_service import OutOfService, rows
 from spalloc_server._quarantine import LINK, OPERATOR, POWER_OFF, Board, Case, Frame, Quarantine
 from spalloc_server.links import Links
@@ -258,7 +259,7 @@ class Health:
         """
         self.check(name, board)
         self._of(name).hold(board, reason, _clock.wall())
-        log.info("machine %s: board %s taken out of service: %s", name, board, reason)
+        log.info("machine %s: board %s taken out of service: %s", name, board, escaped(reason))
         self._changed(name)
 
     def release(self, name: str, board: Board) -> None:

@@ -151,6 +151,16 @@ def test_options_may_come_before_the_configuration(
     assert json.loads(capsys.readouterr().out) == {"out": [], "waiting": []}
 
 
+def test_an_operators_words_stay_on_one_line_of_the_log(
+    server: SpallocServer, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        run("add", "m:0,0,1", "--reason", "burnt\x1b[31m \u202efan")
+
+    assert "taken out of service: burnt\\x1b[31m \\u202efan" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
 def test_the_physical_list_is_for_who_repairs(server: SpallocServer, run: Run) -> None:
     run("add", "m:1,0,1", "--reason", "x")
 
