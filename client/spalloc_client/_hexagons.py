@@ -97,7 +97,7 @@ def draw(
     -------
     list of Text
         Lines, without spaces at their ends; cut at `max_width` if even the tight map
-        is wider.
+        is wider, which a line below then says.
     """
     if not marks:
         return []
@@ -172,4 +172,9 @@ def _lines(canvas: _Canvas, room: int) -> list[Text]:
         text.append(letter, style)
     for text in lines.values():
         text.rstrip()
-    return [lines.get(number, Text()) for number in range(min(lines), max(lines) + 1)]
+    picture = [lines.get(number, Text()) for number in range(min(lines), max(lines) + 1)]
+    needed = 1 + max(column for _, column in canvas)
+    if needed > room:
+        note = Text(f"cut: all needs {needed} columns", QUIET, no_wrap=True, overflow="crop")
+        picture += [Text(), note]
+    return picture

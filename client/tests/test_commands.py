@@ -365,6 +365,16 @@ def test_machine_draws_one(busy: FakeServer, run: Run) -> None:
     assert run("spalloc-machine demo") == (0, DEMO + key, "")
 
 
+def test_the_key_is_broken_between_its_entries(
+    busy: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    key = run("spalloc-machine demo")[1].splitlines()[-2:]
+
+    assert key == [".  free    #  dead link   A  job 1", "B  job 2"]
+
+
 @pytest.mark.parametrize("option", ["-d", "--detailed"])
 def test_machine_tells_more_of_its_jobs(busy: FakeServer, run: Run, option: str) -> None:
     below = (

@@ -125,6 +125,7 @@ def test_a_map_that_is_too_wide_gets_smaller() -> None:
     assert max(map(len, cut)) == 40
     for picture in (full, compact, tight):
         assert "".join(picture).count(".") == 1200
+    assert cut[-2:] == ["", "cut: all needs 59 columns"]
 
 
 def test_nothing_makes_no_lines() -> None:

@@ -27,7 +27,7 @@ from spalloc_client._tables import (
     make_table,
     state_text,
 )
-from spalloc_client._terminal import make_console, show
+from spalloc_client._terminal import make_console, map_width, show
 from spalloc_client._watch import watch
 from spalloc_client.scripts._command import (
     Parser,
@@ -173,7 +173,7 @@ def _key(
     for job in jobs:
         number = numbers[job.job_id]
         entries.append(Text.assemble((letters(number), field(number)), f"  job {job.job_id}"))
-    if console.is_terminal:
+    if map_width(console) is not None:
         return [Columns(entries, padding=(0, 3))]
     return [Text("   ").join(entries)]
 
