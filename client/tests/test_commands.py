@@ -529,9 +529,12 @@ def test_job_prints_json(busy: FakeServer, run: Run) -> None:
     assert data["job_id"] == 1
     assert data["state_name"] == "ready"
     assert data["connections"] == [[[0, 0], "board-0"]]
+    before = data
     busy.destroy(1, "why")
     data = json.loads(run("spalloc-job 1 --json")[1])
     assert (data["job_id"], data["state_name"], data["reason"]) == (1, "destroyed", "why")
+    assert data.keys() == before.keys()
+    assert data["boards"] is data["connections"] is data["allocated_machine_name"] is None
     one_line(run, "spalloc-job 1 --json -e", "--json goes with --info only", 2)
     one_line(run, "spalloc-job 1 --json -w", "--json and --watch", 2)
     one_line(run, "spalloc-job 1 -e -p", "not allowed with", 2)

@@ -261,14 +261,19 @@ def _some(things: Sequence[Any], say: Callable[[Any], str]) -> str:
 
 
 def _json(session: Session, job_id: int) -> dict[str, Any]:
+    # The same fields for each job, whatever of it is still known.
+    nothing = dict.fromkeys((*JobRow._fields, *JobMachine._fields, "reason"))
+    nothing["keepalivehost"] = nothing.pop("keepalive_host")
+    nothing["allocated_machine_name"] = nothing.pop("machine")
     raw_jobs = session.call("list_jobs")
     for raw, job in zip(raw_jobs, read_jobs(raw_jobs), strict=True):
         if job.job_id == job_id:
             info = session.call("get_job_machine_info", job_id)
             read_machine_info(info)
-            return {**with_state_name(raw), "reason": None, **info}
+            return {**nothing, **with_state_name(raw), **info}
     _status(session, job_id)
-    return {"job_id": job_id, **with_state_name(session.call("get_job_state", job_id))}
+    state = with_state_name(session.call("get_job_state", job_id))
+    return {**nothing, "job_id": job_id, **state}
 
 
 # --- doing ---
