@@ -495,10 +495,29 @@ def test_holding_outlives_a_restart_of_the_server(server: FakeServer) -> None:
     assert server.reasons == {1: None}
 
 
+@pytest.mark.parametrize("words", [(), ("-c", "echo", "{w}")])
+def test_boards_that_are_lost_at_once_are_not_used(
+    server: FakeServer, run: Run, words: tuple[str, ...]
+) -> None:
+    def lose(job_id: int) -> dict[str, Any]:
+        server.destroy(job_id, "fire")
+        return dict.fromkeys(("width", "height", "connections", "machine_name", "boards"))
+
+    server.behave["get_job_machine_info"] = lose
+
+    assert run(*words) == (1, "", "spalloc: job 1 was destroyed: fire\n")
+
+
+def test_the_boards_are_asked_for_once(server: FakeServer, run: Run) -> None:
+    run("-c", "echo", "{w} {h} {hostname} {ethernet_ips}")
+
+    assert len(server.calls("get_job_machine_info")) == 1
+
+
 def test_a_command_goes_on_when_the_boards_are_lost(server: FakeServer) -> None:
     with started(server, "-c", "read x; exit 5") as process:
         server.wait_heard("notify_job")
-        server.wait_heard("get_job_state", 2)
+        server.wait_heard("get_job_state", 3)
 
         server.destroy(1, "fire")
 
@@ -515,7 +534,7 @@ def test_a_command_goes_on_when_the_boards_are_lost(server: FakeServer) -> None:
 def test_a_reason_that_would_steer_the_terminal_is_shown_escaped(server: FakeServer) -> None:
     with started(server, "-c", "read x") as process:
         server.wait_heard("notify_job")
-        server.wait_heard("get_job_state", 2)
+        server.wait_heard("get_job_state", 3)
 
         server.destroy(1, "\x1b[31mfire\n")
 

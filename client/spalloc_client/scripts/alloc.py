@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spalloc_client._answers import read_jobs, read_machines
+from spalloc_client._answers import JobMachine, read_jobs, read_machine_info, read_machines
 from spalloc_client._fit import Request
 from spalloc_client._queue import describe_misfits, describe_queue
 from spalloc_client._session import Changes, Session
@@ -237,7 +237,11 @@ def _main(argv: Sequence[str] | None) -> int:
             raise CommandError(f"job {job.id} was destroyed: {exc}") from None
         session.close()  # what becomes of other jobs is of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
-            return _use(job, guard, arguments, progress)
+            info = read_machine_info(guarding.call("get_job_machine_info", job.id))
+            if info.connections is None:
+                guard.look()  # lost since; says why if it is over
+                raise CommandError(f"job {job.id} lost its boards as soon as it had them")
+            return _use(job, info, guard, arguments, progress)
 
 
 @contextmanager
@@ -367,53 +371,67 @@ def _detail(job: Job, state: JobState, session: Session) -> str:
     return f"powering {number} board{'s' * (number != 1)} of {row.machine}"
 
 
-def _use(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progress) -> int:
+def _use(
+    job: Job,
+    info: JobMachine,
+    guard: Guard,
+    arguments: argparse.Namespace,
+    progress: Progress,
+) -> int:
+    progress.clear()
     if arguments.command is None:
         try:
-            _hold(job, guard, arguments, progress)
+            _hold(job, info, guard, arguments, progress)
         except KeyboardInterrupt:
             return 0
         return 0
-    progress.clear()
-    with _ethernet_ips(job) as filename:
-        width, height = str(job.width), str(job.height)
-        hostname = job.hostname or ""
+    with _ethernet_ips(info) as filename:
+        width, height, hostname = str(info.width), str(info.height), _hostname(info)
         values = {"": hostname, "hostname": hostname, "w": width, "width": width, "h": height}
         values |= {"height": height, "ethernet_ips": filename, "id": str(job.id)}
         return run_command(fill_in(arguments.command, values), guard, progress)
 
 
-def _hold(job: Job, guard: Guard, arguments: argparse.Namespace, progress: Progress) -> None:
-    progress.clear()
+def _hold(
+    job: Job,
+    info: JobMachine,
+    guard: Guard,
+    arguments: argparse.Namespace,
+    progress: Progress,
+) -> None:
     if not arguments.quiet:
-        _print_result(job)
+        _print_result(job, info)
     if sys.stdin is not None and sys.stdin.isatty():
         after = "leave" if arguments.no_destroy else "destroy"
         progress.say(f"Enter or Ctrl-C to {after} the job")
     hold(guard)
 
 
-def _print_result(job: Job) -> None:
+def _hostname(info: JobMachine) -> str:
+    return (info.connections or {}).get((0, 0), "")
+
+
+def _print_result(job: Job, info: JobMachine) -> None:
     rows = [
         ("Job", str(job.id)),
-        ("Hostname", job.hostname or ""),
-        ("Width", f"{job.width} chips"),
-        ("Height", f"{job.height} chips"),
-        ("Boards", str(len(job.boards or ()))),
-        ("Machine", job.machine_name or ""),
+        ("Hostname", _hostname(info)),
+        ("Width", f"{info.width} chips"),
+        ("Height", f"{info.height} chips"),
+        ("Boards", str(len(info.boards or ()))),
+        ("Machine", info.machine_name or ""),
     ]
     show(make_console(), facts(rows))
 
 
 @contextmanager
-def _ethernet_ips(job: Job) -> Iterator[str]:
+def _ethernet_ips(info: JobMachine) -> Iterator[str]:
     """Give the name of a file that lists the boards' host names."""
     with tempfile.TemporaryDirectory(prefix="spalloc-") as folder:
         path = Path(folder, "ethernet_ips.csv")
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["x", "y", "hostname"])
-            for (x, y), hostname in sorted((job.connections or {}).items()):
+            for (x, y), hostname in sorted((info.connections or {}).items()):
                 writer.writerow([x, y, hostname])
         yield str(path)
 
