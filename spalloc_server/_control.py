@@ -62,22 +62,28 @@ class Control:
 
     Raises
     ------
-    ControlFailed
-        If the socket cannot be made.
+    ControlFailed, OSError, RuntimeError
+        If the socket cannot be made, or there is no descriptor or thread to be
+        had; nothing is left behind.
     """
 
     def __init__(self, path: Path, wake: Callable[[], object]) -> None:
         self._wake = wake
-        self._listener = Listener(path)
         # Guards _waiting and _stopped.
         self._lock = threading.Lock()
         self._waiting: list[_Order] = []
         self._stopped = False
         self._carried_out: list[_Order] = []
         self._connections: dict[int, Connection] = {}
-        self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="Control Thread", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as undo:
+            self._listener = Listener(path)
+            undo.callback(self._listener.close)
+            self._stop_read, self._stop_write = os.pipe()
+            undo.callback(os.close, self._stop_read)
+            undo.callback(os.close, self._stop_write)
+            self._thread = threading.Thread(target=self._run, name="Control Thread", daemon=True)
+            self._thread.start()
+            undo.pop_all()
 
     # --- loop thread ---
 

@@ -20,7 +20,6 @@ import pytest
 
 import spalloc_server
 from spalloc_server import server as server_module
-from spalloc_server._control import control_path
 from spalloc_server.controller import Controller
 from spalloc_server.server import _COMMANDS, SpallocServer, spalloc_command
 from tests.fake_client import FakeClient
@@ -181,22 +180,29 @@ def test_a_frame_that_cannot_be_made_leaves_nothing(rack: Rack, config: Path) ->
     SpallocServer(config, port=0).stop_and_join()
 
 
-def test_a_thread_that_cannot_be_started_leaves_nothing(
-    rack: Rack, config: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["Control Thread", "Server Thread", "journal-sync"])
+def test_a_thread_that_cannot_be_had_leaves_nothing(
+    rack: Rack, config: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     start = threading.Thread.start
 
-    def fail(thread: threading.Thread) -> None:
-        if thread.name == "Server Thread":
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == name:
             raise RuntimeError("can't start new thread")
         start(thread)
 
+    def left() -> tuple[int, set[threading.Thread]]:
+        return len(list(Path("/proc/self/fd").iterdir())), set(threading.enumerate())
+
+    SpallocServer(config, port=0).stop_and_join()  # what is opened once for all is open now
+    before = left()
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        patch.setattr(threading.Thread, "start", start_others)
+        with pytest.raises(RuntimeError, match="can't start"):
             SpallocServer(config, port=0)
 
-    assert not control_path(config.parent, config.name).exists()
+    assert left() == before
+    assert not (config.parent / f".{config.name}.control").exists()
     SpallocServer(config, port=0).stop_and_join()
 
 
