@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spalloc_client import Job
+
 CLIENT = Path(__file__).parent.parent
 BINARIES = CLIENT.parent / ".venv" / "bin"
 
@@ -115,6 +117,12 @@ class OurServer:
     def stop(self) -> None:
         """Stop it; it saves its state."""
         self._process.stop()
+
+
+def make_job(port: int, *what: int, **kwargs: object) -> Job:
+    """Make a job at a real server, which may take its time to answer."""
+    given: dict[str, object] = {"owner": "me@example.org", "timeout": 30.0, **kwargs}
+    return Job(*what, hostname="localhost", port=port, config_filenames=[], **given)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -6,25 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from spalloc_client import __version__
-from spalloc_client.scripts import alloc, job, machine, ps, where_is
 
+from tests.commands import MAINS, Run, runner
 from tests.fake_server import GARBAGE, HANG, VANISH, FakeServer
-
-MAINS: dict[str, Callable[[list[str]], int]] = {
-    "spalloc": alloc.main,
-    "spalloc-ps": ps.main,
-    "spalloc-machine": machine.main,
-    "spalloc-job": job.main,
-    "spalloc-where-is": where_is.main,
-}
-
-Run = Callable[..., tuple[int, str, str]]
 
 PLACE = {
     "machine": "demo",
@@ -40,14 +29,7 @@ PLACE = {
 @pytest.fixture
 def run(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command against the server; gives status, output and errors."""
-
-    def run(line: str, *more: str) -> tuple[int, str, str]:
-        name, *words = line.split()
-        address = ["-H", "127.0.0.1", "-P", str(server.port)]
-        status = MAINS[name]([*address, *words, *more])
-        return status, *capsys.readouterr()
-
-    return run
+    return runner("127.0.0.1", server.port, capsys)
 
 
 @pytest.fixture
@@ -237,7 +219,7 @@ def test_hostname_and_port_come_from_files(
 ) -> None:
     Path(".spalloc").write_text(f"[spalloc]\nhostname = 127.0.0.1\nport = {server.port}\n")
 
-    assert ps.main([]) == 0
+    assert MAINS["spalloc-ps"]([]) == 0
     assert "Owner" in capsys.readouterr().out
 
 

@@ -4,23 +4,13 @@ Its boards take five seconds to switch on, so that what needs boards shares them
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from spalloc_client import Job, JobDestroyedError, JobState, ProtocolClient, SpallocServerException
-from spalloc_client.scripts import alloc, job, machine, ps, where_is
 
-from tests.real_server import original_server
-
-Run = Callable[[str], tuple[int, str, str]]
-
-MAINS: dict[str, Callable[[list[str]], int]] = {
-    "spalloc": alloc.main,
-    "spalloc-ps": ps.main,
-    "spalloc-machine": machine.main,
-    "spalloc-job": job.main,
-    "spalloc-where-is": where_is.main,
-}
+from tests.commands import Run, runner
+from tests.real_server import make_job, original_server
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +21,13 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def three_boards(port: int) -> Iterator[Job]:
-    with make(port, 3) as job_:
+    with make_job(port, 3) as job_:
         yield job_
 
 
 @pytest.fixture
 def run(port: int, capfd: pytest.CaptureFixture[str]) -> Run:
-    def run(line: str) -> tuple[int, str, str]:
-        name, *words = line.split()
-        status = MAINS[name](["-H", "localhost", "-P", str(port), *words])
-        return status, *capfd.readouterr()
-
-    return run
-
-
-def make(port: int, *what: int, resume: int | None = None) -> Job:
-    return Job(
-        *what,
-        hostname="localhost",
-        port=port,
-        config_filenames=[],
-        owner="me@example.org",
-        timeout=30.0,
-        resume_job_id=resume,
-    )
+    return runner("localhost", port, capfd)
 
 
 def test_its_version_is_the_one_that_others_refuse(port: int) -> None:
@@ -95,19 +68,19 @@ def test_its_boards_can_be_switched(three_boards: Job, run: Run) -> None:
 
 
 def test_a_job_is_taken_over_queued_and_destroyed(port: int) -> None:
-    first = make(port, 7)
-    second = make(port, 20)
+    first = make_job(port, 7)
+    second = make_job(port, 20)
     assert second.wait_for_state_change(JobState.power, 0) is JobState.queued
     first.close()
 
-    with make(port, resume=first.id) as third:
+    with make_job(port, resume_job_id=first.id) as third:
         assert third.id == first.id
         third.destroy("fire drill")
     second.destroy()
 
     assert first.reason == "fire drill"
     with pytest.raises(JobDestroyedError, match="fire drill"):
-        make(port, resume=first.id)
+        make_job(port, resume_job_id=first.id)
 
 
 def test_refusals_are_told(port: int, run: Run) -> None:

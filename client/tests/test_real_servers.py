@@ -5,23 +5,13 @@ Each test gives its boards back.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from spalloc_client import Job, JobDestroyedError, JobState, ProtocolClient
-from spalloc_client.scripts import alloc, job, machine, ps, where_is
+from spalloc_client import JobDestroyedError, JobState, ProtocolClient
 
-from tests.real_server import OurServer, our_server
-
-Run = Callable[[str], tuple[int, str, str]]
-
-MAINS: dict[str, Callable[[list[str]], int]] = {
-    "spalloc": alloc.main,
-    "spalloc-ps": ps.main,
-    "spalloc-machine": machine.main,
-    "spalloc-job": job.main,
-    "spalloc-where-is": where_is.main,
-}
+from tests.commands import Run, runner
+from tests.real_server import OurServer, make_job, our_server
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +27,11 @@ def port(ours: OurServer) -> int:
 
 @pytest.fixture
 def run(port: int, capfd: pytest.CaptureFixture[str]) -> Run:
-    def run(line: str) -> tuple[int, str, str]:
-        name, *words = line.split()
-        status = MAINS[name](["-H", "localhost", "-P", str(port), *words])
-        return status, *capfd.readouterr()
-
-    return run
-
-
-def make(port: int, *what: int, **kwargs: object) -> Job:
-    given: dict[str, object] = {"owner": "me@example.org", "timeout": 30.0, **kwargs}
-    return Job(*what, hostname="localhost", port=port, config_filenames=[], **given)  # type: ignore[arg-type]
+    return runner("localhost", port, capfd)
 
 
 def test_a_job_from_asking_to_destroying(port: int) -> None:
-    with make(port, 3, max_dead_boards=0) as job_:
+    with make_job(port, 3, max_dead_boards=0) as job_:
         assert job_.state is JobState.ready
         assert job_.power is True
         assert job_.machine_name == "frame"
@@ -78,23 +58,23 @@ def test_a_job_from_asking_to_destroying(port: int) -> None:
 
 
 def test_a_job_can_be_taken_over(port: int) -> None:
-    first = make(port)
+    first = make_job(port)
     first.wait_until_ready()
     first.close()
 
-    with make(port, resume_job_id=first.id, owner=None) as second:
+    with make_job(port, resume_job_id=first.id, owner=None) as second:
         assert second.id == first.id
         assert second.keepalive == 60.0
 
     with pytest.raises(JobDestroyedError):
-        make(port, resume_job_id=first.id)
+        make_job(port, resume_job_id=first.id)
     with pytest.raises(JobDestroyedError):
-        make(port, resume_job_id=1_000_000)
+        make_job(port, resume_job_id=1_000_000)
 
 
 def test_a_job_waits_for_its_turn(port: int) -> None:
-    with make(port, machine="desk") as first:
-        second = make(port, machine="desk")
+    with make_job(port, machine="desk") as first:
+        second = make_job(port, machine="desk")
         assert second.state is JobState.queued
         assert second.wait_for_state_change(JobState.queued, 0) is JobState.queued
 
@@ -106,7 +86,7 @@ def test_a_job_waits_for_its_turn(port: int) -> None:
 
 
 def test_a_job_destroyed_by_somebody_else_says_why(port: int) -> None:
-    with make(port) as job_, ProtocolClient("localhost", port, 30) as client:
+    with make_job(port) as job_, ProtocolClient("localhost", port, 30) as client:
         client.notify_job(job_.id)
         client.destroy_job(job_.id, "fire drill")
 
@@ -116,7 +96,8 @@ def test_a_job_destroyed_by_somebody_else_says_why(port: int) -> None:
 
 
 def test_a_job_that_suits_no_machine_is_destroyed_at_once(port: int) -> None:
-    with pytest.raises(JobDestroyedError, match="No suitable machines available"), make(port, 25):
+    no_machine = pytest.raises(JobDestroyedError, match="No suitable machines available")
+    with no_machine, make_job(port, 25):
         raise AssertionError("not reached")
 
 
@@ -140,7 +121,7 @@ def test_spalloc_tells_which_limit_excludes_which_machine(port: int, run: Run) -
 
 
 def test_the_map_counts_as_the_server_does(port: int, run: Run) -> None:
-    with make(port, 6) as first, make(port) as second:
+    with make_job(port, 6) as first, make_job(port) as second:
         out = run("spalloc-machine frame")[1]
         picture = "\n".join(out.splitlines()[6:-2])
 
@@ -158,7 +139,7 @@ def test_the_map_counts_as_the_server_does(port: int, run: Run) -> None:
 
 
 def test_job_shows_and_switches(port: int, run: Run) -> None:
-    with make(port, 3) as job_:
+    with make_job(port, 3) as job_:
         out = run(f"spalloc-job {job_.id}")[1]
         assert "State: ready" in out
         assert out.count(" A ") == 3
@@ -174,7 +155,7 @@ def test_job_shows_and_switches(port: int, run: Run) -> None:
 
 
 def test_all_ways_to_say_where_a_board_is_agree(port: int, run: Run) -> None:
-    with make(port, 1, 0, 2) as job_:
+    with make_job(port, 1, 0, 2) as job_:
         answers = [
             json.loads(run(f"spalloc-where-is --json {way}")[1])
             for way in (
@@ -194,7 +175,7 @@ def test_all_ways_to_say_where_a_board_is_agree(port: int, run: Run) -> None:
 
 
 def test_jobs_outlive_a_restart_of_our_server(ours: OurServer) -> None:
-    with make(ours.port, 3) as job_:
+    with make_job(ours.port, 3) as job_:
         before = job_.boards, job_.connections
         ours.stop()
         ours.start()
