@@ -253,6 +253,36 @@ sys.exit(server.main(["{folder}/x.cfg"]))
     assert done.returncode == 0
 
 
+def test_sighup_is_harmless_while_the_server_is_being_imported(folder: Path) -> None:
+    """From within, again: an import that takes so long that the signal comes first."""
+    program = """
+import importlib.abc, os, signal, sys
+import spalloc_server.__main__
+assert "spalloc_server.server" not in sys.modules
+
+class Early(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "spalloc_server.server":
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, Early())
+sys.argv = ["spalloc_server", "nowhere.cfg"]
+status = spalloc_server.__main__.main()
+os.kill(os.getpid(), signal.SIGHUP)
+sys.exit(10 + status)
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=False)
+
+    assert done.returncode == 11
+
+
+def test_the_console_commands_begin_where_sighup_is_harmless() -> None:
+    for name in ("spalloc_server", "spalloc-server"):
+        program = Path(sys.executable).with_name(name).read_text()
+        assert "from spalloc_server.__main__ import main" in program
+
+
 def test_only_one_server_on_a_state(folder: Path) -> None:
     with ServerProcess(folder, "demo.cfg") as server, server.client() as client:
         second = run(folder, "--simulate", "--port", "0", "demo.cfg")
