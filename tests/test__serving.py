@@ -894,7 +894,7 @@ def test_a_client_that_cannot_be_prepared_is_let_go(
     caplog.set_level(logging.INFO)
     assert client.call("version") == "1.0.0"
     with monkeypatch.context() as patch:
-        patch.setattr(_serving, "_KEEPALIVE", ((9999, 1),))
+        patch.setattr(_clients, "_KEEPALIVE", ((9999, 1),))
         with TcpClient(server.port) as other:
             assert other.rest() == []
 
@@ -923,7 +923,7 @@ def test_who_does_not_read_an_answer_beyond_all_measure_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_serving, "MAX_PER_CLIENT", 1000)
+    monkeypatch.setattr(_clients, "MAX_PER_CLIENT", 1000)
     slow.ask("flood")
 
     wait_until(server, lambda: "dropped: it does not read" in caplog.text)
@@ -961,7 +961,7 @@ def test_only_blank_lines_after_the_last_answer_end_the_connection(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(_serving, "_READ", 1)  # so that the end is read with the lines
+    monkeypatch.setattr(_clients, "_READ", 1)  # so that the end is read with the lines
     with TcpClient(server.port) as ending:
         assert ending.call("version") == "1.0.0"
         with HeldLoop(server, client, monkeypatch):
@@ -975,7 +975,7 @@ def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(_serving, "_READ", 1)
+    monkeypatch.setattr(_clients, "_READ", 1)
     after_turn = server._after_turn
     going = TcpClient(server.port)
     assert going.call("version") == "1.0.0"
