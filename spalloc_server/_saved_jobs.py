@@ -28,7 +28,10 @@ _TRIES = 5
 
 
 class Difference(NamedTuple):
-    """What a reload would do to jobs: how many there are, and those that would end."""
+    """What a reload would do to jobs: how many there are, and those that would end.
+
+    `notes` say what to know of the saved state.
+    """
 
     jobs: int
     ended: list[EndedJob]
@@ -60,7 +63,9 @@ def difference(config: str, state_dir: str | None = None, label: str = "") -> Di
     found = _saved(Names(directory, path.name, label))
     book = found.state
     if book is None:
-        return Difference(0, [], found.notes)
+        nothing = f"{directory} has no state of {path.name}"
+        hint = "expected one, unless no server has run there; see --state-dir"
+        return Difference(0, [], found.notes or [f"{nothing}: {hint}"])
     machines = [from_plain(plain) for plain in book["machines"].values()]
     ended = diff(Saved(_jobs(book), machines), configuration)
     ended += _never_to_run(book, configuration)
@@ -72,7 +77,8 @@ def report(config: str, told: Difference, as_json: bool) -> str:
     """Write a difference for people or for programs."""
     if as_json:
         rows = [job._asdict() for job in told.ended]
-        return json.dumps({"file": config, "jobs": told.jobs, "ended": rows}, indent=2)
+        whole = {"file": config, "jobs": told.jobs, "ended": rows, "notes": told.notes}
+        return json.dumps(whole, indent=2)
     lines = [*told.notes]
     for job in told.ended:
         where = f"machine {job.machine}" if job.machine else "queued"

@@ -84,7 +84,23 @@ def test_a_change_that_ends_nothing_says_so(config: Path) -> None:
 
 
 def test_where_nothing_was_saved_nothing_ends(config: Path) -> None:
-    assert _saved_jobs.difference(str(config)) == _saved_jobs.Difference(0, [], [])
+    told = _saved_jobs.difference(str(config))
+
+    assert (told.jobs, told.ended) == (0, [])
+
+
+def test_where_nothing_was_saved_another_folder_is_asked_for(config: Path) -> None:
+    (config.parent / "elsewhere").mkdir()
+    with simulated_server(config) as server:
+        server.create_job(None, 3, owner="ann")
+
+    told = _saved_jobs.difference(str(config), str(config.parent / "elsewhere"))
+
+    (note,) = told.notes
+    assert f"{config.parent / 'elsewhere'} has no state of {config.name}" in note
+    assert "--state-dir" in note
+    assert note in _saved_jobs.report("site.cfg", told, as_json=False)
+    assert json.loads(_saved_jobs.report("site.cfg", told, as_json=True))["notes"] == [note]
 
 
 def test_two_readings_that_do_not_belong_together_are_repeated(
@@ -163,6 +179,7 @@ def test_the_program_tells_the_difference(config: Path) -> None:
         "file": str(config),
         "jobs": 1,
         "ended": [{"job_id": 1, "owner": "ann", "machine": "a", "reason": "it is gone"}],
+        "notes": [],
     }
 
 
