@@ -208,9 +208,9 @@ def test_it_says_why_the_job_it_should_take_over_is_gone(server: FakeServer, run
     job_id = server.add_job()
     server.destroy(job_id, "fire")
 
-    assert run("-r", str(job_id)) == (1, "", "spalloc: job 1: fire\n")
+    assert run("-r", str(job_id)) == (1, "", "spalloc: job 1 was destroyed: fire\n")
     assert run("--resume", "9")[2] == (
-        "spalloc: job 9: the server does not know job 9 (any more)\n"
+        "spalloc: the server does not know job 9 (any more)\n"
     )
 
 

@@ -286,7 +286,9 @@ def _job(
                 traces, *what, config_filenames=[], resume_job_id=arguments.resume, **kwargs
             )
         except JobDestroyedError as exc:
-            raise CommandError(f"job {arguments.resume}: {exc}") from None
+            name = f"job {arguments.resume}"
+            text = str(exc)  # the server's reason, or words of ours that name the job
+            raise CommandError(text if name in text else f"{name} was destroyed: {text}") from None
         except ProtocolError:
             raise
         except ValueError as exc:
