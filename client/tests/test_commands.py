@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,46 @@ def test_help_and_version_need_nothing(name: str, capsys: pytest.CaptureFixture[
 
 LOOKING = ["spalloc-ps", "spalloc-machine", "spalloc-job 1", "spalloc-where-is -b demo 0 0 0"]
 ALL = ["spalloc --owner me", *LOOKING]
+
+
+_INTERRUPTED_WHILE_LOADING = """
+import os, signal, sys
+from spalloc_client import scripts
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("rich"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+getattr(scripts, sys.argv[1].replace("-", "_"))()
+"""
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_an_interrupt_while_a_command_is_loaded_ends_it_without_a_word(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_WHILE_LOADING, name],
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_the_installed_commands_are_these(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--version"])
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit, match="0"):
+            entry_points(group="console_scripts")[name].load()()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert capsys.readouterr().out == f"{name} {__version__}\n"
 
 
 def one_line(run: Run, line: str, words: str, status: int = 1) -> None:
