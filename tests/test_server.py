@@ -520,6 +520,17 @@ def test_a_client_that_cannot_be_read_is_disconnected_once(
     dropped.assert_called_once_with(client)
 
 
+def test_a_stand_in_that_gives_more_than_it_is_asked_for_is_read_once(
+    server: SpallocServer,
+) -> None:
+    client = Mock(recv=Mock(side_effect=[b'{"command": "version"}\n' * 5000]))
+
+    server._handle_commands(client)
+
+    sent = b"".join(call.args[0] for call in client.send.call_args_list)
+    assert sent.count(b"return") == 5000
+
+
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_client_that_cannot_be_answered_is_disconnected_once(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch, pieces: int
