@@ -465,8 +465,12 @@ class Job:
             require_torus=settings.require_torus,
         )
         if not creation.wait(settings.timeout):
+            end = "stays until destroyed"
+            if settings.keepalive is not None:
+                end = f"ends by itself within {settings.keepalive:g} s"
             raise ProtocolTimeoutError(
-                f"{self._session.server} did not answer create_job within {settings.timeout:g} s"
+                f"{self._session.server} did not answer create_job within {settings.timeout:g} s; "
+                f"if it makes the job yet, that {end}"
             )
         return read_job_id(creation.result())
 

@@ -186,11 +186,17 @@ def test_a_creation_that_breaks_is_a_protocol_error_and_not_repeated(
     server.wait_clients(0)
 
 
-def test_a_creation_that_hangs_is_a_timeout(server: FakeServer, in_vain: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("keepalive", "end"), [(60.0, "ends by itself within 60 s"), (None, "stays until destroyed")]
+)
+def test_a_creation_that_hangs_is_a_timeout_that_tells_of_a_job_to_come(
+    server: FakeServer, in_vain: set[str], keepalive: float | None, end: str
+) -> None:
     in_vain.add("create_job")
     server.behave["create_job"] = lambda *_, **__: HANG
-    with pytest.raises(ProtocolTimeoutError, match="create_job"):
-        make(server, timeout=0.1)
+
+    with pytest.raises(ProtocolTimeoutError, match=f"create_job within 0.1 s; .* that {end}"):
+        make(server, timeout=0.1, keepalive=keepalive)
 
     server.wait_clients(0)
 
