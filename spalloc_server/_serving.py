@@ -31,7 +31,7 @@ from spalloc_server._port_holder import holder_of
 from spalloc_server._tally import Tally
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
-from spalloc_server.polling_server_core import Channel
+from spalloc_server.polling_server_core import BACKLOG, Channel
 
 log = logging.getLogger(__name__)
 
@@ -301,8 +301,10 @@ class Server(Clients, ConfigurationReloader):
     def _stop_listening(self, listening: socket.socket) -> None:
         """Take in those who have connected, whom closing would reset, and close."""
         self._server_socket = None
-        while self._accept_all(listening):
-            pass
+        # The kernel keeps no more waiting; who connects without end must not keep us here.
+        for _ in range(BACKLOG // _MAX_ACCEPTS + 1):
+            if not self._accept_all(listening):
+                break
         self.unregister_channel(listening)
         listening.close()
 

@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 #: Linux takes 278 one-byte sends into a socket pair, so one read drains it.
 _DRAIN_BYTES = 4096
-#: The kernel lowers it to net.core.somaxconn.
-_BACKLOG = 4096
+#: Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn.
+BACKLOG = 4096
 #: Between two tries to accept while there is no descriptor left. # arbitrary
 _SECONDS_WITHOUT_ACCEPTING = 0.5
 #: No more descriptors or memory for another socket; trying at once again is no use.
@@ -236,7 +236,7 @@ class PollingServerCore:
             server_socket.setblocking(False)
             server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server_socket.bind((ipaddress, port))
-            server_socket.listen(_BACKLOG)
+            server_socket.listen(BACKLOG)
             self.register_channel(server_socket)
         except BaseException:
             server_socket.close()
