@@ -166,12 +166,12 @@ def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[i
 
 _JOB_COLUMNS = (
     Column("ID", "right"),
-    Column("State"),
-    Column("Power", spare=2),
-    Column("Boards", "right"),
-    Column("Machine", elastic=True, spare=1),
-    Column("Created at", spare=3),
-    Column("Keepalive", "right", spare=4),
+    Column("State", spare=1),
+    Column("Power", spare=4),
+    Column("Boards", "right", spare=2),
+    Column("Machine", elastic=True, spare=3),
+    Column("Created at", spare=5),
+    Column("Keepalive", "right", spare=6),
     Column("Owner (Host)", elastic=True),
 )
 
@@ -213,10 +213,10 @@ def boards_in_use(jobs: Iterable[JobRow]) -> int:
 
 _MACHINE_COLUMNS = (
     Column("Name", elastic=True),
-    Column("Num boards", "right"),
+    Column("Num boards", "right", spare=2),
     Column("In-use", "right"),
-    Column("Jobs", "right"),
-    Column("Tags", elastic=True, spare=1),
+    Column("Jobs", "right", spare=1),
+    Column("Tags", elastic=True, spare=3),
 )
 
 

@@ -54,6 +54,11 @@ def test_a_table_too_narrow_for_all_columns_leaves_some_out() -> None:
         "  7 ready       1 ann@e…",
         "123 queued     12 [b]\\x…",
     ]
+    assert render(10) == [
+        " ID Owner…",
+        "  7 ann@e…",
+        "123 [b]\\x…",
+    ]
 
 
 def test_without_unicode_nothing_needs_it() -> None:
