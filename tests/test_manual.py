@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,42 @@ def test_a_boundary_is_found_however_it_is_written(tmp_path: Path) -> None:
 
 
 # --- threads and limits ---
+
+
+def words_of(package: Path) -> str:
+    """All text in a package's sources but docstrings, a literal a line."""
+    found = []
+    for source in package.rglob("*.py"):
+        tree = ast.parse(source.read_text())
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        found += [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ]
+    return "\n".join(found)
+
+
+def quoted_symptoms() -> set[str]:
+    """What troubleshooting quotes of the log and of jobs' reasons."""
+    text = (DOCS / "troubleshooting.rst").read_text()
+    logged = re.findall(r"\*(?=\S)([^*]+)(?<=\S)\*", text)
+    reasons = re.findall(r"^``([^`]+\.)(?: Error: …)?``$", text, re.MULTILINE)
+    return {" ".join(each.split()) for each in (*logged, *reasons)}
+
+
+def test_troubleshooting_has_the_words_of_the_program() -> None:
+    symptoms = quoted_symptoms()
+    said = words_of(PACKAGE)
+
+    assert symptoms >= {"cannot listen on", "Job timed out.", "Machine configuration failed."}
+    assert {each for each in symptoms if each not in said} == set()
 
 
 def thread_names(package: Path) -> set[str]:
