@@ -21,6 +21,7 @@ _TAKE_TERMINAL = """
 import fcntl, runpy, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 sys.argv[:1] = []
+{}
 runpy.run_module(sys.argv[0], run_name="__main__")
 """
 
@@ -38,6 +39,8 @@ class Screen:
         self.colours = 0
         self.styles = 0
         self.clears = 0
+        #: How often the alternate screen was left.
+        self.given_back = 0
         self._row = self._column = 0
         self._cells: dict[tuple[int, int], str] = {}
 
@@ -83,6 +86,7 @@ class Screen:
         elif command in "hl":
             if numbers == "?1049":
                 self.alternate = command == "h"
+                self.given_back += command == "l"
                 self._cells = {}
             elif numbers == "?25":
                 self.cursor_shown = command == "h"
@@ -99,15 +103,21 @@ class Terminal:
     """Runs one of our commands in a terminal of `columns` x `rows`."""
 
     def __init__(
-        self, words: list[str], columns: int = 80, rows: int = 24, **environment: str
+        self,
+        words: list[str],
+        columns: int = 80,
+        rows: int = 24,
+        before: str = "",
+        **environment: str,
     ) -> None:
         self.screen = Screen(columns, rows)
         self._master, self._slave = pty.openpty()
         self.resize(columns, rows)
         self.before = termios.tcgetattr(self._slave)
         module = words[0].replace("spalloc-", "").replace("-", "_").replace("spalloc", "alloc")
+        program = [_TAKE_TERMINAL.format(before), f"spalloc_client.scripts.{module}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, f"spalloc_client.scripts.{module}", *words[1:]],
+            [sys.executable, "-c", *program, *words[1:]],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,

@@ -340,7 +340,9 @@ def started(server: FakeServer, *words: str) -> Iterator["subprocess.Popen[str]"
         try:
             yield process
         finally:
-            process.kill()
+            # Not killed, so that it can tell what was covered.
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -560,3 +562,58 @@ def test_a_server_that_is_gone_at_the_end_is_said_in_a_line(server: FakeServer) 
         assert "spalloc: job 1 could not be destroyed" in errors
         assert "the server will destroy it within 20 s" in errors
         assert "Traceback" not in errors
+
+
+def test_a_job_that_is_taken_over_and_ends_in_the_queue_is_said(server: FakeServer) -> None:
+    server.instant = False
+    job_id = server.add_job(state=1, power=None, boards=None, keepalive=None)
+    with started(server, "-q", "-r", str(job_id)) as process:
+        server.wait_heard("list_jobs")
+        server.destroy(job_id, "fire")
+
+        assert end(process) == (1, f"spalloc: job {job_id} was destroyed: fire\n")
+
+
+def test_a_job_that_is_in_no_list_is_waited_for_all_the_same(server: FakeServer) -> None:
+    server.instant = False
+    server.behave["list_jobs"] = list
+    with started(server) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "Job 1: queued - ...\n"
+        server.change(1, state=3, power=True, boards=[[0, 0, 0]], allocated_machine_name="demo")
+        assert process.stdout is not None
+        assert "Machine: demo" in [process.stdout.readline().strip() for _ in range(6)]
+
+
+def test_waiting_outlives_a_restart_of_the_server(server: FakeServer) -> None:
+    server.instant = False
+    with started(server, "--reconnect-delay", "0.02", "--timeout", "3") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Job 1: queued - ")
+        server.stop()
+        assert "trying again" in process.stderr.readline()
+        server.start()
+        server.change(1, state=3, power=True, boards=[[0, 0, 0]], allocated_machine_name="demo")
+        assert process.stdout is not None
+        assert "Machine: demo" in [process.stdout.readline().strip() for _ in range(6)]
+
+
+def test_a_job_without_keepalive_that_cannot_be_destroyed_is_said_to_stay(
+    server: FakeServer,
+) -> None:
+    options = ("-q", "--keepalive", "-1", "--timeout", "3", "--reconnect-delay", "0.02")
+    with started(server, *options) as process:
+        server.wait_heard("notify_job")
+        server.stop()
+        process.send_signal(signal.SIGTERM)
+
+        status, errors = end(process)
+
+        assert status == 143
+        assert errors.endswith("; it has no keepalive period, so it stays\n")
+
+
+def test_files_that_contradict_themselves_are_said_in_a_line(server: FakeServer, run: Run) -> None:
+    Path(".spalloc").write_text("[spalloc]\nmachine = demo\ntags = fast\n")
+
+    assert run("2") == (2, "", "spalloc: only one of machine and tags may be given\n")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import pytest
-from spalloc_client.scripts._command import Terminated, _Signals, run
+from spalloc_client.scripts._command import Terminated, _Signals, run, shield
 
 
 def raising(error: BaseException) -> NoReturn:
@@ -77,3 +77,17 @@ def test_a_hang_up_that_is_ignored_stays_so() -> None:
 
     assert handlers[0] is signal.SIG_IGN
     assert callable(handlers[1])
+
+
+def test_a_signal_during_a_short_block_strikes_at_its_end() -> None:
+    done = []
+
+    def body(_: object) -> int:
+        with shield():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("block")
+        done.append("after")
+        return 0
+
+    assert run("p", body, []) == 128 + signal.SIGTERM
+    assert done == ["block"]

@@ -398,6 +398,14 @@ def test_the_key_is_broken_between_its_entries(
     assert key == [".  free    #  dead link   A  job 1", "B  job 2"]
 
 
+def test_machine_draws_one_without_dead_links(busy: FakeServer, run: Run) -> None:
+    status, out, _ = run("spalloc-machine little")
+
+    assert status == 0
+    assert "0 dead links" in out
+    assert out.splitlines()[-1] == ".  free"  # no key for dead links
+
+
 @pytest.mark.parametrize("option", ["-d", "--detailed"])
 def test_machine_tells_more_of_its_jobs(busy: FakeServer, run: Run, option: str) -> None:
     below = (

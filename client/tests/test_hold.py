@@ -97,6 +97,16 @@ def test_a_lost_server_is_said_once_and_so_is_its_return() -> None:
     watching.bell.close()
 
 
+def test_changes_are_said() -> None:
+    said = Said()
+    watching = guard(said, JobState.power, JobState.power, JobState.ready)
+
+    assert [watching.look() for _ in range(3)] == [None, None, None]
+
+    assert said.said == ["Job 7: its boards are being switched", "Job 7 is ready again"]
+    watching.bell.close()
+
+
 def test_a_job_that_the_server_has_forgotten_is_an_error() -> None:
     watching = guard(Said(), JobState.unknown)
 

@@ -4,8 +4,11 @@ The main program is always a process of its own, so that it can be stopped, kill
 hogged; what it did is seen at the server.
 """
 
+import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from spalloc_client import Job
+from spalloc_client import Job, _keepalive, _keepalive_process
 from spalloc_client._keepalive import Keepalive
 
 from tests.fake_server import HANG, FakeServer
@@ -208,3 +211,44 @@ def test_a_forked_child_leaves_its_parent_s_process_alone(server: FakeServer) ->
     assert keepalive._process.poll() is None
     keepalive._owner = owner
     keepalive.stop()
+
+
+# --- the program itself, which cannot be measured where it runs ---
+
+
+def test_it_ends_at_once_if_its_parent_has_ended_already(server: FakeServer) -> None:
+    task = {
+        "hostname": "127.0.0.1",
+        "port": server.port,
+        "job_id": 1,
+        "parent": os.getppid(),
+        "interval": 60.0,
+        "reconnect_delay": 1.0,
+    }
+    program = [sys.executable, "-I", "-S", str(_keepalive._PROGRAM), json.dumps(task)]
+
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as process:
+        assert process.wait(30) == 0
+
+    assert server.connections == 0
+
+
+def test_a_server_that_does_not_take_signs_of_life_is_given_up() -> None:
+    class Full(socket.socket):
+        def send(self, data: object, flags: int = 0, /) -> int:
+            return 3
+
+    with Full() as server, pytest.raises(OSError, match="has not read for ages"):
+        _keepalive_process._say_alive(server, 1)
+
+
+def test_a_pause_ends_when_it_is_told_to_stop() -> None:
+    ours, theirs = socket.socketpair()
+    watched = select.poll()
+    watched.register(ours, select.POLLIN)
+    with ours, theirs:
+        _keepalive_process._pause(watched, 0.0)
+        theirs.send(b"q")
+
+        with pytest.raises(SystemExit):
+            _keepalive_process._pause(watched, 60.0)

@@ -1,8 +1,12 @@
 """The commands in a terminal: live screens, keys, sizes, colours, and how they leave it."""
 
-import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -141,7 +145,8 @@ def test_ctrl_z_gives_the_terminal_back_for_a_while(busy: FakeServer) -> None:
         # Nobody continues the orphan of a session, so the kernel does not stop it either:
         # it goes through giving back and taking again without a pause.
         terminal.press(b"\x1a")
-        terminal.process.send_signal(signal.SIGTSTP)
+        terminal.wait_for(lambda _: terminal.screen.given_back == 1)
+        terminal.wait_for(has("q quits"))
         terminal.press(b"q")
 
         assert terminal.wait_for_end() == 0
@@ -215,12 +220,66 @@ def test_holding_ends_with_enter_and_ctrl_c(server: FakeServer, key: bytes) -> N
     assert server.reasons == {1: None}
 
 
-def test_a_live_screen_in_a_pipe_prints_each_change(busy: FakeServer) -> None:
-    import subprocess
-    import sys
+def test_a_live_screen_without_a_keyboard_still_follows_changes(busy: FakeServer) -> None:
+    no_keyboard = "sys.stdin = open('/dev/null')"
+    with Terminal(words(busy, "spalloc-ps -w"), before=no_keyboard) as terminal:
+        terminal.wait_for(has("ready"))
 
-    command = [sys.executable, "-m", "spalloc_client.scripts.job", *words(busy, "x 1 -w")[1:]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        busy.change(1, state=2)
+
+        terminal.wait_for(has("power"))
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait_for_end() == 128 + signal.SIGTERM
+        assert terminal.sane()
+
+
+def test_a_live_job_asks_for_its_machine_once(busy: FakeServer) -> None:
+    with Terminal(words(busy, "spalloc-job 1 -w")) as terminal:
+        terminal.wait_for(has("State: ready"))
+
+        busy.change(1, state=2)
+
+        terminal.wait_for(has("State: power"))
+    assert len(busy.calls("get_job_machine_info")) == 1
+
+
+def test_in_a_pipe_a_lost_server_is_said_and_what_is_the_same_is_not(busy: FakeServer) -> None:
+    Path(".spalloc").write_text("[spalloc]\nreconnect_delay = 0.02\ntimeout = 3\n")
+    with piped(busy, "spalloc-job 1 -w") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "           Job: 1\n"
+        busy.wait_heard("notify_job")
+        busy.stop()
+        assert "trying again" in process.stderr.readline()
+        drawn = len(busy.calls("list_jobs"))
+        busy.start()
+        busy.wait_heard("list_jobs", drawn + 1)  # draws the same again
+        busy.destroy(1, "enough")
+
+        rest = process.stdout.read()
+
+        assert rest.count("Job: 1") == 1
+        assert rest.endswith("\n   Job: 1\n State: destroyed\nReason: enough\n")
+        assert process.wait(30) == 0
+
+
+@contextmanager
+def piped(server: FakeServer, line: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command with pipes for a terminal."""
+    name, *rest = words(server, line)
+    module = f"spalloc_client.scripts.{name.removeprefix('spalloc-')}"
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *rest], stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def test_a_live_screen_in_a_pipe_prints_each_change(busy: FakeServer) -> None:
+    with piped(busy, "spalloc-job 1 -w") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "           Job: 1\n"
         busy.wait_heard("notify_job")
@@ -230,4 +289,4 @@ def test_a_live_screen_in_a_pipe_prints_each_change(busy: FakeServer) -> None:
 
         assert rest.endswith("\n   Job: 1\n State: destroyed\nReason: enough\n")
         assert "\x1b" not in rest
-        assert process.wait() == 0
+        assert process.wait(30) == 0
