@@ -193,14 +193,15 @@ def check_trust(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         why = "is no plain file"
     elif status.st_uid != os.geteuid():
-        why = f"belongs to user {status.st_uid}, this server runs as user {os.geteuid()}"
+        why = f"belongs to user {status.st_uid}, this program runs as user {os.geteuid()}"
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         why = f"may be written by others (mode {stat.S_IMODE(status.st_mode):04o})"
     else:
         return
     raise StoreError(
-        f"{path} {why}: it is not trusted and left untouched. Put its owner and mode (0600) right"
-        f" if it is what this server wrote, or move it away to begin without its jobs."
+        f"{path} {why}: it is not trusted and left untouched. Run this as the server's user; put"
+        f" the file's owner and mode (0600) right if it is what the server wrote, or move it away"
+        f" to begin without its jobs."
     )
 
 

@@ -230,6 +230,23 @@ def test_a_file_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert read_trusted(Disk(), tmp_path / "file") is None
 
 
+def test_the_file_of_another_user_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    file.chmod(0o600)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+
+    with pytest.raises(StoreError) as refused:
+        read_trusted(Disk(), file)
+
+    told = str(refused.value)
+    assert f"belongs to user {mine}, this program runs as user {mine + 1}" in told
+    assert "Run this as the server's user" in told
+
+
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_a_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
     file.chmod(mode)
