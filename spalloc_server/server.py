@@ -141,15 +141,13 @@ class SpallocServer(Server):
     def _start(
         self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
     ) -> None:
-        asked_for = self.port
-        self._store.lock(_who(asked_for))
+        self._store.lock(_who(self.port))
         clean = self._load_state(cold_start, before_hardware)
         controller = self._controller
         controller.on_background_state_change = self.wake
         if not self.read_config_file():
             raise StartError("Config file could not be loaded.")
-        if asked_for == 0:
-            log.info("listening on port %d", self.port)
+        log.info("listening on port %d", self.port)
         self._store.lock(_who(self.port))
         with controller.undisturbed:
             controller.on_outcome = self._note_outcome
@@ -200,7 +198,7 @@ class SpallocServer(Server):
             log.exception("the saved state contradicts itself: it is kept aside, the jobs lost")
             self._store.reject()
             return None
-        log.info("%d jobs were taken over from the saved state", len(controller.list_jobs()))
+        log.info("jobs taken over from the saved state: %d", len(controller.list_jobs()))
         return controller
 
     def _undo_start(self) -> None:
