@@ -1268,12 +1268,21 @@ def test_a_job_that_the_queue_fails_at_is_ended_and_told(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("surprise")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(made._job_queue, "create_job", fail)
-        with pytest.raises(RuntimeError, match="surprise"):
-            made.create_job(None, owner="me")
+    create_job = made._job_queue.create_job
+
+    def cancel_and_fail(*what: int, **keywords: Any) -> None:
+        create_job(*what, **keywords)
+        made._job_queue.destroy_job(2, "cancelled")
+        raise RuntimeError("surprise")
+
+    for failure in (fail, cancel_and_fail):
+        with monkeypatch.context() as patch:
+            patch.setattr(made._job_queue, "create_job", failure)
+            with pytest.raises(RuntimeError, match="surprise"):
+                made.create_job(None, owner="me")
 
     assert made.list_jobs() == []
-    state = made.get_job_state(None, 1)
-    assert (state.state, state.reason) == (JobState.destroyed, "Cancelled: surprise")
-    assert made.create_job(None, owner="me") == 2
+    states = [made.get_job_state(None, job_id) for job_id in (1, 2)]
+    assert [state.state for state in states] == [JobState.destroyed] * 2
+    assert [state.reason for state in states] == ["Cancelled: surprise", "cancelled"]
+    assert made.create_job(None, owner="me") == 3
