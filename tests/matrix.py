@@ -1,20 +1,23 @@
 """Both distributions, built and tried with every Python that is found.
 
 Run as ``python -m tests.matrix`` (see ``make test-all``): builds wheel and sdist of server and
-client, then, for each version of Python in `VERSIONS` that this computer has, makes an empty
-virtual environment, installs the wheels there, and runs the tests that come with the sdists
-against what is installed.
+client and has them checked by twine, then, for each version of Python in `VERSIONS` that this
+computer has, makes an empty virtual environment for each distribution, installs the wheel there,
+runs the tests that come with the sdist against what is installed, and sees that the sdist installs
+the same.  Versions may be named, as in ``python -m tests.matrix 3.12``.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
@@ -33,8 +36,16 @@ OF_THE_REPOSITORY = (
 )
 
 
+#: Prints the version of a Python that can make environments.
+_PROBE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+
+
 def interpreters() -> dict[str, Path]:
-    """Return an interpreter for each version that is found: on the path, or of pyenv."""
+    """Return an interpreter for each version that is found: on the path, or of pyenv.
+
+    What is there but does not run, such as pyenv's stand-in for a version that is not
+    chosen, is passed over.
+    """
     found: dict[str, Path] = {}
     for candidate in _candidates():
         version = _version(candidate)
@@ -44,78 +55,139 @@ def interpreters() -> dict[str, Path]:
 
 
 def _candidates() -> Iterator[Path]:
-    for name in (*(f"python{version}" for version in VERSIONS), "python3"):
-        path = shutil.which(name)
-        if path is not None:
-            yield Path(path)
+    yield Path(sys.executable)
+    for folder in os.get_exec_path():
+        for name in (*(f"python{version}" for version in VERSIONS), "python3"):
+            path = shutil.which(name, path=folder)
+            if path is not None:
+                yield Path(path)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     yield from sorted(pyenv.glob("versions/*/bin/python3"))
-    yield Path(sys.executable)
 
 
 def _version(interpreter: Path) -> str | None:
-    # A shim may be there without the version that it stands for.
-    asked = subprocess.run(
-        [interpreter, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [interpreter, "-I", "-c", _PROBE], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no program at all
+        return None
     return asked.stdout.strip() if asked.returncode == 0 else None
 
 
 def build(into: Path) -> None:
     """Build wheel and sdist of both distributions; the wheel is made from the sdist."""
     for folder, _ in DISTRIBUTIONS.values():
-        _run([sys.executable, "-m", "build", "-q", "--outdir", into, ROOT / folder])
+        _run([sys.executable, "-m", "build", "-q", "--outdir", into, ROOT / folder], ROOT)
+    _run([sys.executable, "-m", "twine", "check", "--strict", *sorted(into.iterdir())], ROOT)
 
 
-def try_out(version: str, interpreter: Path, dist: Path, work: Path) -> bool:
-    """Install both distributions in an empty environment; returns whether their tests pass."""
-    environment = work / f"venv-{version}"
-    _run([interpreter, "-m", "venv", environment])
-    python = environment / "bin" / "python"
-    wheels = [f"{next(dist.glob(f'{name}-*.whl'))}[test]" for name in DISTRIBUTIONS]
-    _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wheels])
+def try_out(version: str, interpreter: Path, dist: Path, work: Path) -> dict[str, str | None]:
+    """Test both distributions, each in an empty environment of its own.
+
+    Returns
+    -------
+    dict
+        {distribution: what its tests came to, in words; None if not all passed}.
+    """
     # Each of them, whatever came of the one before.
-    passed = [_tests(python, name, dist, work / version) for name in DISTRIBUTIONS]
-    return all(passed)
+    return {name: _test(version, interpreter, name, dist, work) for name in DISTRIBUTIONS}
 
 
-def _tests(python: Path, name: str, dist: Path, work: Path) -> bool:
+def _test(version: str, interpreter: Path, name: str, dist: Path, work: Path) -> str | None:
+    folder = work / version / name
+    print(f"--- {name} on Python {version}", flush=True)
+    _run([interpreter, "-m", "venv", folder / "venv"], work)
+    python = folder / "venv" / "bin" / "python"
+    install: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install"]
+    wheel, sdist = next(dist.glob(f"{name}-*.whl")), next(dist.glob(f"{name}-*.tar.gz"))
+    _run([*install, "-qq", f"{wheel}[test]"], work)
+    outcome = _tests(python, name, sdist, folder)
+    # What the sdist installs is what was tested, so it need not be tested again.
+    of_the_wheel = _installed(python, name)
+    _run([*install, "-qq", "--force-reinstall", "--no-deps", sdist], work)
+    if _installed(python, name) != of_the_wheel:
+        print(f"{sdist.name} installs something else than {wheel.name}", flush=True)
+        return None
+    return outcome
+
+
+def _installed(python: Path, name: str) -> str:
+    """List the files that a distribution has installed, with their hashes."""
+    return subprocess.run(
+        [python, "-I", "-c", _LISTING, name], check=True, capture_output=True, text=True
+    ).stdout
+
+
+#: Leaves out what tells how and from where it was installed.
+_LISTING = """
+import importlib.metadata, sys
+for file in sorted(importlib.metadata.files(sys.argv[1])):
+    if ".dist-info" not in str(file) or file.name in ("METADATA", "entry_points.txt"):
+        print(file, file.hash)
+"""
+
+
+def _tests(python: Path, name: str, sdist: Path, work: Path) -> str | None:
     """Run a distribution's tests on what is installed, its own sources put out of the way."""
-    with tarfile.open(next(dist.glob(f"{name}-*.tar.gz"))) as archive:
+    with tarfile.open(sdist) as archive:
         archive.extractall(work, filter="data")
     (unpacked,) = work.glob(f"{name}-*")
     for package in DISTRIBUTIONS[name][1]:
         shutil.rmtree(unpacked / package)
-    tests = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OF_THE_REPOSITORY],
+    pytest: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    last = ""
+    with subprocess.Popen(
+        [*pytest, *OF_THE_REPOSITORY],
         cwd=unpacked,
-        check=False,
-    )
-    return tests.returncode == 0
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as tests:
+        assert tests.stdout is not None
+        for line in tests.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+    return re.sub(r" in .*", "", last) if tests.returncode == 0 else None
 
 
-def _run(command: list[str | Path]) -> None:
+def _environment() -> dict[str, str]:
+    """Return the environment without what would change what Python imports, or how it runs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def _run(command: Sequence[str | Path], folder: Path) -> None:
     print("$", *command, flush=True)
-    subprocess.run(command, check=True)
+    subprocess.run(command, cwd=folder, env=_environment(), check=True)
 
 
-def main() -> int:
+def main(args: Sequence[str] | None = None) -> int:
     """Build, try with each interpreter, sum up; returns 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument("versions", nargs="*", metavar="VERSION", help=", ".join(VERSIONS))
+    wanted = parser.parse_args(args).versions or VERSIONS
+    if unknown := set(wanted) - set(VERSIONS):
+        parser.error(f"no version {', '.join(sorted(unknown))}; there are {', '.join(VERSIONS)}")
     found = interpreters()
-    print("found", ", ".join(f"{version}: {path}" for version, path in found.items()), flush=True)
-    results = {}
+    for version in wanted:
+        print(f"Python {version}: {found.get(version, 'not found')}", flush=True)
+    results: dict[str, dict[str, str | None]] = {}
     with tempfile.TemporaryDirectory(prefix="spalloc-matrix-") as folder:
         work = Path(folder)
         build(work / "dist")
-        for version, interpreter in found.items():
-            results[version] = try_out(version, interpreter, work / "dist", work)
-    for version in VERSIONS:
-        outcome = {True: "passed", False: "FAILED", None: "not found"}[results.get(version)]
-        print(f"Python {version}: {outcome}")
-    return 0 if results and all(results.values()) else 1
+        for version in wanted:
+            if version in found:
+                results[version] = try_out(version, found[version], work / "dist", work)
+    for version in wanted:
+        print(f"Python {version}: {_summary(results.get(version))}")
+    passed = all(outcome for each in results.values() for outcome in each.values())
+    return 0 if results and passed else 1
+
+
+def _summary(result: dict[str, str | None] | None) -> str:
+    if result is None:
+        return "not found"
+    return "; ".join(f"{name} {outcome or 'FAILED'}" for name, outcome in result.items())
 
 
 if __name__ == "__main__":

@@ -50,17 +50,29 @@ def test_wheel_and_sdist_are_right_in_form(dist: Path) -> None:
     run("-m", "twine", "check", "--strict", *files)
 
 
-def test_the_wheel_has_the_packages_and_nothing_else(dist: Path) -> None:
-    (wheel,) = dist.glob("spalloc_server-*.whl")
+@pytest.mark.parametrize(
+    ("distribution", "files"),
+    [
+        ("spalloc_server", {"spalloc_server/py.typed", "spalloc_server/_simulator/main.py"}),
+        (
+            "spalloc_client",
+            {"spalloc_client/py.typed", "spalloc/py.typed", "spalloc_client/scripts/ps.py"},
+        ),
+    ],
+)
+def test_the_wheel_has_the_packages_and_nothing_else(
+    dist: Path, distribution: str, files: set[str]
+) -> None:
+    (wheel,) = dist.glob(f"{distribution}-*.whl")
 
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
     assert {name.partition("/")[0] for name in names} == {
-        "spalloc_server",
-        f"spalloc_server-{__version__}.dist-info",
+        *matrix.DISTRIBUTIONS[distribution][1],
+        f"{distribution}-{__version__}.dist-info",
     }
-    assert {"spalloc_server/py.typed", "spalloc_server/_simulator/main.py"} <= set(names)
+    assert files <= set(names)
 
 
 def test_the_sdist_has_all_that_an_administrator_or_a_tester_wants(dist: Path) -> None:
@@ -87,13 +99,14 @@ def test_the_sdist_has_all_that_an_administrator_or_a_tester_wants(dist: Path) -
 
 
 @pytest.mark.skipif(not CLONE, reason="compares the sdist with what the repository holds")
-def test_the_sdist_is_what_the_repository_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", [where for where, _ in matrix.DISTRIBUTIONS.values()])
+def test_the_sdist_is_what_the_repository_holds(tmp_path: Path, folder: str) -> None:
     # What lies about in a working folder is nobody's business.
     subprocess.run(
         ["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", tmp_path / "clone"], check=True
     )
 
-    run("-m", "check_manifest", "-q", "--no-build-isolation", folder=tmp_path / "clone")
+    run("-m", "check_manifest", "-q", "--no-build-isolation", folder=tmp_path / "clone" / folder)
 
 
 def test_this_python_is_one_that_the_matrix_finds() -> None:
@@ -106,5 +119,34 @@ def test_what_is_no_python_is_not_found(tmp_path: Path) -> None:
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)
+    (tmp_path / "python3.13").write_text("")
 
     assert matrix._version(shim) is None
+    assert matrix._version(tmp_path / "python3.13") is None
+    assert matrix._version(tmp_path / "python3.10") is None
+
+
+def test_a_stand_in_on_the_path_does_not_hide_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for folder in ("first", "second", "pyenv"):
+        (tmp_path / folder).mkdir()
+    shim = tmp_path / "first" / f"python{version}"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    running = tmp_path / "second" / f"python{version}"
+    running.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    running.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}:{running.parent}")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+
+    assert matrix.interpreters() == {version: running}
+
+
+def test_a_version_that_is_unknown_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        matrix.main(["3.9"])
+
+    assert "no version 3.9; there are 3.10, 3.11, 3.12, 3.13" in capsys.readouterr().err
