@@ -79,7 +79,8 @@ def _profile(options: argparse.Namespace, folder: Path) -> None:
         for name in ("jobs", "clients", "seconds"):
             command += [f"--{name}", str(getattr(options, name))]
         subprocess.run(command, check=True, cwd=Path(__file__).resolve().parent.parent)
-        print(f"{server.turns} turns, {server.commands_run} commands")
+        commands = sum(sum(tally.counts) for tally in server.command_times.values())
+        print(f"{server.turns} turns, {commands} commands")
     statistics = pstats.Stats(_Profiled.profile, stream=sys.stdout)
     statistics.sort_stats(options.sort).print_stats(options.lines)
 

@@ -13,7 +13,6 @@ import socket
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from spinn_utilities.overrides import overrides
@@ -64,8 +63,8 @@ class Clients(PollingServerCore):
         Seconds in each command.
     command_errors : dict
         {command: how many were answered with an exception}.
-    commands_run, connections : int
-        Counts.
+    connections : int
+        Clients that were accepted so far.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Clients(PollingServerCore):
         self._resumable: set[Any] = set()
         # Changes that were taken before later ones could mix with them.
         self._taken: list[tuple[set[int], set[str]]] = []
-        self.connections = self.commands_run = 0
+        self.connections = 0
         self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
         self.command_errors = Counter(dict.fromkeys(commands, 0))
         #: Set by whoever has the loop.
@@ -108,9 +107,14 @@ class Clients(PollingServerCore):
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
         """Do something for one client; whatever goes wrong harms no other."""
         try:
-            with self._undisturbed():
+            if self._tells_time():
+                with self._controller.undisturbed:
+                    step(client)
+                    changes = self._controller.take_changes()
+                if changes is not None:
+                    self._put_aside(changes)
+            else:
                 step(client)
-                self._take_changes()
         except BaseException:
             log.exception("client %s: dropped, since serving it failed", self._name(client))
             self._disconnect_client(client)
@@ -119,16 +123,8 @@ class Clients(PollingServerCore):
         """Whether the controller says when it wants what; one put in its place need not."""
         return issubclass(type(self._controller), Controller)
 
-    def _undisturbed(self) -> AbstractContextManager[object]:
-        return self._controller.undisturbed if self._tells_time() else nullcontext()
-
-    def _take_changes(self) -> None:
-        """Put changes aside, so that later ones of the same jobs are told separately."""
-        if not self._tells_time():
-            return
-        changes = self._controller.take_changes()
-        if changes is None:
-            return
+    def _put_aside(self, changes: tuple[set[int], set[str]]) -> None:
+        """Keep changes, so that later ones of the same jobs are told separately."""
         if self._taken and not changes[0] & self._taken[-1][0]:
             self._taken[-1][0].update(changes[0])
             self._taken[-1][1].update(changes[1])
@@ -187,19 +183,17 @@ class Clients(PollingServerCore):
         received = b""
         if self._is_paused(client):
             return received, None
-        while len(received) < MAX_READ:
-            try:
-                piece = client.recv(_READ)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as e:
-                return received, e
-            if not piece:
-                return received, EOFError("end of file")
-            received += piece
-            if len(piece) != _READ:
-                break  # that was all; a stand-in may also give more than it was asked for
-        return received, None
+        try:
+            while piece := client.recv(_READ):
+                received += piece
+                if len(piece) != _READ or len(received) >= MAX_READ:
+                    # That was all, or enough; a stand-in may give more than it was asked for.
+                    return received, None
+        except (BlockingIOError, InterruptedError):
+            return received, None
+        except OSError as e:
+            return received, e
+        return received, EOFError("end of file")
 
     def _is_paused(self, client: Any) -> bool:
         """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
@@ -248,7 +242,6 @@ class Clients(PollingServerCore):
         handler = self._commands.get(command.name)
         if handler is None:
             raise MalformedError(f"unknown command {command.name!r}")
-        self.commands_run += 1
         began = _clock.monotonic()
         try:
             return _framing.returned(handler(self, client, *command.args, **command.kwargs))

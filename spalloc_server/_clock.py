@@ -8,10 +8,8 @@ from datetime import datetime
 
 import pytz
 
-
-def monotonic() -> float:
-    """Seconds on a clock that never steps; for deadlines and rest times."""
-    return time.monotonic()
+#: Seconds on a clock that never steps; for deadlines and rest times.
+monotonic = time.monotonic
 
 
 def wall() -> float:

@@ -29,6 +29,8 @@ class Client(Protocol):
 
 
 class _Waiting:
+    """Several pieces, in order."""
+
     __slots__ = ("pieces", "size")
 
     def __init__(self, data: bytes) -> None:
@@ -40,7 +42,8 @@ class Outgoing:
     """Waiting output of all clients."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Client, _Waiting] = {}
+        # Most replies come one at a time and go at once: a single piece is kept as it is.
+        self._waiting: dict[Client, bytes | _Waiting] = {}
         self._total = 0
 
     def __bool__(self) -> bool:
@@ -55,21 +58,22 @@ class Outgoing:
 
     def paused(self, client: Client) -> bool:
         """Return whether so much waits for a client that it must read before it may go on."""
-        waiting = self._waiting.get(client)
-        return waiting is not None and waiting.size > PAUSE_ABOVE
+        return client in self._waiting and self.size(client) > PAUSE_ABOVE
 
     def size(self, client: Client) -> int:
         """Return how many bytes wait for a client."""
-        waiting = self._waiting.get(client)
-        return 0 if waiting is None else waiting.size
+        waiting = self._waiting.get(client, b"")
+        return len(waiting) if isinstance(waiting, bytes) else waiting.size
 
     def add(self, client: Client, data: bytes) -> int:
         """Put data behind what already waits; returns how many bytes wait now."""
         self._total += len(data)
         waiting = self._waiting.get(client)
         if waiting is None:
-            self._waiting[client] = _Waiting(data)
+            self._waiting[client] = data
             return len(data)
+        if isinstance(waiting, bytes):
+            waiting = self._waiting[client] = _Waiting(waiting)
         waiting.pieces.append(data)
         waiting.size += len(data)
         return waiting.size
@@ -99,9 +103,8 @@ class Outgoing:
 
     def forget(self, client: Client) -> None:
         """Drop what waits for a client."""
-        waiting = self._waiting.pop(client, None)
-        if waiting is not None:
-            self._total -= waiting.size
+        self._total -= self.size(client)
+        self._waiting.pop(client, None)
 
     def send(self, client: Client) -> bool:
         """Send what the kernel takes now.
@@ -119,6 +122,10 @@ class Outgoing:
         waiting = self._waiting.get(client)
         if waiting is None:
             return True
+        if isinstance(waiting, bytes):
+            del self._waiting[client]
+            self._total -= len(waiting)
+            return self.send_new(client, waiting)
         pieces = waiting.pieces
         while pieces:
             data = pieces.popleft() if len(pieces) == 1 else _joined(pieces)
