@@ -311,11 +311,8 @@ class Clients(PollingServerCore):
                 self._resumable.add(client)
         elif done and client in self._ending and not self._has_lines(client):
             self._disconnect_client(client)
-        elif not done and self._outgoing.size(client) > MAX_PER_CLIENT:
-            log.warning("client %s dropped: it does not read", self._name(client))
-            self._disconnect_client(client)
         else:
-            self._watch(client)
+            self._have_wait(client)
 
     def _has_lines(self, client: Any) -> bool:
         return b"\n" in self._client_buffers.get(client, b"")
@@ -365,26 +362,33 @@ class Clients(PollingServerCore):
         """Whether lines may go out without `_msg_client`, which may be replaced."""
         return getattr(self._msg_client, "__func__", None) is Clients._msg_client
 
-    def _message(self, client: Any, line: bytes) -> None:
-        """Have a line go out through whatever is in the place of `_msg_client`."""
+    def _message(self, client: Any, line: bytes) -> bool:
+        """Have a line go out through whatever is in the place of `_msg_client`; True."""
         self._commit()
         self._msg_client(client, json.loads(line))
+        return True
 
     def _transmit(self, client: Any, line: bytes) -> None:
         """Send a line, or the part of it that the kernel takes; the rest waits."""
         try:
-            if self._outgoing.send_new(client, line):
-                return
+            if not self._outgoing.send_new(client, line):
+                self._have_wait(client)
         except OSError as e:
-            log.info("client %s gone: %s", self._name(client), e)
-            self._outgoing.forget(client)
-            self._disconnect_client(client)
-            return
+            self._lose(client, e)
+
+    def _have_wait(self, client: Any) -> None:
+        """Have the rest wait for a client that did not take all, unless that is too much."""
         if self._outgoing.size(client) > MAX_PER_CLIENT:
             log.warning("client %s dropped: it does not read", self._name(client))
             self._disconnect_client(client)
         else:
             self._watch(client)
+
+    def _lose(self, client: Any, error: OSError) -> None:
+        """Drop a client that has gone, with what waits for it."""
+        log.info("client %s gone: %s", self._name(client), error)
+        self._outgoing.forget(client)
+        self._disconnect_client(client)
 
     # --- notifications ---
 
@@ -404,7 +408,7 @@ class Clients(PollingServerCore):
     def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
         if not changed or not watches:
             return
-        transmit = self._transmit if self._messages_itself() else self._message
+        send = self._outgoing.send_new if self._messages_itself() else self._message
         everything = _framing.changed(kind, sorted(changed))
         for client, watched in list(watches.items()):
             line = everything
@@ -413,7 +417,10 @@ class Clients(PollingServerCore):
                     continue
                 line = _framing.changed(kind, sorted(watched.intersection(changed)))
             try:
-                transmit(client, line)
+                if not send(client, line):
+                    self._have_wait(client)
+            except OSError as e:
+                self._lose(client, e)
             except Exception:
                 log.exception("client %s: dropped, since telling it failed", self._name(client))
                 self._disconnect_client(client)
