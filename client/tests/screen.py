@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from tests.unmeasured import unmeasured
+
 #: Escape sequences that move or erase something, and those that only colour.
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b[=>]|([^\x1b])")
 
@@ -100,7 +102,11 @@ class Screen:
 
 
 class Terminal:
-    """Runs one of our commands in a terminal of `columns` x `rows`."""
+    """Runs one of our commands in a terminal of `columns` x `rows`.
+
+    `before` is a line of Python for the command to begin with; `struck` says that a signal will
+    strike it. At the end of the block it is asked to quit if it still runs.
+    """
 
     def __init__(
         self,
@@ -108,8 +114,10 @@ class Terminal:
         columns: int = 80,
         rows: int = 24,
         before: str = "",
+        struck: bool = False,
         **environment: str,
     ) -> None:
+        own = unmeasured() if struck else os.environ
         self.screen = Screen(columns, rows)
         self._master, self._slave = pty.openpty()
         self.resize(columns, rows)
@@ -122,7 +130,7 @@ class Terminal:
             stdout=self._slave,
             stderr=self._slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
+            env={**own, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
         )
         self._text = b""
 
@@ -135,12 +143,16 @@ class Terminal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.process.poll() is None:
-            # Not killed, so that it can tell what was covered.
-            self.process.terminate()
-            self.wait_for_end()
-        os.close(self._master)
-        os.close(self._slave)
+        try:
+            if self.process.poll() is None and exc is None:
+                # Killed, it could not tell what was covered.
+                self.press(b"q")
+                self.wait_for_end()
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self._master)
+            os.close(self._slave)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the terminal's size; who is in it gets SIGWINCH."""
@@ -161,7 +173,8 @@ class Terminal:
     def wait_for_end(self) -> int:
         """Wait until the program has ended; returns its status."""
         ended = os.pidfd_open(self.process.pid)
-        while ended not in select.select([self._master, ended], [], [], 30)[0]:
+        while ended not in (ready := select.select([self._master, ended], [], [], 30)[0]):
+            assert ready, self.screen.lines()
             self._read()
         while select.select([self._master], [], [], 0)[0]:
             self._read()

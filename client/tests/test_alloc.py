@@ -14,6 +14,7 @@ from spalloc_client.scripts import alloc
 from spalloc_client.scripts._hold import fill_in
 
 from tests.fake_server import HANG, FakeServer
+from tests.unmeasured import unmeasured
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -324,8 +325,13 @@ def test_the_file_of_hostnames_is_removed(run: Run) -> None:
 
 
 @contextmanager
-def started(server: FakeServer, *words: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start spalloc as a program of its own, with an open standard input."""
+def started(
+    server: FakeServer, *words: str, struck: bool = False
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start spalloc as a program of its own, with an open standard input.
+
+    `struck` says that a signal will strike it; else the end of that input is to end it.
+    """
     code = "import sys; from spalloc_client.scripts.alloc import main; sys.exit(main())"
     address = ["-H", "127.0.0.1", "-P", str(server.port), "--owner", "me"]
     process = subprocess.Popen(
@@ -335,14 +341,15 @@ def started(server: FakeServer, *words: str) -> Iterator["subprocess.Popen[str]"
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=unmeasured() if struck else None,
     )
     with process:
         try:
             yield process
+            if not struck:
+                process.communicate(timeout=60)  # killed, it could not tell what was covered
         finally:
-            # Not killed, so that it can tell what was covered.
-            process.terminate()
-            process.communicate(timeout=60)
+            process.kill()
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -358,7 +365,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def test_a_signal_while_the_server_is_slow_to_create(
     server: FakeServer, number: signal.Signals, status: int
 ) -> None:
-    with started(server) as process:
+    with started(server, struck=True) as process:
 
         def create(*args: int, **kwargs: Any) -> int:
             process.send_signal(number)
@@ -376,7 +383,7 @@ def test_a_signal_while_the_server_does_not_answer(
     server: FakeServer, number: signal.Signals, status: int
 ) -> None:
     server.behave["version"] = lambda: HANG
-    with started(server) as process:
+    with started(server, struck=True) as process:
         server.wait_heard("version")
         process.send_signal(number)
 
@@ -388,7 +395,7 @@ def test_a_signal_in_the_queue(
     server: FakeServer, number: signal.Signals, status: int
 ) -> None:
     server.instant = False
-    with started(server) as process:
+    with started(server, struck=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "Job 1: queued - next on demo\n"
         process.send_signal(number)
@@ -402,7 +409,7 @@ def test_a_signal_in_the_queue(
 def test_a_signal_while_boards_are_held(
     server: FakeServer, number: signal.Signals, status: int
 ) -> None:
-    with started(server) as process:
+    with started(server, struck=True) as process:
         assert process.stdout is not None
         assert "Machine: demo" in [process.stdout.readline().strip() for _ in range(6)]
         process.send_signal(number)
@@ -418,7 +425,7 @@ def test_a_signal_while_a_command_runs_ends_it_too(
 ) -> None:
     with started(server, "-c", "echo", "hello; ", "world") as process:
         assert process.wait(30) == 0
-    with started(server, "-c", "echo on; exec sleep 1000") as process:
+    with started(server, "-c", "echo on; exec sleep 1000", struck=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "on\n"
         process.send_signal(number)
@@ -481,7 +488,7 @@ def test_who_holds_boards_hears_when_they_change(server: FakeServer) -> None:
 
 
 def test_holding_outlives_a_restart_of_the_server(server: FakeServer) -> None:
-    with started(server, "--reconnect-delay", "0.02") as process:
+    with started(server, "--reconnect-delay", "0.02", struck=True) as process:
         assert process.stdout is not None
         assert "Machine: demo" in [process.stdout.readline().strip() for _ in range(6)]
         server.wait_heard("notify_job")
@@ -551,7 +558,8 @@ def test_a_reason_that_would_steer_the_terminal_is_shown_escaped(server: FakeSer
 
 
 def test_a_server_that_is_gone_at_the_end_is_said_in_a_line(server: FakeServer) -> None:
-    with started(server, "-q", "--timeout", "3", "--reconnect-delay", "0.02") as process:
+    options = ("-q", "--timeout", "3", "--reconnect-delay", "0.02")
+    with started(server, *options, struck=True) as process:
         server.wait_heard("notify_job")
         server.stop()
         process.send_signal(signal.SIGTERM)
@@ -602,7 +610,7 @@ def test_a_job_without_keepalive_that_cannot_be_destroyed_is_said_to_stay(
     server: FakeServer,
 ) -> None:
     options = ("-q", "--keepalive", "-1", "--timeout", "3", "--reconnect-delay", "0.02")
-    with started(server, *options) as process:
+    with started(server, *options, struck=True) as process:
         server.wait_heard("notify_job")
         server.stop()
         process.send_signal(signal.SIGTERM)
@@ -617,3 +625,15 @@ def test_files_that_contradict_themselves_are_said_in_a_line(server: FakeServer,
     Path(".spalloc").write_text("[spalloc]\nmachine = demo\ntags = fast\n")
 
     assert run("2") == (2, "", "spalloc: only one of machine and tags may be given\n")
+
+
+def test_ctrl_c_while_boards_are_held_is_a_good_end(
+    server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(alloc, "hold", hold)
+
+    assert run("-q") == (0, "", "")
+    assert server.reasons == {1: None}

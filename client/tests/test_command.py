@@ -43,14 +43,28 @@ def test_a_reader_that_is_gone_may_have_been_no_file(monkeypatch: pytest.MonkeyP
     assert run("p", lambda _: raising(BrokenPipeError()), []) == 128 + signal.SIGPIPE
 
 
-def test_only_the_first_signal_strikes() -> None:
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_only_the_first_signal_strikes(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
     signals = _Signals()
 
-    with pytest.raises(Terminated):
-        signals.on_signal(signal.SIGTERM, None)
+    with pytest.raises(error):
+        signals.on_signal(number, None)
     signals.on_signal(signal.SIGINT, None)
 
     assert signals.ending
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_command_with_the_status_that_shells_know(number: signal.Signals) -> None:
+    def body(_: object) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    assert run("p", body, []) == 128 + number
 
 
 @contextmanager

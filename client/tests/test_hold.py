@@ -1,5 +1,6 @@
 """Holding boards while a command runs or somebody thinks: ends that are seldom met."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rich.console import Console
 from spalloc_client.errors import ServerLostError
-from spalloc_client.scripts import _hold
+from spalloc_client.scripts import _hold, alloc
 from spalloc_client.scripts._command import CommandError, Terminated
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
@@ -165,6 +167,21 @@ def test_a_signal_before_the_command_runs_ends_us_alone(
 
 
 @pytest.mark.parametrize(
+    ("strike", "status"), [(KeyboardInterrupt(), 130), (Terminated(signal.SIGHUP), 143)]
+)
+def test_a_signal_ends_the_command_that_runs(
+    monkeypatch: pytest.MonkeyPatch, strike: BaseException, status: int
+) -> None:
+    def wait(*_: object) -> None:
+        raise strike
+
+    monkeypatch.setattr(_hold, "_wait", wait)
+    monkeypatch.setattr(_hold, "_on_terminal", lambda: False)
+
+    assert _hold.run_command(["sleep", "1000"], FakeGuard(), Said()) == status  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("terminal", "background", "heard"),
     [
         (False, False, ["SIGINT", "terminated", "killed"]),
@@ -230,3 +247,43 @@ def test_progress_says_what_is_new_and_nothing_if_quiet(
         "not if quiet",
         "always",
     ]
+
+
+def test_on_a_terminal_progress_is_one_line_that_goes_away() -> None:
+    terminal = io.StringIO()
+    with Progress(quiet=False) as progress:
+        progress._console = Console(file=terminal, force_terminal=True, width=30)
+        progress.waiting(7, JobState.queued, "second in the queue, " * 9)
+        progress.waiting(7, JobState.power, "3 boards")
+        assert progress._status is not None
+        assert str(progress._status.status) == "Job 7: power - 3 boards"
+
+        progress.say("ready")
+
+        assert progress._status is None
+    assert terminal.getvalue().endswith("ready\n")
+
+
+@pytest.mark.parametrize(
+    ("keepalive", "when"),
+    [
+        (20.0, "the server will destroy it within 20 s"),
+        (None, "it has no keepalive period, so it stays"),
+    ],
+)
+def test_a_job_that_cannot_be_destroyed_is_said_with_what_becomes_of_it(
+    keepalive: float | None, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Undying(FakeJob):
+        alive = True
+
+        def destroy(self) -> None:
+            raise ServerLostError("gone")
+
+    job: Any = Undying()
+    job.keepalive = keepalive
+
+    alloc._leave(job, False, Said())
+
+    said = f"spalloc: job 7 could not be destroyed (gone); {when}\n"
+    assert capsys.readouterr().err == said

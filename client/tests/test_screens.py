@@ -1,5 +1,6 @@
 """The commands in a terminal: live screens, keys, sizes, colours, and how they leave it."""
 
+import io
 import signal
 import subprocess
 import sys
@@ -7,8 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
+from rich.console import Console
+from spalloc_client import _watch
+from spalloc_client._watch import Bell
 
 from tests.fake_server import FakeServer
 from tests.screen import Terminal
@@ -44,7 +49,7 @@ def busy(server: FakeServer) -> FakeServer:
 def test_a_live_screen_ends_on_q_and_ctrl_c_and_leaves_the_terminal_as_it_was(
     busy: FakeServer, line: str, ending: bytes
 ) -> None:
-    with Terminal(words(busy, line)) as terminal:
+    with Terminal(words(busy, line), struck=ending == b"\x03") as terminal:
         terminal.wait_for(has("q quits"))
         assert terminal.screen.alternate
         assert not terminal.screen.cursor_shown
@@ -60,7 +65,7 @@ def test_a_live_screen_ends_on_q_and_ctrl_c_and_leaves_the_terminal_as_it_was(
 def test_a_live_screen_that_is_terminated_leaves_the_terminal_as_it_was(
     busy: FakeServer, number: signal.Signals
 ) -> None:
-    with Terminal(words(busy, "spalloc-ps -w")) as terminal:
+    with Terminal(words(busy, "spalloc-ps -w"), struck=True) as terminal:
         terminal.wait_for(has("q quits"))
 
         terminal.process.send_signal(number)
@@ -172,7 +177,7 @@ def test_no_color_is_respected_by_live_screens(busy: FakeServer) -> None:
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"TERM": "linux"}])
 def test_a_poor_terminal_gets_plain_ascii(
-    busy: FakeServer, environment: dict[str, str]
+    busy: FakeServer, environment: dict[str, Any]
 ) -> None:
     if "LC_ALL" in environment:
         environment = {**environment, "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
@@ -193,7 +198,7 @@ def test_a_dumb_terminal_gets_no_sequences_at_all(busy: FakeServer) -> None:
 def test_progress_is_one_changing_line_and_ctrl_c_ends_it(server: FakeServer) -> None:
     server.instant = False
     line = "spalloc --owner me"
-    with Terminal(words(server, line)) as terminal:
+    with Terminal(words(server, line), struck=True) as terminal:
         terminal.wait_for(has("Job 1: queued - next on demo"))
         server.change(1, state=2, boards=[[0, 0, 0]], allocated_machine_name="demo")
         lines = terminal.wait_for(has("Job 1: power - powering 1 board of demo"))
@@ -208,7 +213,7 @@ def test_progress_is_one_changing_line_and_ctrl_c_ends_it(server: FakeServer) ->
 
 @pytest.mark.parametrize("key", [b"\r", b"\x03", b"\x04"])
 def test_holding_ends_with_enter_and_ctrl_c(server: FakeServer, key: bytes) -> None:
-    with Terminal(words(server, "spalloc --owner me")) as terminal:
+    with Terminal(words(server, "spalloc --owner me"), struck=key == b"\x03") as terminal:
         lines = terminal.wait_for(has("Enter or Ctrl-C to destroy the job"))
         assert has("Hostname: board-0")(lines)
         server.wait_heard("notify_job", 2)
@@ -220,9 +225,24 @@ def test_holding_ends_with_enter_and_ctrl_c(server: FakeServer, key: bytes) -> N
     assert server.reasons == {1: None}
 
 
+def test_a_screen_without_a_keyboard_takes_only_what_is_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    terminal = io.StringIO()
+    bell = Bell()
+
+    with _watch._Screen(Console(file=terminal, force_terminal=True), bell) as screen:
+        screen.update(["news"])
+
+    assert "news" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\x1b[?1049l")
+    bell.close()
+
+
 def test_a_live_screen_without_a_keyboard_still_follows_changes(busy: FakeServer) -> None:
     no_keyboard = "sys.stdin = open('/dev/null')"
-    with Terminal(words(busy, "spalloc-ps -w"), before=no_keyboard) as terminal:
+    with Terminal(words(busy, "spalloc-ps -w"), before=no_keyboard, struck=True) as terminal:
         terminal.wait_for(has("ready"))
 
         busy.change(1, state=2)
@@ -275,7 +295,7 @@ def piped(server: FakeServer, line: str) -> Iterator["subprocess.Popen[str]"]:
         try:
             yield process
         finally:
-            process.terminate()
+            process.kill()
 
 
 def test_a_live_screen_in_a_pipe_prints_each_change(busy: FakeServer) -> None:
