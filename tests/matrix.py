@@ -104,27 +104,32 @@ def _test(version: str, interpreter: Path, name: str, dist: Path, work: Path) ->
     _run([*install, "-qq", f"{wheel}[test]"], work)
     outcome = _tests(python, name, sdist, folder)
     # What the sdist installs is what was tested, so it need not be tested again.
-    of_the_wheel = _installed(python, name)
+    of_the_wheel = _installed(python, name, folder)
     _run([*install, "-qq", "--force-reinstall", "--no-deps", sdist], work)
-    if _installed(python, name) != of_the_wheel:
+    if _installed(python, name, folder) != of_the_wheel:
         print(f"{sdist.name} installs something else than {wheel.name}", flush=True)
         return None
     return outcome
 
 
-def _installed(python: Path, name: str) -> str:
-    """List the files that a distribution has installed, with their hashes."""
-    return subprocess.run(
-        [python, "-I", "-c", _LISTING, name], check=True, capture_output=True, text=True
-    ).stdout
+def _installed(python: Path, name: str, folder: Path) -> str:
+    """Describe what a distribution has installed: modules and commands."""
+    command: list[str | Path] = [python, "-I", "-c", _LISTING, name, *DISTRIBUTIONS[name][1]]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-#: Leaves out what tells how and from where it was installed.
+#: Looks at the files themselves, as an old pip notes down less of an sdist than of a wheel.
 _LISTING = """
-import importlib.metadata, sys
-for file in sorted(importlib.metadata.files(sys.argv[1])):
-    if ".dist-info" not in str(file) or file.name in ("METADATA", "entry_points.txt"):
-        print(file, file.hash)
+import hashlib, importlib.metadata, importlib.util, pathlib, sys
+name, *packages = sys.argv[1:]
+for package in packages:
+    folder = pathlib.Path(importlib.util.find_spec(package).origin).parent
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            print(path, hashlib.sha256(path.read_bytes()).hexdigest())
+distribution = importlib.metadata.distribution(name)
+print(distribution.version, sorted(map(str, distribution.requires)))
+print(sorted((each.name, each.value) for each in distribution.entry_points))
 """
 
 
