@@ -217,8 +217,7 @@ def _compiled(text: str, name: str) -> tuple[ast.Module, CodeType]:
 def _is_raised_in(exc: BaseException, filename: str) -> bool:
     """Whether an exception comes from a `raise` in a file, as no signal's does."""
     traceback = exc.__traceback__
-    if traceback is None:
-        return False
+    assert traceback is not None
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     code = traceback.tb_frame.f_code

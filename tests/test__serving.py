@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -682,6 +683,27 @@ def test_a_server_that_lost_its_address_listens_again_when_it_can(
     with TcpClient(port) as new:
         assert new.call("version") == "1.0.0"
     assert caplog.text.count("no new clients until 127.0.0.1 can be had again") == 1
+
+
+def test_who_connects_without_end_does_not_keep_the_server_from_stopping(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_in = Mock(return_value=True)
+    monkeypatch.setattr(server, "_accept_all", taken_in)
+
+    server.stop_and_join()
+
+    assert 1 < taken_in.call_count < 1000
+    assert not server.is_alive()
+
+
+def test_a_socket_closed_behind_the_loops_back_does_not_listen() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        assert _serving._is_listening(listening)
+
+    assert not _serving._is_listening(listening)
 
 
 def test_who_connects_while_the_address_changes_is_accepted(

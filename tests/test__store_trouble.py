@@ -294,6 +294,25 @@ def test_a_lock_in_a_folder_that_was_mounted_anew_is_taken_again(
     life.stop()
 
 
+def test_a_lock_whose_folder_cannot_be_searched_at_the_end_stays_and_is_let_go(
+    tmp_path: Path, lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FailingDisk()
+    life = lives(tmp_path, disk).start()
+
+    def refuse(fd: int, path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as closed:
+        closed.setattr(disk, "is_at", refuse)
+        life.store.abandon()
+
+    assert (tmp_path / LOCK).exists()
+    other = Store(tmp_path, CONFIG, "1.0.0", book=BOOK)
+    other.lock("process 18")
+    other.abandon()
+
+
 def test_a_lock_that_does_not_stay_where_it_is_made_is_trouble(
     tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

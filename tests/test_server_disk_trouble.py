@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -227,3 +228,18 @@ def test_a_folder_that_is_removed_is_missed_until_it_is_there_again(facility: Fa
         jobs = len(server.list_jobs(None))
     with facility.server(state_dir=folder) as again:
         assert len(again.list_jobs(None)) == jobs
+
+
+def test_a_stop_whose_last_snapshot_meets_a_mistake_of_ours_leaves_the_journal(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = facility.server()
+    serve_some(server)
+    jobs = [row["job_id"] for row in server.list_jobs(None)]
+    monkeypatch.setattr(server.store, "close", Mock(side_effect=RuntimeError("a mistake of ours")))
+
+    server.stop_and_join()
+
+    assert "the state was not saved; what the journal tells counts" in caplog.text
+    with facility.server() as again:
+        assert [row["job_id"] for row in again.list_jobs(None)] == jobs
