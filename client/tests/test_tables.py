@@ -107,3 +107,12 @@ def test_a_pipe_gets_neither_colours_nor_lines_of_unicode() -> None:
     assert not draws_unicode(console)
     show(console, Text("x" * 500, "red"))
     assert console.file.getvalue() == "x" * 500 + "\n"  # type: ignore[attr-defined]
+
+
+def test_columns_that_are_all_needed_stay_and_are_cut() -> None:
+    console = Console(file=io.StringIO(), width=9, color_system=None, markup=False)
+
+    show(console, make_table(console, [Column("Name"), Column("Place")], [["abcdef", "ghijkl"]]))
+
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == ["Name Pla…", "abc… ghi…"]
