@@ -177,8 +177,14 @@ def test_a_signal_ends_the_command_that_runs(
 
     monkeypatch.setattr(_hold, "_wait", wait)
     monkeypatch.setattr(_hold, "_on_terminal", lambda: False)
+    # As our commands do; else what a shell runs in the background would ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watching: Any = FakeGuard()
 
-    assert _hold.run_command(["sleep", "1000"], FakeGuard(), Said()) == status  # type: ignore[arg-type]
+    try:
+        assert _hold.run_command(["sleep", "1000"], watching, Said()) == status
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
