@@ -288,6 +288,7 @@ def test_a_handler_installed_later_stays(file: Path) -> None:
     def later(signum: int, frame: object) -> None:
         """Somebody else's."""
 
+    before = signal.getsignal(signal.SIGHUP)
     reloader = Reloader(file)
     ours = signal.signal(signal.SIGHUP, later)
 
@@ -297,7 +298,7 @@ def test_a_handler_installed_later_stays(file: Path) -> None:
     signal.signal(signal.SIGHUP, ours)
     signal.raise_signal(signal.SIGHUP)
     assert reloader.config_needs_reloading is False
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_reloaders_may_stop_in_any_order(file: Path) -> None:
