@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from spalloc_server._poller import POLLIN, POLLOUT, EpollPoller, Poller, new_poller
+from tests.fake_clock import FakeClock
 
 
 @pytest.fixture(params=["epoll", "poll"])
@@ -118,3 +119,76 @@ def test_closing_twice_is_harmless() -> None:
 
     with pytest.raises(ValueError, match="closed"):
         poller.poll(0)
+
+
+# --- looking before sleeping ---
+
+
+class ScriptedEpoll:
+    """Answers with what it is given, and takes as long as it is told."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.asked: list[float] = []
+        self.answers: list[list[tuple[int, int]]] = []
+        self.seconds = 0.0
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        self.asked.append(timeout)
+        if timeout:
+            self.clock.advance(self.seconds)
+        return self.answers.pop(0) if self.answers else []
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedEpoll]:
+    clock = FakeClock()
+    epoll = ScriptedEpoll(clock)
+    monkeypatch.setattr(select, "epoll", lambda: epoll)
+    with clock.installed():
+        yield epoll
+
+
+SOMETHING = [(7, POLLIN)]
+
+
+def test_after_a_short_wait_it_looks_again_before_it_sleeps(scripted: ScriptedEpoll) -> None:
+    poller = EpollPoller()
+    scripted.answers = [SOMETHING, [], [], SOMETHING]
+
+    assert [poller.poll(5000), poller.poll(5000)] == [SOMETHING, SOMETHING]
+
+    assert scripted.asked == [5.0, 0, 0, 0]
+
+
+def test_it_looks_for_a_bounded_time_and_then_sleeps(scripted: ScriptedEpoll) -> None:
+    poller = EpollPoller()
+    scripted.answers = [SOMETHING]
+
+    assert [poller.poll(5000), poller.poll(250), poller.poll(250)] == [SOMETHING, [], []]
+
+    looks = scripted.asked[1:-2]
+    assert looks == [0] * len(looks)
+    assert 0 < len(looks) <= 100
+    assert scripted.asked[-2:] == [0.25, 0.25]
+
+
+def test_after_a_long_wait_it_sleeps_at_once(scripted: ScriptedEpoll) -> None:
+    poller = EpollPoller()
+    scripted.answers = [SOMETHING, SOMETHING]
+    scripted.seconds = 0.01
+
+    poller.poll(5000)
+    poller.poll(5000)
+
+    assert scripted.asked == [5.0, 5.0]
+
+
+def test_who_must_not_wait_looks_once(scripted: ScriptedEpoll) -> None:
+    poller = EpollPoller()
+    scripted.answers = [SOMETHING]
+
+    poller.poll(None)
+    poller.poll(0)
+
+    assert scripted.asked == [-1, 0]
