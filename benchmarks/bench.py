@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.processes import OURS, Contestant, Frames, Serving, Trouble
+from benchmarks.processes import BARE, OURS, Contestant, Frames, Serving, Trouble
 from benchmarks.results import Result, Work
 from benchmarks.sites import Site
 
@@ -29,7 +29,8 @@ class Bench:
     folder : Path
         For the files of all processes.
     contestants : sequence of Contestant
-        Ours first.
+        Ours first; the loop that does nothing, if it is among them, runs those works only
+        that it can do.
     rounds : int
         How often each work is measured.
     settle : float
@@ -72,6 +73,8 @@ class Bench:
         """
         results = [self.result(work) for work in works]
         able = not any(contestant.name in result.failures for result in results)
+        if contestant.name == BARE:
+            able = able and any(work.bare for work in works)
         try:
             yield able
         except _HARM as e:
@@ -96,7 +99,9 @@ class Bench:
         with ExitStack() as stack:
             stack.enter_context(Frames(self.folder, site))
             for contestant in self.contestants:
-                with self.race(works, contestant):
+                with self.race(works, contestant) as able:
+                    if not able:
+                        continue
                     wait = 0.0 if contestant.name == OURS else None
                     server = Serving(self.folder, contestant, site, fpga_wait=wait)
                     stack.enter_context(server)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import commands, growth, hardware, jobs
 from benchmarks.bench import Bench
-from benchmarks.processes import REQUIREMENT, Contestant, Trouble, original, ours
+from benchmarks.processes import REQUIREMENT, Contestant, Trouble, bare, original, ours
 from benchmarks.results import Work, table
 
 #: What can be measured, in the order of the table.
@@ -81,6 +81,7 @@ def _contestants(options: argparse.Namespace) -> list[Contestant]:
             racing.append(original(options.original))
         except Trouble as e:
             print(f"ours alone: {e}", file=sys.stderr)
+    racing.append(bare())
     return racing
 
 

@@ -68,14 +68,18 @@ def _board_at(site: Site, _jobs: list[int]) -> list[bytes]:
 def _rows(jobs: int) -> list[_Row]:
     """Return what is measured with so many jobs."""
 
-    def work(name: str, title: str, ratio: float | None) -> Work:
-        return Work(f"{name}@{jobs}", f"{title}, {jobs} jobs", "/s", ratio, more=True)
+    def work(name: str, title: str, ratio: float | None, *, bare: bool = False) -> Work:
+        return Work(f"{name}@{jobs}", f"{title}, {jobs} jobs", "/s", ratio, more=True, bare=bare)
 
     rows = []
     if jobs != 380:
         rows = [
-            _Row(work("version", "version, 16 clients", 1.5), _version),
-            _Row(work("version-piped", "version, 16 x 16 pipelined", 1.5), _version, depth=_DEPTH),
+            _Row(work("version", "version, 16 clients", 1.5, bare=True), _version),
+            _Row(
+                work("version-piped", "version, 16 x 16 pipelined", 1.5, bare=True),
+                _version,
+                depth=_DEPTH,
+            ),
             _Row(work("where_is", "where_is, 16 clients", 1.3), _where_is),
             _Row(work("board_at", "get_board_at_position, 16 clients", 2.0), _board_at),
             _Row(work("list_jobs", "list_jobs", 5.0 if jobs == 900 else None), _list_jobs, 1),

@@ -21,7 +21,7 @@ from benchmarks.load import Wire
 from benchmarks.sites import Site
 from spalloc_server._simulator import control
 
-OURS, ORIGINAL = "ours", "original"
+OURS, ORIGINAL, BARE = "ours", "original", "bare"
 #: What ours is measured against: the public release.
 REQUIREMENT = "spalloc_server == 1!7.0.0"
 _VENV = Path(__file__).resolve().parent.parent / ".venv-original"
@@ -51,6 +51,11 @@ class Contestant(NamedTuple):
 def ours() -> Contestant:
     """Return the server of this checkout."""
     return Contestant(OURS, (sys.executable, "-m", "spalloc_server"))
+
+
+def bare() -> Contestant:
+    """Return the loop that does nothing, which shows what there is to win."""
+    return Contestant(BARE, (sys.executable, "-m", "benchmarks.bare"))
 
 
 def original(venv: Path | None = None) -> Contestant:

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from benchmarks.processes import ORIGINAL, OURS
+from benchmarks.processes import BARE, ORIGINAL, OURS
 
 
 class Work(NamedTuple):
@@ -27,6 +27,8 @@ class Work(NamedTuple):
         What ours is to keep within, whatever the original does; in `unit`.
     more : bool
         Whether more is better; else less is.
+    bare : bool
+        Whether a loop that does nothing can be measured, too.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Work(NamedTuple):
     ratio: float | None = None
     limit: float | None = None
     more: bool = False
+    bare: bool = False
 
 
 class Spread(NamedTuple):
@@ -61,8 +64,8 @@ class Result:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.samples: dict[str, list[float]] = {OURS: [], ORIGINAL: []}
-        self.processor: dict[str, list[float]] = {OURS: [], ORIGINAL: []}
+        self.samples: dict[str, list[float]] = {OURS: [], ORIGINAL: [], BARE: []}
+        self.processor: dict[str, list[float]] = {OURS: [], ORIGINAL: [], BARE: []}
         self.failures: dict[str, str] = {}
         self.note = ""
 
@@ -79,6 +82,10 @@ class Result:
         """Compare the processor time of each command, round by round."""
         return _spread(self.processor[OURS], self.processor[ORIGINAL], turned=True)
 
+    def most_to_reach(self) -> Spread | None:
+        """Compare the loop that does nothing with the original."""
+        return _spread(self.samples[BARE], self.samples[ORIGINAL], turned=not self.work.more)
+
     def reached(self) -> bool | None:
         """Return whether the target is reached, None if there is nothing to compare."""
         value, better = self.median(OURS), self.times_better()
@@ -92,7 +99,11 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as builtins for JSON."""
-        better, thriftier = self.times_better(), self.times_thriftier()
+        better, thriftier, most = (
+            self.times_better(),
+            self.times_thriftier(),
+            self.most_to_reach(),
+        )
         return {
             **self.work._asdict(),
             "samples": self.samples,
@@ -102,6 +113,7 @@ class Result:
             "original": self.median(ORIGINAL),
             "times_better": None if better is None else better._asdict(),
             "times_thriftier": None if thriftier is None else thriftier._asdict(),
+            "times_better_bare": None if most is None else most._asdict(),
             "reached": self.reached(),
             "note": self.note,
         }
@@ -120,6 +132,7 @@ def table(results: Iterable[Result]) -> str:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     notes = [f"{r.work.name}: {r.note}" for r in results if r.note]
+    notes += [_of_bare(r, most) for r in results if (most := r.most_to_reach())]
     notes += [f"{r.work.name}: {name} {why}" for r in results for name, why in r.failures.items()]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
@@ -140,6 +153,14 @@ def _row(result: Result) -> tuple[str, ...]:
         "" if thriftier is None else f"{thriftier.middle:.2f} x",
         target,
         {True: "ok", False: "MISSED", None: ""}[result.reached()],
+    )
+
+
+def _of_bare(result: Result, most: Spread) -> str:
+    """Say what a loop that does nothing reaches."""
+    return (
+        f"{result.work.name}: a bare loop {_shown(result, BARE)}, "
+        f"{most.middle:.2f} x ({most.least:.2f} - {most.most:.2f})"
     )
 
 

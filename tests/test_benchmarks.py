@@ -3,19 +3,20 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import command_line, turn_profile
 from benchmarks.load import request
-from benchmarks.processes import ORIGINAL, OURS, Contestant
+from benchmarks.processes import BARE, ORIGINAL, OURS, Contestant
 from benchmarks.results import Result, Work, table
 from benchmarks.sites import Site
 
 SMALL = ["--ours-alone", "--rounds", "1", "--seconds", "0.05", "--side", "2", "--settle", "0"]
 
 
-def measure(tmp_path: Path, *works: str, options: list[str]) -> dict[str, dict[str, object]]:
+def measure(tmp_path: Path, *works: str, options: list[str]) -> dict[str, dict[str, Any]]:
     file = tmp_path / "results.json"
 
     assert command_line.main([*options, "--json", str(file), *works]) == 0
@@ -32,6 +33,8 @@ def test_works_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for result in results.values():
         assert result["ours"] is not None, result
         assert result["failures"] == {}
+    bare = {name for name, result in results.items() if result["samples"]["bare"]}
+    assert bare == {"version@0", "tell"}
     assert "where_is@0" in capsys.readouterr().out
 
 
@@ -88,6 +91,14 @@ def test_the_ratio_is_the_median_of_the_rounds(
     assert better.middle == pytest.approx(middle)
     assert result.reached() is reached
     assert ("MISSED" in table([result])) is not reached
+
+
+def test_what_a_bare_loop_reaches_stands_below_the_table() -> None:
+    result = Result(Work("w", "work", "/s", ratio=1.5, more=True, bare=True))
+    result.samples.update({OURS: [120.0], ORIGINAL: [100.0], BARE: [160.0]})
+
+    assert table([result]).splitlines()[-1] == "w: a bare loop 160 /s, 1.60 x (1.60 - 1.60)"
+    assert result.reached() is False
 
 
 def test_a_limit_counts_whatever_the_original_does() -> None:
