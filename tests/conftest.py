@@ -1,6 +1,7 @@
 """What every test module shares."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,12 @@ from hypothesis import settings
 settings.register_profile("test", derandomize=True, database=None, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+# A shell has what it runs in the background ignore SIGINT, nohup has it ignore SIGHUP, and so
+# would all that tests start; those that are about that see to it themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -170,7 +170,7 @@ def test_whatever_importing_does_is_found(tmp_path: Path) -> None:
     (package / "__main__.py").write_text(f"open({str(tmp_path / 'log')!r}, 'w').close()\n")
     (package / "a.py").write_text("import prometheus_client\n")
     (package / "b.py").write_text("import socket\nsocket.socket().close()\n")
-    (package / "c.py").write_text("import signal\nsignal.signal(1, signal.SIG_IGN)\n")
+    (package / "c.py").write_text("import signal\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n")
     (package / "d.py").write_text("import logging\nlogging.basicConfig()\n")
     (package / "e.py").write_text(
         "import threading\nthreading.Thread(target=id, args=(0,)).start()\n"

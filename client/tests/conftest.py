@@ -1,6 +1,7 @@
 """Fixtures: no configuration but the test's own, and nothing left behind."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from tests.fake_server import FakeServer
 
 settings.register_profile("same every time", derandomize=True, database=None, deadline=None)
 settings.load_profile("same every time")
+
+
+# A shell has what it runs in the background ignore SIGINT, nohup has it ignore SIGHUP, and so
+# would all that tests start; those that are about that see to it themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
