@@ -55,8 +55,7 @@ class JobQueue(Holdings):
     Attributes
     ----------
     on_rested : callable or None
-        Called with (machine_name, allocation_ids) when boards came back from
-        resting.
+        See `Holdings`.
     on_blocked : callable or None
         Called with (job_id, machine_name, boards) whenever others pass a job
         that waits for these boards in quarantine.
