@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -85,20 +85,17 @@ class MachineTuple(NamedTuple):
 
 
 class _ShownAttribute(Generic[Shown]):
-    """An attribute that the rows show: setting it makes them stale."""
+    """An attribute that the rows show: setting it makes them stale.
+
+    Its value is in the job's ``__dict__``, where it is read without our help.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    @overload
-    def __get__(self, job: None, owner: type) -> _ShownAttribute[Shown]: ...
-    @overload
-    def __get__(self, job: _Job, owner: type) -> Shown: ...
-    def __get__(self, job: _Job | None, owner: type) -> _ShownAttribute[Shown] | Shown:
-        if job is None:
-            return self
-        value: Shown = job.__dict__[self._name]
-        return value
+    if TYPE_CHECKING:  # a descriptor that cannot get is passed over when a job is read
+
+        def __get__(self, job: _Job, owner: type) -> Shown: ...
 
     def __set__(self, job: _Job, value: Shown) -> None:
         job.__dict__[self._name] = value

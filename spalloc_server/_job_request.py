@@ -24,7 +24,9 @@ def whole_number(name: str, value: object) -> int:
     TypeError
         For anything but an int: 2.0, true and "3" are none on the wire.
     """
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int)):
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {shown(value)}")
     return int(value)
 

@@ -63,7 +63,3 @@ def test_a_job_survives_as_plain_builtins(job: _Job) -> None:
     assert plain["kwargs"] == {"tags": ["a", "b"]}
     assert again.row() == job.row()
     assert again.attempts == 2
-
-
-def test_what_is_shown_of_jobs_can_be_asked_of_their_class(job: _Job) -> None:
-    assert _Job.state.__get__(job, _Job) is job.state
