@@ -11,6 +11,7 @@ from bisect import bisect_left
 
 #: Upper bounds of the classes, seconds; one more class is open above.
 BOUNDS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_FIRST = BOUNDS[0]
 
 
 class Tally:
@@ -32,5 +33,6 @@ class Tally:
 
     def note(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        # Most commands fall into the first class.
+        self.counts[0 if seconds <= _FIRST else bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
