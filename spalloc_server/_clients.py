@@ -12,7 +12,8 @@ import logging
 import socket
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from spinn_utilities.overrides import overrides
@@ -88,6 +89,8 @@ class Clients(PollingServerCore):
         self._resumable: set[Any] = set()
         # Changes that were taken before later ones could mix with them.
         self._taken: list[tuple[set[int], set[str]]] = []
+        # Whether something has happened that is to be written before anybody is told of it.
+        self._uncommitted = False
         self.connections = 0
         self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
         self.command_errors = Counter(dict.fromkeys(commands, 0))
@@ -105,19 +108,24 @@ class Clients(PollingServerCore):
     # --- loop thread only ---
 
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
-        """Do something for one client; whatever goes wrong harms no other."""
-        try:
-            if self._tells_time():
-                with self._controller.undisturbed:
+        """Do something for one client, undisturbed; whatever goes wrong harms no other."""
+        self._guarded_all((client,), step)
+
+    def _guarded_all(self, clients: Iterable[Any], step: Callable[[Any], None]) -> None:
+        """Do something for clients, undisturbed; what goes wrong with one harms no other."""
+        controller = self._controller if self._tells_time() else None
+        with nullcontext() if controller is None else controller.undisturbed:
+            for client in clients:
+                try:
                     step(client)
-                    changes = self._controller.take_changes()
-                if changes is not None:
-                    self._put_aside(changes)
-            else:
-                step(client)
-        except BaseException:
-            log.exception("client %s: dropped, since serving it failed", self._name(client))
-            self._disconnect_client(client)
+                    if controller is not None:
+                        changes = controller.take_changes()
+                        if changes is not None:
+                            self._put_aside(changes)
+                except BaseException:
+                    name = self._name(client)
+                    log.exception("client %s: dropped, since serving it failed", name)
+                    self._disconnect_client(client)
 
     def _tells_time(self) -> bool:
         """Whether the controller says when it wants what; one put in its place need not."""
@@ -158,9 +166,15 @@ class Clients(PollingServerCore):
             self._outgoing.forget(client)
             received, _ = self._receive(client)
             gone = OSError("connection lost")
-        whole = self._client_buffers.get(client, b"") + received
+        before = self._client_buffers.get(client, b"")
+        command = None if before or gone is not None else _framing.known(received)
         try:
-            rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
+            if command is not None:
+                self._run_one(client, command)
+                return
+            rest = self._run_lines(
+                client, before + received, answered=not isinstance(gone, OSError)
+            )
         except MalformedError as e:
             log.warning("client %s disconnected: %s", self._name(client), escaped(str(e)[:300]))
             self._answer(client)
@@ -181,7 +195,7 @@ class Clients(PollingServerCore):
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
         received = b""
-        if self._is_paused(client):
+        if client in self._ending or self._outgoing.paused(client):
             return received, None
         try:
             while piece := client.recv(_READ):
@@ -198,6 +212,24 @@ class Clients(PollingServerCore):
     def _is_paused(self, client: Any) -> bool:
         """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
         return client in self._ending or self._outgoing.paused(client)
+
+    def _run_one(self, client: Any, command: _framing.Command) -> None:
+        """Run a command that came alone, and answer at once if nothing is to be written first.
+
+        Most clients wait for each answer before they ask again: this is what they meet.
+        """
+        reply = self._run_command(client, command)
+        if not self._messages_itself():
+            self._message(client, reply)
+        elif self._uncommitted:
+            self._outgoing.add(client, reply)
+        else:
+            try:
+                self._outgoing.send_new(client, reply)
+            except OSError:
+                self._outgoing.add(client, reply)  # sending it again will tell
+        if client in self._outgoing.waiting and not self._in_loop():
+            self._answer(client)
 
     def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
         """Run the commands in `data`, as far as the client reads its answers.
@@ -228,29 +260,32 @@ class Clients(PollingServerCore):
                 continue
             if answered:
                 # It goes out when what the turn changed is written.
-                put_out(client, self._run_command(client, line))
-            elif _framing.decode(line).name not in self._read_only:
-                self._run_command(client, line)
+                put_out(client, self._run_command(client, _framing.decode(line)))
+            elif (command := _framing.decode(line)).name not in self._read_only:
+                self._run_command(client, command)
         rest = data[start:]
         if len(rest) > _framing.MAX_LINE:
             raise MalformedError(f"a line longer than {_framing.MAX_LINE} bytes")
         return rest
 
-    def _run_command(self, client: Any, line: bytes) -> bytes:
+    def _run_command(self, client: Any, command: _framing.Command) -> bytes:
         """Run one command, and return its reply."""
-        command = _framing.decode(line)
-        handler = self._commands.get(command.name)
+        name, args, kwargs = command
+        handler = self._commands.get(name)
         if handler is None:
-            raise MalformedError(f"unknown command {command.name!r}")
+            raise MalformedError(f"unknown command {name!r}")
         began = _clock.monotonic()
         try:
-            return _framing.returned(handler(self, client, *command.args, **command.kwargs))
+            # The usual case apart, as empty keywords take their time as well.
+            if kwargs:
+                return _framing.returned(handler(self, client, *args, **kwargs))
+            return _framing.returned(handler(self, client, *args))
         except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
-            self.command_errors[command.name] += 1
+            self.command_errors[name] += 1
             self._log_refusal(client, command, e)
             return _framing.raised(e)
         finally:
-            self.command_times[command.name].note(_clock.monotonic() - began)
+            self.command_times[name].note(_clock.monotonic() - began)
 
     def _log_refusal(self, client: Any, command: _framing.Command, error: BaseException) -> None:
         known = isinstance(error, (TypeError, ValueError))

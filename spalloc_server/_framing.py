@@ -7,7 +7,8 @@ knows neither sockets nor what any command does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 #: A line longer than this is malformed.
@@ -74,13 +75,13 @@ def decode(line: bytes) -> Command:
     MalformedError
         If it is not a command as the protocol has it.
     """
-    command = _remembered.get(line)
+    command = known(line + b"\n")
     if command is None:
         command = _read(line)
         if len(line) <= _SHORT and _unchangeable(command):
             if len(_remembered) >= _MOST_REMEMBERED:
                 _remembered.clear()
-            _remembered[line] = command
+            _remembered[line + b"\n"] = command
     return command
 
 
@@ -137,11 +138,19 @@ def returned(value: object) -> bytes:
         return b'{"return": null}\n'
     if type(value) is Row:
         return value.reply
+    if type(value) is str:
+        return _returned_text(value)
     if type(value) is Rows:
         text = "[" + ", ".join([row.text for row in value]) + "]"
     else:
         text = _encode(value)
     return f'{{"return": {text}}}\n'.encode()
+
+
+@lru_cache(maxsize=16)
+def _returned_text(text: str) -> bytes:
+    """Return the reply that is a text, which is always the same: the version."""
+    return f'{{"return": {_encode(text)}}}\n'.encode()
 
 
 def raised(error: BaseException) -> bytes:
@@ -171,5 +180,7 @@ def _plain(value: object) -> list[Any]:
 
 _encode = json.JSONEncoder(default=_plain, check_circular=False).encode
 _decode = json.JSONDecoder().decode
-#: What some lines say.
+#: What some lines say; they are known with their line end, as they come in.
 _remembered: dict[bytes, Command] = {}
+#: Return the command that some data is, if it is one whole line that is remembered; else None.
+known: Callable[[bytes], Command | None] = _remembered.get

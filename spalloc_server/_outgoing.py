@@ -39,41 +39,47 @@ class _Waiting:
 
 
 class Outgoing:
-    """Waiting output of all clients."""
+    """Waiting output of all clients.
+
+    Attributes
+    ----------
+    waiting : dict
+        Has those clients as keys for whom something waits; for others only to be looked at.
+    """
 
     def __init__(self) -> None:
         # Most replies come one at a time and go at once: a single piece is kept as it is.
-        self._waiting: dict[Client, bytes | _Waiting] = {}
+        self.waiting: dict[Client, bytes | _Waiting] = {}
         self._total = 0
 
     def __bool__(self) -> bool:
         """Whether anything waits for anybody."""
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def __contains__(self, client: Client) -> bool:
-        return client in self._waiting
+        return client in self.waiting
 
     def __iter__(self) -> Iterator[Client]:
-        return iter(list(self._waiting))
+        return iter(list(self.waiting))
 
     def paused(self, client: Client) -> bool:
         """Return whether so much waits for a client that it must read before it may go on."""
-        return client in self._waiting and self.size(client) > PAUSE_ABOVE
+        return client in self.waiting and self.size(client) > PAUSE_ABOVE
 
     def size(self, client: Client) -> int:
         """Return how many bytes wait for a client."""
-        waiting = self._waiting.get(client, b"")
+        waiting = self.waiting.get(client, b"")
         return len(waiting) if isinstance(waiting, bytes) else waiting.size
 
     def add(self, client: Client, data: bytes) -> int:
         """Put data behind what already waits; returns how many bytes wait now."""
         self._total += len(data)
-        waiting = self._waiting.get(client)
+        waiting = self.waiting.get(client)
         if waiting is None:
-            self._waiting[client] = data
+            self.waiting[client] = data
             return len(data)
         if isinstance(waiting, bytes):
-            waiting = self._waiting[client] = _Waiting(waiting)
+            waiting = self.waiting[client] = _Waiting(waiting)
         waiting.pieces.append(data)
         waiting.size += len(data)
         return waiting.size
@@ -91,12 +97,14 @@ class Outgoing:
         OSError
             If the client is gone.
         """
-        if client not in self._waiting:
-            sent = _take(client, data)
-            if sent == len(data):
-                return True
-            data = data[sent:]
-            self.add(client, data)
+        if client not in self.waiting:
+            try:
+                sent = client.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            if sent == len(data) or not isinstance(sent, int):
+                return True  # a stand-in need not say how much it took
+            self.add(client, data[sent:])
             return False
         self.add(client, data)
         return self.send(client)
@@ -104,7 +112,7 @@ class Outgoing:
     def forget(self, client: Client) -> None:
         """Drop what waits for a client."""
         self._total -= self.size(client)
-        self._waiting.pop(client, None)
+        self.waiting.pop(client, None)
 
     def send(self, client: Client) -> bool:
         """Send what the kernel takes now.
@@ -119,11 +127,11 @@ class Outgoing:
         OSError
             If the client is gone.
         """
-        waiting = self._waiting.get(client)
+        waiting = self.waiting.get(client)
         if waiting is None:
             return True
         if isinstance(waiting, bytes):
-            del self._waiting[client]
+            del self.waiting[client]
             self._total -= len(waiting)
             return self.send_new(client, waiting)
         pieces = waiting.pieces
@@ -135,14 +143,14 @@ class Outgoing:
             if sent < len(data):
                 pieces.appendleft(data[sent:])
                 return False
-        del self._waiting[client]
+        del self.waiting[client]
         return True
 
     def fullest_beyond_total(self) -> Client | None:
         """Return whom to drop so that all together hold no more than they may."""
         if self._total <= MAX_TOTAL:
             return None
-        return max(self._waiting, key=self.size)
+        return max(self.waiting, key=self.size)
 
 
 def _take(client: Client, data: bytes) -> int:

@@ -31,9 +31,12 @@ class Records:
     on_outcome : callable or None
         Called with each outcome (see `_book`) under the lock, from whichever
         thread brought it about; it must only note it.
+    undisturbed : context manager
+        In which other threads keep out, for several calls in a row.
     """
 
     on_outcome: Callable[[_book.Outcome], None] | None
+    undisturbed: AbstractContextManager[bool]
     #: Guards everything below; re-entrant, since the queue calls back.
     _lock: threading.RLock
     _next_id: int
@@ -81,11 +84,6 @@ class Records:
             return None
         with self._lock:
             return self.changed_jobs, self.changed_machines
-
-    @property
-    def undisturbed(self) -> AbstractContextManager[bool]:
-        """A context in which other threads keep out, for several calls in a row."""
-        return self._lock
 
     # --- to be overridden ---
 

@@ -13,7 +13,8 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -95,6 +96,8 @@ class Server(Clients, ConfigurationReloader):
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all sockets have been read once more.
         self._judging: float | None = None
+        # Whether clients that have connected could not all be taken in this turn.
+        self._unread = False
         # When the controller had next something to do, as of the beginning of this turn.
         self._due: float | None = None
         self._stop = False
@@ -136,14 +139,14 @@ class Server(Clients, ConfigurationReloader):
         """Wait, read, run, write what must last, answer, tend to time, tell."""
         judged = self._judging
         began: float | None = None
-        for channel in self.ready_channels(self._seconds_to_wait()):
-            if began is None:
-                began = _clock.monotonic()
-            if channel not in self._client_buffers and _is_listening(channel):
-                if self._accept_all(channel):
-                    judged = None  # what the others have sent is still unread
-            else:
-                self._guarded(channel, self._handle_commands)
+        ready = self.ready_channels(self._seconds_to_wait())
+        first = next(ready, None)
+        if first is not None:
+            began = _clock.monotonic()
+            self._unread = False
+            self._guarded_all(self._clients_among(chain((first,), ready)), self._handle_commands)
+            if self._unread:
+                judged = None
         for client in list(self._resumable) if self._resumable else ():
             self._guarded(client, self._resume)
         self._answer_all()
@@ -208,6 +211,14 @@ class Server(Clients, ConfigurationReloader):
         return wait
 
     # --- accepting ---
+
+    def _clients_among(self, ready: Iterable[Channel]) -> Iterator[Channel]:
+        """Take in who has connected, and hand out all others that can be read."""
+        for channel in ready:
+            if channel in self._client_buffers or not _is_listening(channel):
+                yield channel
+            elif self._accept_all(channel):
+                self._unread = True
 
     def _accept_all(self, listening: socket.socket) -> bool:
         """Take in who has connected; returns whether more may be waiting."""

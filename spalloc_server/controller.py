@@ -108,7 +108,7 @@ class Controller(Queries, Facility, JobPower):
         on_background_state_change: Callable[[], None] | None = None,
     ) -> None:
         # Guards everything below; re-entrant, since the queue calls back.
-        self._lock = threading.RLock()
+        self._lock = self.undisturbed = threading.RLock()
         self.on_background_state_change = on_background_state_change
         self.on_outcome: Callable[[_book.Outcome], None] | None = None
         self._next_id = next_id

@@ -194,6 +194,10 @@ class PollingServerCore:
             if channel is None:
                 self._drop_stray(fd)
                 continue
+            if event == POLLIN:  # as most are
+                if self._fdmap.get(fd) is channel:
+                    yield channel
+                continue
             if event & POLLOUT and self._fdmap.get(fd) is channel:
                 self._channel_writable(channel)
             if event & ~POLLOUT and self._fdmap.get(fd) is channel:

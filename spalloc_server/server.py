@@ -297,6 +297,7 @@ class SpallocServer(Server):
     def _note_outcome(self, outcome: _book.Outcome) -> None:
         """Have an outcome written at the end of this turn, or of one that begins now."""
         self._store.append(outcome)
+        self._uncommitted = True
         if not self._in_loop():
             self.wake()
 
@@ -306,7 +307,7 @@ class SpallocServer(Server):
 
         Any thread; under the lock, so that what happened under it is one record.
         """
-        if not self._store.pending and not self._recorded.holds_back:
+        if not self._uncommitted:
             return
         with self._recorded.undisturbed:
             if self._store.pending:
@@ -316,12 +317,13 @@ class SpallocServer(Server):
                 self._committed = _clock.monotonic()
             # Not before: were writing to fail, nobody would let them go any more.
             held = self._recorded.take_held()
+            self._uncommitted = self._store.pending
         # Only now: a crash must not find hardware ahead of what is written.
         self._recorded.let_go(held)
 
     def _note_held(self) -> None:
         """Have what frames hold back written and begun in this turn, or in one that begins now."""
-        self._holding = True
+        self._holding = self._uncommitted = True
         if not self._in_loop():
             self.wake()
 
@@ -336,7 +338,7 @@ class SpallocServer(Server):
         wait = super()._seconds_to_wait()
         if self._store.trouble is not None:
             wait = min(wait, _SECONDS_BETWEEN_TRIES)
-        return min(wait, self._seconds_uncommitted()) if self._store.pending else wait
+        return min(wait, self._seconds_uncommitted()) if self._uncommitted else wait
 
     @overrides(Server._before_replies)
     def _before_replies(self) -> None:
@@ -354,7 +356,7 @@ class SpallocServer(Server):
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
         self._obey_operators()
-        if self._holding or (self._store.pending and not self._seconds_uncommitted()):
+        if self._holding or (self._uncommitted and not self._seconds_uncommitted()):
             self._holding = False
             self._commit()
         if self._store.wants_snapshot:
