@@ -89,6 +89,8 @@ class Clients(PollingServerCore):
         self._resumable: set[Any] = set()
         # Changes that were taken before later ones could mix with them.
         self._taken: list[tuple[set[int], set[str]]] = []
+        # Replies need not take the way through `_msg_client` as long as that is our own.
+        self._own_msg_client = Clients._msg_client.__get__(self)
         # Whether something has happened that is to be written before anybody is told of it.
         self._uncommitted = False
         self.connections = 0
@@ -161,24 +163,53 @@ class Clients(PollingServerCore):
     def _handle_commands(self, client: Any) -> None:
         """Read what a client has sent, and run its commands."""
         received, gone = self._receive(client)
+        command = _framing.known(received)
+        if command is None or gone is not None or self._client_buffers.get(client):
+            self._handle(client, received, gone)
+            return
+        # Most clients wait for each answer before they ask again: one line comes alone, and
+        # is answered at once if nothing is to be written first.
+        try:
+            reply = self._run_command(client, command)
+        except MalformedError as e:
+            self._refuse(client, e)
+            return
+        if self._uncommitted or self._msg_client != self._own_msg_client:
+            self._put_out(client, reply)
+            return
+        try:
+            if not self._outgoing.send_new(client, reply):
+                self._have_wait(client)
+        except OSError:
+            self._put_out(client, reply)  # sending it again will tell
+
+    def _put_out(self, client: Any, reply: bytes) -> None:
+        """Have a reply go out with the others of this turn; outside of the loop now."""
+        if self._messages_itself():
+            self._outgoing.add(client, reply)
+        else:
+            self._message(client, reply)
+        if not self._in_loop():
+            self._answer(client)
+
+    def _refuse(self, client: Any, error: MalformedError) -> None:
+        """Disconnect a client that sent something that is no command."""
+        log.warning("client %s disconnected: %s", self._name(client), escaped(str(error)[:300]))
+        self._answer(client)
+        self._disconnect_client(client)
+
+    def _handle(self, client: Any, received: bytes, gone: OSError | EOFError | None) -> None:
+        """Run the commands in what was received, whatever the client's state."""
         if not received and gone is None and self._is_paused(client):
             # Not waited for, so this can only be a hang-up.
             self._outgoing.forget(client)
             received, _ = self._receive(client)
             gone = OSError("connection lost")
-        before = self._client_buffers.get(client, b"")
-        command = None if before or gone is not None else _framing.known(received)
+        whole = self._client_buffers.get(client, b"") + received
         try:
-            if command is not None:
-                self._run_one(client, command)
-                return
-            rest = self._run_lines(
-                client, before + received, answered=not isinstance(gone, OSError)
-            )
+            rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
         except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(str(e)[:300]))
-            self._answer(client)
-            self._disconnect_client(client)
+            self._refuse(client, e)
             return
         if isinstance(gone, OSError):
             self._disconnect_client(client)
@@ -187,7 +218,7 @@ class Clients(PollingServerCore):
             self._client_buffers[client] = rest
         if gone is not None:
             self._ending.add(client)
-        if threading.get_ident() != self._server_thread.ident:
+        if not self._in_loop():
             self._answer(client)
         elif gone is not None and client not in self._outgoing and b"\n" not in rest:
             self._disconnect_client(client)
@@ -195,7 +226,8 @@ class Clients(PollingServerCore):
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
         received = b""
-        if client in self._ending or self._outgoing.paused(client):
+        perhaps = client in self._ending or client in self._outgoing.waiting
+        if perhaps and self._is_paused(client):
             return received, None
         try:
             while piece := client.recv(_READ):
@@ -212,24 +244,6 @@ class Clients(PollingServerCore):
     def _is_paused(self, client: Any) -> bool:
         """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
         return client in self._ending or self._outgoing.paused(client)
-
-    def _run_one(self, client: Any, command: _framing.Command) -> None:
-        """Run a command that came alone, and answer at once if nothing is to be written first.
-
-        Most clients wait for each answer before they ask again: this is what they meet.
-        """
-        reply = self._run_command(client, command)
-        if not self._messages_itself():
-            self._message(client, reply)
-        elif self._uncommitted:
-            self._outgoing.add(client, reply)
-        else:
-            try:
-                self._outgoing.send_new(client, reply)
-            except OSError:
-                self._outgoing.add(client, reply)  # sending it again will tell
-        if client in self._outgoing.waiting and not self._in_loop():
-            self._answer(client)
 
     def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
         """Run the commands in `data`, as far as the client reads its answers.
@@ -306,9 +320,7 @@ class Clients(PollingServerCore):
         try:
             self._client_buffers[client] = self._run_lines(client, data)
         except MalformedError as e:
-            log.warning("client %s disconnected: %s", self._name(client), escaped(str(e)[:300]))
-            self._answer(client)
-            self._disconnect_client(client)
+            self._refuse(client, e)
             return
         if client in self._ending and client not in self._outgoing:
             self._disconnect_client(client)  # only blank lines were left
@@ -395,7 +407,7 @@ class Clients(PollingServerCore):
 
     def _messages_itself(self) -> bool:
         """Whether lines may go out without `_msg_client`, which may be replaced."""
-        return getattr(self._msg_client, "__func__", None) is Clients._msg_client
+        return bool(self._msg_client == self._own_msg_client)
 
     def _message(self, client: Any, line: bytes) -> bool:
         """Have a line go out through whatever is in the place of `_msg_client`; True."""

@@ -47,11 +47,6 @@ class Facility(Records):
             frames = self._fleet.start(change.added, gate)
             self._change_machines(machines, change, frames, gate)
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether frames wait with new requests for `let_go`."""
-        return self._fleet.holds_back
-
     def take_held(self) -> list[AsyncBMPController]:
         """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
         with self._lock:

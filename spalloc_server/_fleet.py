@@ -110,11 +110,6 @@ class Fleet:
             on_held()
         bmp.add_requests(request)
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether frames hold back what they were asked."""
-        return bool(self._held)
-
     def take_held(self) -> list[AsyncBMPController]:
         """Hand over the frames that hold back what they were asked, to be let go by `let_go`."""
         held, self._held = self._held, {}

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -344,11 +343,12 @@ class SpallocServer(Server):
     def _before_replies(self) -> None:
         self._store.point("before-reply")
 
+    def _obey(self, order: str) -> str:
+        return _orders.carry_out(self._controller, order)
+
     def _obey_operators(self) -> None:
         """Carry out what operators asked meanwhile, and write it before they are told."""
-        if self._control is not None and self._control.carry_out(
-            partial(_orders.carry_out, self._controller)
-        ):
+        if self._control is not None and self._control.carry_out(self._obey):
             self._commit()
             self._control.settle()
             self.wake()  # for whoever watches what was changed
