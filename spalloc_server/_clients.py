@@ -329,7 +329,7 @@ class Clients(PollingServerCore):
 
     def _answer_all(self) -> None:
         """Write what must last, then send the replies of this turn."""
-        if not self._outgoing:
+        if not self._outgoing.waiting:
             return
         self._commit()
         self._before_replies()

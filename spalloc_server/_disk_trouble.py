@@ -20,26 +20,27 @@ _LONGEST_WAIT = 15.0
 
 
 class DiskTrouble:
-    """Trouble with one store's disk.  Any thread."""
+    """Trouble with one store's disk.  Any thread.
+
+    Attributes
+    ----------
+    text : str or None
+        What is wrong, for the log and for health; None if all is well.
+    """
 
     def __init__(self) -> None:
-        # Guards all below.
+        # Guards what is written below.
         self._lock = threading.Lock()
-        self._text: str | None = None
+        self.text: str | None = None
         self._since = 0.0
         self._failures = 0
         self._try_again = 0.0
         self._complained: dict[str, float] = {}
 
     @property
-    def text(self) -> str | None:
-        """What is wrong, for the log and for health; None if all is well."""
-        return self._text
-
-    @property
     def due(self) -> bool:
         """Whether it is time to try (again)."""
-        return self._text is None or _clock.monotonic() >= self._try_again
+        return self.text is None or _clock.monotonic() >= self._try_again
 
     def met(self, doing: str, error: Exception) -> None:
         """Note that something failed, and complain unless that was done a moment ago.
@@ -54,27 +55,27 @@ class DiskTrouble:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         now = _clock.monotonic()
         with self._lock:
-            if self._text is None:
+            if self.text is None:
                 self._since = now
-            self._text = f"{doing}: {reason}"
+            self.text = f"{doing}: {reason}"
             self._try_again = now + (
                 min(2.0 ** (self._failures - 1), _LONGEST_WAIT) if self._failures else 0.0
             )
             self._failures += 1
-            last = self._complained.get(self._text)
+            last = self._complained.get(self.text)
             silent = last is not None and now - last < _SECONDS_BETWEEN_COMPLAINTS
             if not silent:
-                self._complained[self._text] = now
+                self._complained[self.text] = now
         if not silent:
-            log.error("%s. The server runs on and tries again.", self._text)
+            log.error("%s. The server runs on and tries again.", self.text)
 
     def over(self) -> None:
         """Note that everything is saved; tells so if it was not."""
-        if self._text is None:
+        if self.text is None:
             return
         with self._lock:
             seconds = _clock.monotonic() - self._since
-            self._text = None
+            self.text = None
             self._failures = 0
             self._complained.clear()
         log.warning("the state is being saved again, after %.0f s of trouble", seconds)

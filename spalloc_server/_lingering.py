@@ -28,6 +28,8 @@ class Lingering:
 
     Attributes
     ----------
+    sockets : dict
+        Those that are not closed yet, with their deadlines.
     tick : float
         Seconds after which to call `tend` again while there are any.
     """
@@ -35,10 +37,7 @@ class Lingering:
     tick = 0.05
 
     def __init__(self) -> None:
-        self._sockets: dict[socket.socket, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._sockets)
+        self.sockets: dict[socket.socket, float] = {}
 
     def add(self, client: socket.socket) -> None:
         """Shut a socket for sending, and close it now or later."""
@@ -50,27 +49,27 @@ class Lingering:
         if _drained(client):
             client.close()
             return
-        if len(self._sockets) >= _MOST:
-            oldest = next(iter(self._sockets))
+        if len(self.sockets) >= _MOST:
+            oldest = next(iter(self.sockets))
             _drained(oldest)
             self._close(oldest)
-        self._sockets[client] = _clock.monotonic() + _SECONDS
+        self.sockets[client] = _clock.monotonic() + _SECONDS
 
     def tend(self) -> None:
         """Close those that are done or out of time."""
         now = _clock.monotonic()
-        for client, deadline in list(self._sockets.items()):
+        for client, deadline in list(self.sockets.items()):
             if _drained(client) or deadline <= now:
                 self._close(client)
 
     def close(self) -> None:
         """Close all at once."""
-        for client in list(self._sockets):
+        for client in list(self.sockets):
             _drained(client)
             self._close(client)
 
     def _close(self, client: socket.socket) -> None:
-        del self._sockets[client]
+        del self.sockets[client]
         client.close()
 
 

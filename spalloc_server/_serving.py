@@ -123,6 +123,15 @@ class Server(Clients, ConfigurationReloader):
         """Wait for the server thread to end; seconds, None for as long as it takes."""
         self._server_thread.join(timeout)
 
+    # --- to be overridden ---
+
+    def _seconds_at_rest(self) -> float:
+        """Return how long there is nothing to do `_after_turn` if nothing happens."""
+        return math.inf
+
+    def _after_turn(self) -> None:
+        """Do what must not delay anybody's answers."""
+
     # --- loop thread only ---
 
     def _run(self) -> None:
@@ -154,12 +163,14 @@ class Server(Clients, ConfigurationReloader):
         if began is not None:
             self.turn_times.note(now - began)
         self._see_to_jobs(judged, now)
-        if self._lingering:
+        if self._lingering.sockets:
             self._lingering.tend()
         if self._deaf:
             self._listen_again()
         self._send_change_notifications()
         self._after_turn()
+        if self.config_needs_reloading:
+            self._reload()
         self.turns += 1
         self.last_turn = now
 
@@ -189,13 +200,11 @@ class Server(Clients, ConfigurationReloader):
         if check is not None and check <= now:
             self._controller.check_health(now)
 
-    def _after_turn(self) -> None:
-        """Do what must not delay anybody's answers."""
-        if self.config_needs_reloading:
-            self.reload_refused = not self.read_config_file()
-            self.failed_reloads += self.reload_refused
-            self.reloads += 1
-            self.wake()
+    def _reload(self) -> None:
+        self.reload_refused = not self.read_config_file()
+        self.failed_reloads += self.reload_refused
+        self.reloads += 1
+        self.wake()
 
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
@@ -203,8 +212,8 @@ class Server(Clients, ConfigurationReloader):
         self._due = self._controller.next_due(now) if self._tells_time() else None
         if self._judging is not None or self._resumable:
             return 0.0
-        wait = min(self._timeout_check_interval, self.longest_wait)
-        if self._lingering:
+        wait = min(self._timeout_check_interval, self.longest_wait, self._seconds_at_rest())
+        if self._lingering.sockets:
             wait = min(wait, Lingering.tick)
         if self._due is not None and self._due - now < wait:
             wait = max(0.0, self._due - now)

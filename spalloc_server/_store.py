@@ -290,7 +290,7 @@ class Store:
         """Whether `snapshot` should be called soon."""
         if not self._begun:
             return False
-        grown = self.journal_bytes > self._limit
+        grown = self._journal is not None and self._journal.size > self._limit
         return (grown or self._needs_snapshot) and self._trouble.due
 
     @property

@@ -7,6 +7,7 @@ come and go.  The loop is in `_serving`, the life of jobs in `controller`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -330,14 +331,12 @@ class SpallocServer(Server):
         """How long what nobody has been told of may still stay unwritten."""
         return max(0.0, self._committed + _SECONDS_UNCOMMITTED - _clock.monotonic())
 
-    @overrides(Server._seconds_to_wait)
-    def _seconds_to_wait(self) -> float:
+    @overrides(Server._seconds_at_rest)
+    def _seconds_at_rest(self) -> float:
         if self._holding:
             return 0.0
-        wait = super()._seconds_to_wait()
-        if self._store.trouble is not None:
-            wait = min(wait, _SECONDS_BETWEEN_TRIES)
-        return min(wait, self._seconds_uncommitted()) if self._uncommitted else wait
+        seconds = math.inf if self._store.trouble is None else _SECONDS_BETWEEN_TRIES
+        return min(seconds, self._seconds_uncommitted()) if self._uncommitted else seconds
 
     @overrides(Server._before_replies)
     def _before_replies(self) -> None:
@@ -362,7 +361,6 @@ class SpallocServer(Server):
         if self._store.wants_snapshot:
             with self._recorded.undisturbed:
                 self._store.snapshot(self._recorded.__getstate__())
-        super()._after_turn()
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:

@@ -35,7 +35,7 @@ def test_the_peer_sees_the_end_of_file_while_it_is_still_sending(pair: Pair) -> 
     client.sendall(b"more")
     lingering.tend()
 
-    assert len(lingering) == 1
+    assert len(lingering.sockets) == 1
     assert client.recv(100) == b"last words"
     assert client.recv(100) == b""
 
@@ -50,7 +50,7 @@ def test_a_connection_is_closed_when_its_peer_closes(pair: Pair) -> None:
 
     lingering.tend()
 
-    assert len(lingering) == 0
+    assert len(lingering.sockets) == 0
     assert server.fileno() == -1
 
 
@@ -62,7 +62,7 @@ def test_a_peer_that_has_closed_already_is_not_waited_for(pair: Pair) -> None:
     lingering = Lingering()
     lingering.add(server)
 
-    assert len(lingering) == 0
+    assert len(lingering.sockets) == 0
     assert server.fileno() == -1
 
 
@@ -78,7 +78,7 @@ def test_a_connection_that_is_reset_is_closed(pair: Pair) -> None:
 
     lingering.tend()
 
-    assert len(lingering) == 0
+    assert len(lingering.sockets) == 0
     assert server.fileno() == -1
 
 
@@ -91,12 +91,12 @@ def test_a_peer_that_never_closes_has_its_time(
     lingering.add(pair[0])
     now += _lingering._SECONDS - 0.1
     lingering.tend()
-    assert len(lingering) == 1
+    assert len(lingering.sockets) == 1
 
     now += 0.2
     lingering.tend()
 
-    assert len(lingering) == 0
+    assert len(lingering.sockets) == 0
     assert pair[0].fileno() == -1
 
 
@@ -111,7 +111,7 @@ def test_the_oldest_goes_when_there_are_too_many(
     lingering.add(other_server)
 
     assert pair[0].fileno() == -1
-    assert len(lingering) == 1
+    assert len(lingering.sockets) == 1
     lingering.close()
     assert other_server.fileno() == -1
     other_client.close()
@@ -124,7 +124,7 @@ def test_a_closed_socket_is_no_trouble() -> None:
     lingering = Lingering()
     lingering.add(closed)
 
-    assert len(lingering) == 0
+    assert len(lingering.sockets) == 0
 
 
 def test_nothing_unread_is_left_where_a_connection_has_to_be_closed(

@@ -818,7 +818,7 @@ def test_lingering_connections_end_in_time(
     with TcpClient(server.port) as bad:
         bad.send(b"nonsense\n")
         assert bad.rest() == []
-        wait_until(server, lambda: not server._lingering)
+        wait_until(server, lambda: not server._lingering.sockets)
 
 
 @pytest.mark.parametrize(
