@@ -242,7 +242,7 @@ class Syncer:
     Parameters
     ----------
     on_failure : callable
-        Told the OSError, from this thread.  After a failure nobody knows which
+        Told what went wrong, from this thread.  After a failure nobody knows which
         records are on disk, whatever later fsyncs say: the journal must be
         replaced.
     delay : float
@@ -251,7 +251,7 @@ class Syncer:
 
     def __init__(
         self,
-        on_failure: Callable[[OSError], None],
+        on_failure: Callable[[Exception], None],
         delay: float = _SECONDS_UNTIL_FSYNC,
     ) -> None:
         self._on_failure = on_failure
@@ -320,7 +320,9 @@ class Syncer:
             try:
                 journal.sync()
                 self._synced_now()
-            except OSError as e:
+            except Exception as e:
+                if not isinstance(e, OSError):
+                    log.exception("the fsync of the journal failed")
                 self._on_failure(e)
             finally:
                 with self._changed:

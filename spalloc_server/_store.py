@@ -470,7 +470,7 @@ class Store:
             except OSError as e:
                 self._on_fsync_failure(e)
 
-    def _on_fsync_failure(self, error: OSError) -> None:
+    def _on_fsync_failure(self, error: Exception) -> None:
         # Also from the fsync thread.  Linux tells of a lost page once and forgets it: a later
         # fsync that succeeds means nothing.
         self._needs_snapshot = True

@@ -296,7 +296,7 @@ class Thread:
 
     def __init__(self, path: Path) -> None:
         self.disk = SlowDisk()
-        self.failures: list[OSError] = []
+        self.failures: list[Exception] = []
         self.failed = threading.Event()
         self.journal = Journal(self.disk, path, HEADER)
         self.disk.slow = True
@@ -304,7 +304,7 @@ class Thread:
         self.syncer.attach(self.journal)
         self.syncer.start()
 
-    def _on_failure(self, error: OSError) -> None:
+    def _on_failure(self, error: Exception) -> None:
         self.failures.append(error)
         self.failed.set()
 
@@ -378,7 +378,25 @@ def test_a_failed_fsync_is_told_and_the_thread_lives_on(path: Path) -> None:
         assert thread.disk.begun.acquire(timeout=10)
     thread.disk.may_go_on.release()
     thread.stop()
-    assert [e.errno for e in thread.failures] == [errno.EIO]
+    assert [getattr(e, "errno", None) for e in thread.failures] == [errno.EIO]
+
+
+def test_a_mistake_of_ours_in_an_fsync_is_told_and_the_thread_lives_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = Thread(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(thread.journal, "sync", lambda: 1 // 0)
+        thread.syncer.dirty()
+        assert thread.failed.wait(10)
+
+    thread.syncer.dirty()
+
+    assert thread.disk.begun.acquire(timeout=10)
+    thread.disk.may_go_on.release()
+    thread.stop()
+    assert [type(e) for e in thread.failures] == [ZeroDivisionError]
+    assert "the fsync of the journal failed" in caplog.text
 
 
 def test_nothing_is_fsynced_once_the_journal_is_detached(path: Path) -> None:
