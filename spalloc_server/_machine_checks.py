@@ -6,7 +6,7 @@ pass over its argument: a configuration may name 120,000 boards.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from spalloc_server.links import Links
 
@@ -47,7 +47,12 @@ def check_boards(name: str, what: str, boards: Iterable[object]) -> None:
 
 
 def _all_ints(numbers: Iterable[object]) -> bool:
-    return all(isinstance(number, int) for number in numbers)
+    return all(map(_is_int, numbers))
+
+
+def _is_int(number: object) -> TypeGuard[int]:
+    """Whether it is a whole number; True and False are none."""
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def size(
@@ -65,7 +70,7 @@ def size(
                 f"machine {name!r}: no size: expected width and height, or board_locations"
             )
         return 1 + max(board[0] for board in boards), 1 + max(board[1] for board in boards)
-    if not isinstance(width, int) or not isinstance(height, int):
+    if not _is_int(width) or not _is_int(height):
         raise TypeError(
             f"machine {name!r}: width is {width!r} and height {height!r}: "
             "expected whole numbers of triads for both or neither"

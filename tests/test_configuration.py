@@ -128,6 +128,7 @@ def test_what_must_be_a_dictionary_is_said(field: str) -> None:
         {"width": None, "height": 1},
         {"width": "1", "height": 1},
         {"width": 1.0, "height": 1},
+        {"width": True, "height": 1},
     ],
 )
 def test_the_size_is_two_numbers_or_none(size: dict[str, Any]) -> None:
