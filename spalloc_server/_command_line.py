@@ -87,7 +87,12 @@ def _look(options: argparse.Namespace) -> int:
     if options.check:
         return _check.check_main(options.config_file, options.json)
     label = _SIMULATED if options.simulate else ""
-    told = _saved_jobs.difference(options.config_file, options.state_dir, label)
+    try:
+        told = _saved_jobs.difference(options.config_file, options.state_dir, label)
+    except (StoreError, ConfigurationError) as e:
+        if options.json:
+            print(_saved_jobs.failure(options.config_file, str(e)))
+        raise
     print(_saved_jobs.report(options.config_file, told, options.json))
     return 0
 

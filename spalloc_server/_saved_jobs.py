@@ -88,6 +88,11 @@ def report(config: str, told: Difference, as_json: bool) -> str:
     return "\n".join(lines)
 
 
+def failure(config: str, error: str) -> str:
+    """Write for programs why there is no difference to tell."""
+    return json.dumps({"file": config, "error": error}, indent=2)
+
+
 def _saved(names: Names) -> Recovered:
     disk = Disk()
     for _ in range(_TRIES):

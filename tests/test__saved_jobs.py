@@ -198,10 +198,16 @@ def test_a_configuration_that_cannot_be_loaded_has_no_difference(config: Path) -
     config.write_text("configuration = 1\n")
 
     told = run("--diff", config)
+    as_json = run("--diff", "--json", config)
 
-    assert told.returncode == 1
+    assert told.returncode == as_json.returncode == 1
+    assert told.stderr == as_json.stderr
     assert told.stderr.startswith("spalloc_server: ")
     assert "Traceback" not in told.stderr
+    assert told.stdout == ""
+    answer = json.loads(as_json.stdout)
+    assert answer["file"] == str(config)
+    assert answer["error"] in as_json.stderr
 
 
 @pytest.mark.parametrize(
