@@ -17,9 +17,10 @@ MAX_LINE = 1 << 20
 #: Python converts at most (`sys.set_int_max_str_digits`, at least 640).
 _MOST_DIGITS = 600
 _LARGEST: int = 10**_MOST_DIGITS - 1
-#: Lines that are remembered: not longer than this (bytes), and not more of them. # arbitrary
+#: Lines that are remembered: not longer than this (bytes), and not more of them: on the largest
+#: machine each of 1,200 boards may be a job that is asked about and kept alive. # arbitrary
 _SHORT = 160
-_MOST_REMEMBERED = 1024
+_MOST_REMEMBERED = 4096
 
 
 class MalformedError(Exception):

@@ -60,7 +60,7 @@ def test_arguments_that_can_be_changed_are_nobody_else_s(line: bytes) -> None:
 
 
 def test_lines_are_remembered_up_to_a_number_and_a_length() -> None:
-    for number in range(3000):
+    for number in range(3 * _framing._MOST_REMEMBERED):
         _framing.decode(b'{"command": "x", "args": [%d]}' % number)
     long = b'{"command": "x", "args": ["%s"]}' % (b"y" * 1000)
     _framing.decode(long)
