@@ -125,8 +125,7 @@ class Clients(PollingServerCore):
                         if changes is not None:
                             self._put_aside(changes)
                 except BaseException:
-                    name = self._name(client)
-                    log.exception("client %s: dropped, since serving it failed", name)
+                    log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
 
     def _tells_time(self) -> bool:
@@ -194,7 +193,7 @@ class Clients(PollingServerCore):
 
     def _refuse(self, client: Any, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""
-        log.warning("client %s disconnected: %s", self._name(client), escaped(str(error)[:300]))
+        log.warning("%s disconnected: %s", self._called(client), escaped(str(error)[:300]))
         self._answer(client)
         self._disconnect_client(client)
 
@@ -305,8 +304,8 @@ class Clients(PollingServerCore):
         known = isinstance(error, (TypeError, ValueError))
         log.log(
             logging.WARNING if known else logging.ERROR,
-            "client %s: %s refused: %s",
-            self._name(client),
+            "%s: %s refused: %s",
+            self._called(client),
             command.name,
             escaped(str(error)[:1000]),
             exc_info=None if known else error,
@@ -348,7 +347,7 @@ class Clients(PollingServerCore):
         try:
             done = self._outgoing.send(client)
         except OSError as e:
-            log.info("client %s gone: %s", self._name(client), e)
+            log.info("%s gone: %s", self._called(client), e)
             self._outgoing.forget(client)
             self._finish_commands(client)
             self._disconnect_client(client)
@@ -372,11 +371,11 @@ class Clients(PollingServerCore):
         try:
             self._run_lines(client, data, answered=False)
         except MalformedError as e:
-            log.info("client %s ended with something malformed: %s", self._name(client), e)
+            log.info("%s ended with something malformed: %s", self._called(client), e)
 
     def _drop_fullest(self) -> None:
         while (client := self._outgoing.fullest_beyond_total()) is not None:
-            log.warning("client %s dropped: too much output waits", self._name(client))
+            log.warning("%s dropped: too much output waits", self._called(client))
             self._disconnect_client(client)
 
     def _watch(self, client: Any) -> None:
@@ -426,14 +425,14 @@ class Clients(PollingServerCore):
     def _have_wait(self, client: Any) -> None:
         """Have the rest wait for a client that did not take all, unless that is too much."""
         if self._outgoing.size(client) > MAX_PER_CLIENT:
-            log.warning("client %s dropped: it does not read", self._name(client))
+            log.warning("%s dropped: it does not read", self._called(client))
             self._disconnect_client(client)
         else:
             self._watch(client)
 
     def _lose(self, client: Any, error: OSError) -> None:
         """Drop a client that has gone, with what waits for it."""
-        log.info("client %s gone: %s", self._name(client), error)
+        log.info("%s gone: %s", self._called(client), error)
         self._outgoing.forget(client)
         self._disconnect_client(client)
 
@@ -469,7 +468,7 @@ class Clients(PollingServerCore):
             except OSError as e:
                 self._lose(client, e)
             except Exception:
-                log.exception("client %s: dropped, since telling it failed", self._name(client))
+                log.exception("%s: dropped, since telling it failed", self._called(client))
                 self._disconnect_client(client)
 
     # --- clients ---
@@ -484,6 +483,11 @@ class Clients(PollingServerCore):
                 log.debug("a client has no address: %s", e)
                 return None
         return name
+
+    def _called(self, client: Any) -> str:
+        """Return what the log calls a client."""
+        name = self._name(client)
+        return "a client of unknown address" if name is None else f"client {name}"
 
     def _name_client(self, client: Any) -> str | None:
         name = client.getpeername()[0]

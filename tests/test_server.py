@@ -636,6 +636,11 @@ def test_names_are_ip_addresses(server: SpallocServer) -> None:
     assert server._name(SimpleClient()) is None
 
 
+def test_the_log_calls_clients_by_their_address(server: SpallocServer) -> None:
+    assert server._called(FakeClient()) == "client 10.0.0.7"
+    assert server._called(SimpleClient()) == "a client of unknown address"
+
+
 @pytest.mark.parametrize("stand_in", [Mock, MagicMock])
 def test_a_stand_in_without_a_real_address_can_have_jobs(
     rack: Rack, config: Path, stand_in: Any
