@@ -98,7 +98,7 @@ class Outgoing:
             If the client is gone.
         """
         if client not in self.waiting:
-            try:
+            try:  # as `_take`, without the call: most that is ever sent goes this way
                 sent = client.send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
