@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import command_line, turn_profile
+from benchmarks import command_line, python_share, turn_profile
 from benchmarks.load import request
 from benchmarks.processes import BARE, ORIGINAL, OURS, Contestant
 from benchmarks.results import Result, Work, table
@@ -69,6 +69,20 @@ def test_the_loop_is_profiled(capfd: pytest.CaptureFixture[str]) -> None:
     out = capfd.readouterr().out
     assert "_run_command" in out
     assert " turns, " in out
+
+
+def test_what_a_command_costs_in_python_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(python_share, "_TURNS", 2)
+    monkeypatch.setattr(python_share, "_ROUNDS", 2)
+
+    assert python_share.main(["--clients", "3", "--jobs", "2"]) == 0
+
+    lines = capfd.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["nothing", "version", "get_job_state", "where_is"]
+    assert ["us each" in line for line in lines] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(

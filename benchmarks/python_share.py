@@ -1,0 +1,147 @@
+"""``python -m benchmarks.python_share``: what a command costs in Python, without the kernel.
+
+The loop of a real server turns over sockets and a poll object that cost next to nothing, so
+that the figures hardly depend on what else the computer does, and small changes show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import request
+from benchmarks.processes import Frames
+from benchmarks.sites import Site
+from spalloc_server import _bmp_wiring
+from spalloc_server._poller import POLLIN
+from spalloc_server.server import SpallocServer
+
+#: Turns in a row that are timed; the best of the rounds counts.
+_TURNS, _ROUNDS = 500, 20
+
+
+class _FreeSocket(socket.socket):
+    """A client that asks the same at every turn, and takes every answer."""
+
+    line = b""
+
+    def recv(self, _size: int, _flags: int = 0) -> bytes:
+        return self.line
+
+    def send(self, data: object, _flags: int = 0) -> int:
+        assert isinstance(data, bytes)
+        return len(data)
+
+
+class _FreePoll:
+    """Tells at once that all clients are ready."""
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        self._events = [(descriptor, POLLIN) for descriptor in descriptors]
+
+    def poll(self, _timeout: float | None = None, /) -> list[tuple[int, int]]:
+        return self._events
+
+
+class _Timed(SpallocServer):
+    """A server that times turns of its loop before it serves."""
+
+    #: {what is asked: its lines, one for each client}, and the seconds of a turn over them.
+    asked: dict[str, list[bytes]]
+    seconds: dict[str, float]
+    jobs = 0
+    measured = threading.Event()
+
+    def _run(self) -> None:
+        try:
+            self._measure()
+        finally:
+            self.measured.set()
+        super()._run()
+
+    def _measure(self) -> None:
+        for _ in range(self.jobs):
+            self.create_job(None, owner="me", keepalive=60.0)
+        for name, lines in self.asked.items():
+            with self._clients_that_ask(lines):
+                self.seconds[name] = min(self._seconds_of_a_turn() for _ in range(_ROUNDS))
+
+    def _seconds_of_a_turn(self) -> float:
+        began = time.perf_counter()
+        for _ in range(_TURNS):
+            self._turn()
+        return (time.perf_counter() - began) / _TURNS
+
+    @contextmanager
+    def _clients_that_ask(self, lines: list[bytes]) -> Iterator[None]:
+        clients = []
+        for line in lines:
+            client = _FreeSocket()
+            client.line = line
+            clients.append(client)
+            self._client_buffers[client] = b""
+            self._client_names[client] = "127.0.0.1"
+            self.register_channel(client)
+        poll = self._poll
+        self._poll = _FreePoll([client.fileno() for client in clients])  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self._poll = poll
+            for client in clients:
+                self._disconnect_client(client)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Print how long turns of the loop take without the kernel, for each command.
+
+    Returns
+    -------
+    int
+        Exit status, 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.python_share", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--clients", type=int, default=9, help="that are ready in each turn (9)")
+    parser.add_argument("--jobs", type=int, default=380, help="there are (380)")
+    options = parser.parse_args(args)
+    logging.disable(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="spalloc-share-") as folder:
+            _measure(options.clients, options.jobs, Path(folder))
+    finally:
+        logging.disable(logging.NOTSET)
+        _bmp_wiring.reset()
+    return 0
+
+
+def _measure(clients: int, jobs: int, folder: Path) -> None:
+    site = Site.of(2, 2)
+    _bmp_wiring.fpga_wait = 0.0
+    _Timed.jobs, _Timed.seconds = jobs, {}
+    _Timed.measured.clear()
+    _Timed.asked = {
+        "nothing": [],
+        "version": [request("version")] * clients,
+        "get_job_state": [request("get_job_state", 1 + n % jobs) for n in range(clients)],
+        "where_is": [request("where_is", machine="m", x=0, y=0, z=n % 3) for n in range(clients)],
+    }
+    with Frames(folder, site), _Timed(site.write(folder), port=0) as server:
+        server.stop_timeout = 0.0
+        _Timed.measured.wait()
+    for name, seconds in _Timed.seconds.items():
+        each = f"{seconds / clients * 1e6:6.2f} us each" if _Timed.asked[name] else ""
+        print(f"{name:14} {seconds * 1e6:7.2f} us a turn  {each}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
