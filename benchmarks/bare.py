@@ -1,7 +1,7 @@
 """``python -m benchmarks.bare CONFIG --port PORT``: a server that does nothing.
 
 A loop in Python of epoll, one receive and one send; no parsing.  What it does not reach, no
-server of this kind can: the rest is the kernel's, and the client's own half.
+server of this kind can under the same load: the rest is the kernel's, and the load's own.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Owns starting, watching and ending them, and what the kernel says of them.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -13,12 +14,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.load import Wire
 from benchmarks.sites import Site
+from spalloc_server import _bmp_wiring
 from spalloc_server._simulator import control
 
 OURS, ORIGINAL, BARE = "ours", "original", "bare"
@@ -78,6 +81,18 @@ def original(venv: Path | None = None) -> Contestant:
             if done.returncode:
                 raise Trouble(f"{REQUIREMENT} not installed: {done.stderr.strip()[-200:]}")
     return Contestant(ORIGINAL, (str(program),))
+
+
+@contextmanager
+def quiet_folder() -> Iterator[Path]:
+    """Give a folder for a server in this process, whose log is silent meanwhile."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="spalloc-profile-") as folder:
+            yield Path(folder)
+    finally:
+        logging.disable(logging.NOTSET)
+        _bmp_wiring.reset()
 
 
 class _Process:

@@ -7,10 +7,8 @@ that the figures hardly depend on what else the computer does, and small changes
 from __future__ import annotations
 
 import argparse
-import logging
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.load import request
-from benchmarks.processes import Frames
+from benchmarks.processes import Frames, quiet_folder
 from benchmarks.sites import Site
 from spalloc_server import _bmp_wiring
 from spalloc_server._poller import POLLIN
@@ -52,13 +50,27 @@ class _FreePoll:
 
 
 class _Timed(SpallocServer):
-    """A server that times turns of its loop before it serves."""
+    """A server that times turns of its loop before it serves.
 
-    #: {what is asked: its lines, one for each client}, and the seconds of a turn over them.
-    asked: dict[str, list[bytes]]
-    seconds: dict[str, float]
-    jobs = 0
-    measured = threading.Event()
+    Parameters
+    ----------
+    config : Path
+    asked : dict
+        {what is asked: its lines, one for each client}.
+    jobs : int
+        How many there are meanwhile.
+
+    Attributes
+    ----------
+    seconds : dict
+        {what is asked: seconds of a turn}; whole when `measured` is set, unless that failed.
+    """
+
+    def __init__(self, config: Path, asked: dict[str, list[bytes]], jobs: int) -> None:
+        self._asked, self._jobs = asked, jobs
+        self.seconds: dict[str, float] = {}
+        self.measured = threading.Event()
+        super().__init__(config, port=0, stop_timeout=0.0)
 
     def _run(self) -> None:
         try:
@@ -68,9 +80,9 @@ class _Timed(SpallocServer):
         super()._run()
 
     def _measure(self) -> None:
-        for _ in range(self.jobs):
+        for _ in range(self._jobs):
             self.create_job(None, owner="me", keepalive=60.0)
-        for name, lines in self.asked.items():
+        for name, lines in self._asked.items():
             with self._clients_that_ask(lines):
                 self.seconds[name] = min(self._seconds_of_a_turn() for _ in range(_ROUNDS))
 
@@ -106,7 +118,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status, 0.
+        Exit status: 0, or 1 if something could not be measured.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.python_share", description=(__doc__ or "").splitlines()[0]
@@ -114,33 +126,28 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=9, help="that are ready in each turn (9)")
     parser.add_argument("--jobs", type=int, default=380, help="there are (380)")
     options = parser.parse_args(args)
-    logging.disable(logging.CRITICAL)
-    try:
-        with tempfile.TemporaryDirectory(prefix="spalloc-share-") as folder:
-            _measure(options.clients, options.jobs, Path(folder))
-    finally:
-        logging.disable(logging.NOTSET)
-        _bmp_wiring.reset()
-    return 0
+    with quiet_folder() as folder:
+        return _measure(options.clients, options.jobs, folder)
 
 
-def _measure(clients: int, jobs: int, folder: Path) -> None:
+def _measure(clients: int, jobs: int, folder: Path) -> int:
     site = Site.of(2, 2)
     _bmp_wiring.fpga_wait = 0.0
-    _Timed.jobs, _Timed.seconds = jobs, {}
-    _Timed.measured.clear()
-    _Timed.asked = {
+    numbers = range(clients)
+    asked = {
         "nothing": [],
-        "version": [request("version")] * clients,
-        "get_job_state": [request("get_job_state", 1 + n % jobs) for n in range(clients)],
-        "where_is": [request("where_is", machine="m", x=0, y=0, z=n % 3) for n in range(clients)],
+        "version": [request("version") for _ in numbers],
+        "get_job_state": [request("get_job_state", 1 + n % max(jobs, 1)) for n in numbers],
+        "where_is": [request("where_is", machine="m", x=0, y=0, z=n % 3) for n in numbers],
     }
-    with Frames(folder, site), _Timed(site.write(folder), port=0) as server:
-        server.stop_timeout = 0.0
-        _Timed.measured.wait()
-    for name, seconds in _Timed.seconds.items():
-        each = f"{seconds / clients * 1e6:6.2f} us each" if _Timed.asked[name] else ""
+    with Frames(folder, site):
+        server = _Timed(site.write(folder), asked, jobs)
+        with server:
+            server.measured.wait()
+    for name, seconds in server.seconds.items():
+        each = f"{seconds / clients * 1e6:6.2f} us each" if asked[name] else ""
         print(f"{name:14} {seconds * 1e6:7.2f} us a turn  {each}".rstrip())
+    return 0 if server.seconds.keys() == asked.keys() else 1
 
 
 if __name__ == "__main__":

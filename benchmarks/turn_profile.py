@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import logging
 import pstats
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.load import Wire, rate, request
-from benchmarks.processes import Frames
+from benchmarks.processes import Frames, quiet_folder
 from benchmarks.sites import Site
 from spalloc_server import _bmp_wiring
 from spalloc_server.server import SpallocServer
@@ -60,13 +58,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.load is not None:
         _load(options)
     else:
-        logging.disable(logging.CRITICAL)
-        try:
-            with tempfile.TemporaryDirectory(prefix="spalloc-profile-") as folder:
-                _profile(options, Path(folder))
-        finally:
-            logging.disable(logging.NOTSET)
-            _bmp_wiring.reset()
+        with quiet_folder() as folder:
+            _profile(options, folder)
     return 0
 
 

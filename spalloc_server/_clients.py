@@ -120,10 +120,8 @@ class Clients(PollingServerCore):
             for client in clients:
                 try:
                     step(client)
-                    if controller is not None:
-                        changes = controller.take_changes()
-                        if changes is not None:
-                            self._put_aside(changes)
+                    if controller is not None and (changes := controller.take_changes()):
+                        self._put_aside(changes)
                 except BaseException:
                     log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
@@ -173,7 +171,7 @@ class Clients(PollingServerCore):
         except MalformedError as e:
             self._refuse(client, e)
             return
-        if self._uncommitted or self._msg_client != self._own_msg_client:
+        if self._uncommitted or not self._messages_itself():
             self._put_out(client, reply)
             return
         try:
@@ -225,8 +223,8 @@ class Clients(PollingServerCore):
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
         received = b""
-        perhaps = client in self._ending or client in self._outgoing.waiting
-        if perhaps and self._is_paused(client):
+        may_be_paused = client in self._ending or client in self._outgoing.waiting
+        if may_be_paused and self._is_paused(client):
             return received, None
         try:
             while piece := client.recv(_READ):
