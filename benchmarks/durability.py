@@ -27,8 +27,8 @@ from typing import Any
 from unittest import mock
 
 from spalloc_server import controller
-from spalloc_server._bmp_requests import AtomicRequests
-from spalloc_server._store import Store
+from spalloc_server._bmp.requests import AtomicRequests
+from spalloc_server._saved.store import Store
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
 

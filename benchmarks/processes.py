@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.load import Wire
 from benchmarks.sites import Site
-from spalloc_server import _bmp_wiring
+from spalloc_server._bmp import wiring
 from spalloc_server._simulator import control
 
 OURS, ORIGINAL, BARE = "ours", "original", "bare"
@@ -92,7 +92,7 @@ def quiet_folder() -> Iterator[Path]:
             yield Path(folder)
     finally:
         logging.disable(logging.NOTSET)
-        _bmp_wiring.reset()
+        wiring.reset()
 
 
 class _Process:

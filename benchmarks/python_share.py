@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.load import request
 from benchmarks.processes import Frames, quiet_folder
 from benchmarks.sites import Site
-from spalloc_server import _bmp_wiring
+from spalloc_server._bmp import wiring
 from spalloc_server._poller import POLLIN
 from spalloc_server.server import SpallocServer
 
@@ -132,7 +132,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _measure(clients: int, jobs: int, folder: Path) -> int:
     site = Site.of(2, 2)
-    _bmp_wiring.fpga_wait = 0.0
+    wiring.fpga_wait = 0.0
     numbers = range(clients)
     asked = {
         "nothing": [],

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.load import Wire, rate, request
 from benchmarks.processes import Frames, quiet_folder
 from benchmarks.sites import Site
-from spalloc_server import _bmp_wiring
+from spalloc_server._bmp import wiring
 from spalloc_server.server import SpallocServer
 
 #: What the clients send in turn: what a busy server is asked most.
@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _profile(options: argparse.Namespace, folder: Path) -> None:
     site = Site.of(options.side, options.side)
-    _bmp_wiring.fpga_wait = 0.0
+    wiring.fpga_wait = 0.0
     with Frames(folder, site), _Profiled(site.write(folder), port=0) as server:
         server.stop_timeout = 0.0
         command = [sys.executable, "-m", "benchmarks.turn_profile", "--load", str(server.port)]

@@ -1,7 +1,7 @@
 """One thread per frame that does what is asked of its boards, in the background.
 
 Owns the thread, its lock and the callbacks. What is done next is decided by
-`_request_queue`, how it is done by `_batch_run`, and the packets are `_transceiver`'s.
+`_bmp.request_queue`, how it is done by `_bmp.batch_run`, and the packets are `_bmp.transceiver`'s.
 Knows nothing of jobs or machines.
 """
 
@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from spalloc_server import _clock
-from spalloc_server._batch_run import BatchRun
-from spalloc_server._bmp_interface import AbandonedError, BMPTransceiver
-from spalloc_server._bmp_requests import (
+from spalloc_server._bmp.batch_run import BatchRun
+from spalloc_server._bmp.frame import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
+from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
+from spalloc_server._bmp.request_queue import RequestQueue
+from spalloc_server._bmp.requests import (
     AtomicRequests,
     BoardFault,
     FailureReason,
     LinkRequest,
 )
-from spalloc_server._frame import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
-from spalloc_server._request_queue import RequestQueue
-from spalloc_server._transceiver import Transceiver
+from spalloc_server._bmp.transceiver import Transceiver
 
 __all__ = (
     "FPGA_LINK_STOP_REGISTERS",

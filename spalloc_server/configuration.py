@@ -12,9 +12,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from spalloc_server import _machine_checks
-from spalloc_server._ip_arithmetic import parse_ipv4, strided_address
-from spalloc_server._machine_checks import AnySet, Board, BoardLink, Frame, Place
+from spalloc_server._checks import machine_checks
+from spalloc_server._checks.ip_arithmetic import parse_ipv4, strided_address
+from spalloc_server._checks.machine_checks import AnySet, Board, BoardLink, Frame, Place
 from spalloc_server.coordinates import chip_to_board
 
 __all__ = ("Configuration", "Machine", "board_locations_from_spinner")
@@ -87,19 +87,19 @@ class Machine(_MachineFields):
         bmp_ips: Mapping[Frame, str] | None = None,
         spinnaker_ips: Mapping[Board, str] | None = None,
     ) -> "Machine":
-        _machine_checks.check_set(name, "tags", tags)
-        _machine_checks.check_set(name, "dead_boards", dead_boards)
-        _machine_checks.check_set(name, "dead_links", dead_links)
-        locations = _machine_checks.mapping(name, "board_locations", board_locations)
-        bmps = _machine_checks.mapping(name, "bmp_ips", bmp_ips)
-        addresses = _machine_checks.mapping(name, "spinnaker_ips", spinnaker_ips)
-        _machine_checks.check_boards(name, "board_locations", locations)
-        _machine_checks.check_boards(name, "dead_boards", dead_boards)
-        columns, rows = _machine_checks.size(name, width, height, locations, dead_boards)
-        _machine_checks.check_inside(name, columns, rows, locations, dead_boards)
-        _machine_checks.check_dead_links(name, columns, rows, dead_links)
-        _machine_checks.check_places(name, locations, bmps)
-        _machine_checks.check_live_boards(name, (columns, rows), dead_boards, locations, addresses)
+        machine_checks.check_set(name, "tags", tags)
+        machine_checks.check_set(name, "dead_boards", dead_boards)
+        machine_checks.check_set(name, "dead_links", dead_links)
+        locations = machine_checks.mapping(name, "board_locations", board_locations)
+        bmps = machine_checks.mapping(name, "bmp_ips", bmp_ips)
+        addresses = machine_checks.mapping(name, "spinnaker_ips", spinnaker_ips)
+        machine_checks.check_boards(name, "board_locations", locations)
+        machine_checks.check_boards(name, "dead_boards", dead_boards)
+        columns, rows = machine_checks.size(name, width, height, locations, dead_boards)
+        machine_checks.check_inside(name, columns, rows, locations, dead_boards)
+        machine_checks.check_dead_links(name, columns, rows, dead_links)
+        machine_checks.check_places(name, locations, bmps)
+        machine_checks.check_live_boards(name, (columns, rows), dead_boards, locations, addresses)
         return super().__new__(
             cls, name, tags, columns, rows, dead_boards, dead_links, locations, bmps, addresses
         )
@@ -108,12 +108,12 @@ class Machine(_MachineFields):
         """Text that makes an equal machine, whatever kind of mapping was given."""
         fields = {
             "name": repr(self.name),
-            "tags": _machine_checks.set_text(self.tags, map(repr, self.tags)),
+            "tags": machine_checks.set_text(self.tags, map(repr, self.tags)),
             "width": repr(self.width),
             "height": repr(self.height),
-            "dead_boards": _machine_checks.set_text(self.dead_boards, map(repr, self.dead_boards)),
-            "dead_links": _machine_checks.set_text(
-                self.dead_links, map(_machine_checks.link_text, self.dead_links)
+            "dead_boards": machine_checks.set_text(self.dead_boards, map(repr, self.dead_boards)),
+            "dead_links": machine_checks.set_text(
+                self.dead_links, map(machine_checks.link_text, self.dead_links)
             ),
             "board_locations": repr(dict(self.board_locations)),
             "bmp_ips": repr(dict(self.bmp_ips)),
@@ -195,9 +195,9 @@ class Machine(_MachineFields):
             As `Machine`, for a malformed IPv4 address, or one that would be
             beyond 255.255.255.255.
         """
-        locations = _machine_checks.mapping(name, "board_locations", board_locations)
-        _machine_checks.check_boards(name, "board_locations", locations)
-        places = [_machine_checks.place(name, board, place) for board, place in locations.items()]
+        locations = machine_checks.mapping(name, "board_locations", board_locations)
+        machine_checks.check_boards(name, "board_locations", locations)
+        places = [machine_checks.place(name, board, place) for board, place in locations.items()]
         base = parse_ipv4(base_ip)
         strides = [parse_ipv4(stride) for stride in (cabinet_stride, frame_stride, board_stride)]
         to_bmp, to_board = parse_ipv4(bmp_offset), parse_ipv4(spinnaker_offset)

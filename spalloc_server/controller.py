@@ -2,7 +2,7 @@
 
 Owns the jobs, the machines, the queue that allocates and the frames' threads,
 under one lock.  Knows nothing of sockets, clients or files: what happens is
-told as sets of changes, and as outcomes (see `_book`).
+told as sets of changes, and as outcomes (see `_jobs.book`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
-from spalloc_server import _book, _clock, _job_log
-from spalloc_server._controller_book import impose, plain_allocation, plain_job
-from spalloc_server._deadlines import Deadlines
-from spalloc_server._facility import Facility
-from spalloc_server._fleet import Fleet, Gate
-from spalloc_server._health import Health
-from spalloc_server._job import (
+from spalloc_server import _clock
+from spalloc_server._jobs import book as _book
+from spalloc_server._jobs import job_log
+from spalloc_server._jobs.controller_book import impose, plain_allocation, plain_job
+from spalloc_server._jobs.deadlines import Deadlines
+from spalloc_server._jobs.facility import Facility
+from spalloc_server._jobs.fleet import Fleet, Gate
+from spalloc_server._jobs.health import Health
+from spalloc_server._jobs.job import (
     JobMachineInfoTuple,
     JobState,
     JobStateTuple,
@@ -28,17 +30,17 @@ from spalloc_server._job import (
     _Job,
     plain_request,
 )
-from spalloc_server._job_power import JobPower
-from spalloc_server._job_request import (
+from spalloc_server._jobs.job_power import JobPower
+from spalloc_server._jobs.job_request import (
     JobRequest,
     keepalive_seconds,
     owner_name,
 )
-from spalloc_server._machine_map import MachineMap, from_plain, to_plain
-from spalloc_server._out_of_service import counted
-from spalloc_server._power_downs import PowerDowns
-from spalloc_server._queries import Queries
-from spalloc_server._release import Release
+from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._jobs.out_of_service import counted
+from spalloc_server._jobs.power_downs import PowerDowns
+from spalloc_server._jobs.queries import Queries
+from spalloc_server._jobs.release import Release
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.job_queue import JobQueue
@@ -246,7 +248,7 @@ class Controller(Queries, Facility, JobPower):
             job.id,
             plain_request(job),
         )
-        _job_log.created(job)
+        job_log.created(job)
 
     def _enqueue(self, job: _Job, request: JobRequest) -> None:
         try:
@@ -442,7 +444,7 @@ class Controller(Queries, Facility, JobPower):
             job.waits_for[machine_name] = boards
             text = f"waits for {counted(boards)} of machine {machine_name}, out of service"
             log.info("job %d %s", job_id, text, extra={"job_id": job_id})
-            _job_log.note(job_id, text)
+            job_log.note(job_id, text)
 
     def _end(self, job: _Job, reason: str | None) -> None:
         """Retire a job, with the reason that its user will be told."""
@@ -453,7 +455,7 @@ class Controller(Queries, Facility, JobPower):
         self._trim_retired()
         self._changed_jobs.add(job.id)
         self._tell("ended", job.id, reason)
-        _job_log.destroyed(job, reason)
+        job_log.destroyed(job, reason)
 
     def _trim_retired(self) -> None:
         while len(self._retired_jobs) > self._max_retired_jobs:
@@ -508,7 +510,7 @@ class Controller(Queries, Facility, JobPower):
         self._tell("limits", self._max_retired_jobs, self.seconds_before_free)
 
     def __getstate__(self) -> _book.Book:
-        """Return all that there is to know, as plain builtins (see `_book`)."""
+        """Return all that there is to know, as plain builtins (see `_jobs.book`)."""
         with self._lock:
             return {
                 **_book.empty(),

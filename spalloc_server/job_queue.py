@@ -1,6 +1,6 @@
 """Queue jobs for machines, first come first served.
 
-Owns who waits for what, and who is next; what each has is in `_holdings`.
+Owns who waits for what, and who is next; what each has is in `_queueing.holdings`.
 Must not know hardware, clients, keepalives or threads: it talks to its owner
 through callbacks only, which must not call back in.
 
@@ -20,10 +20,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from spalloc_server._candidate_filter import Board, Link
-from spalloc_server._dead_sets import DeadSet
-from spalloc_server._holdings import Holdings
-from spalloc_server._machine_queue import _Job, _Machine
+from spalloc_server._allocation.candidate_filter import Board, Link
+from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._queueing.holdings import Holdings
+from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator
 from spalloc_server.coordinates import WrapAround
 

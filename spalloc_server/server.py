@@ -1,7 +1,7 @@
 """The server: which commands there are, and starting and stopping as a whole.
 
 Owns the table of commands and the order in which state, hardware and clients
-come and go.  The loop is in `_serving`, the life of jobs in `controller`.
+come and go.  The loop is in `_wire.serving`, the life of jobs in `controller`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from typing import Any, TypeVar
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import __version__, _book, _clock, _job_log, _orders
-from spalloc_server._clients import Handler, Watches
-from spalloc_server._control import Control, control_path
-from spalloc_server._control_socket import ControlFailed
-from spalloc_server._framing import Rows
-from spalloc_server._job_request import shown, text, whole_number
-from spalloc_server._rows import RowCache, job_row, machine_row, state_row
-from spalloc_server._serving import Server, StartError
-from spalloc_server._stopping import Hurry, join_frames
-from spalloc_server._store import Store
+from spalloc_server import __version__, _clock
+from spalloc_server._jobs import book, job_log
+from spalloc_server._jobs.job_request import shown, text, whole_number
+from spalloc_server._jobs.stopping import Hurry, join_frames
+from spalloc_server._saved.store import Store
+from spalloc_server._wire import orders
+from spalloc_server._wire.clients import Handler, Watches
+from spalloc_server._wire.control import Control, control_path
+from spalloc_server._wire.control_socket import ControlFailed
+from spalloc_server._wire.messages import Rows
+from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
+from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
 
 __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
@@ -83,9 +85,9 @@ class SpallocServer(Server):
     label : str
         Sets the state's files apart from those of the real server's.
     before_hardware : callable or None
-        Called with the saved state (see `_book`) before any hardware is.
+        Called with the saved state (see `_jobs.book`) before any hardware is.
     at_point : callable or None
-        Called with the names of `_crash_points` as they are passed; for tests.
+        Called with the names of `_saved.crash_points` as they are passed; for tests.
 
     Raises
     ------
@@ -104,7 +106,7 @@ class SpallocServer(Server):
         state_dir: str | Path | None = None,
         stop_timeout: float = 30.0,
         label: str = "",
-        before_hardware: Callable[[_book.Book], None] | None = None,
+        before_hardware: Callable[[book.Book], None] | None = None,
         at_point: Callable[[str], None] | None = None,
     ) -> None:
         config = Path(config_filename)
@@ -139,7 +141,7 @@ class SpallocServer(Server):
             raise
 
     def _start(
-        self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
+        self, cold_start: bool, before_hardware: Callable[[book.Book], None] | None
     ) -> None:
         self._store.lock(_who(self.port))
         clean = self._load_state(cold_start, before_hardware)
@@ -173,14 +175,14 @@ class SpallocServer(Server):
             return None
 
     def _load_state(
-        self, cold_start: bool, before_hardware: Callable[[_book.Book], None] | None
+        self, cold_start: bool, before_hardware: Callable[[book.Book], None] | None
     ) -> bool:
         """Make the controller from the saved state; returns whether all boards are as it says."""
         loaded = self._store.load(cold=cold_start)
         for note in loaded.notes:
             log.warning("%s", note)
         if before_hardware is not None:
-            before_hardware(_book.empty() if loaded.state is None else loaded.state)
+            before_hardware(book.empty() if loaded.state is None else loaded.state)
         recovered = None if loaded.state is None else self._recover(loaded.state)
         self._controller = self._recorded = recovered or Controller(next_id=loaded.next_id)
         # Frames begin when what they are to do is saved, not before.
@@ -188,7 +190,7 @@ class SpallocServer(Server):
         as_saved = loaded.state is None or recovered is not None
         return loaded.clean and as_saved and not cold_start
 
-    def _recover(self, state: _book.Book) -> Controller | None:
+    def _recover(self, state: book.Book) -> Controller | None:
         """Make a controller of a saved state; None if that contradicts itself."""
         controller = Controller.__new__(Controller)
         controller.on_held = self._note_held
@@ -279,7 +281,7 @@ class SpallocServer(Server):
             self._store.abandon()
         if self._controller is not self._recorded:
             self._stop_stand_in(self._controller)
-        _job_log.shut_down()
+        job_log.shut_down()
 
     def _stop_stand_in(self, controller: Any) -> None:
         """Stop what was put in the controller's place."""
@@ -294,7 +296,7 @@ class SpallocServer(Server):
 
     # --- the loop's hooks ---
 
-    def _note_outcome(self, outcome: _book.Outcome) -> None:
+    def _note_outcome(self, outcome: book.Outcome) -> None:
         """Have an outcome written at the end of this turn, or of one that begins now."""
         self._store.append(outcome)
         self._uncommitted = True
@@ -343,7 +345,7 @@ class SpallocServer(Server):
         self._store.point("before-reply")
 
     def _obey(self, order: str) -> str:
-        return _orders.carry_out(self._controller, order)
+        return orders.carry_out(self._controller, order)
 
     def _obey_operators(self) -> None:
         """Carry out what operators asked meanwhile, and write it before they are told."""
@@ -548,6 +550,6 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0 after a clean stop, 1 if the configuration or the port
         cannot be used, 2 for an unexpected failure.
     """
-    from spalloc_server import _command_line  # noqa: PLC0415 - a program's room, above this one
+    from spalloc_server._programs import command_line  # noqa: PLC0415 - above this module
 
-    return _command_line.run(args)
+    return command_line.run(args)

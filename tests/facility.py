@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from spalloc_server import _clock, async_bmp_controller, controller
-from spalloc_server._bmp_interface import BMPAnswerError, BMPSilentError
+from spalloc_server._bmp.interface import BMPAnswerError, BMPSilentError
 from spalloc_server._simulator import commands
 from spalloc_server._simulator.frame import Frame as SimulatedFrame
 from spalloc_server._simulator.language import read

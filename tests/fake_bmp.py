@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from spalloc_server._bmp_interface import BMPAnswerError, BMPSilentError
+from spalloc_server._bmp.interface import BMPAnswerError, BMPSilentError
 from spalloc_server.async_bmp_controller import (
     FPGA_LINK_STOP_REGISTERS,
     AtomicRequests,

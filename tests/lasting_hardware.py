@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _bmp_wiring
-from spalloc_server._disk import Disk
+from spalloc_server._bmp import wiring
+from spalloc_server._programs.state_report import Report, examine
+from spalloc_server._saved.disk import Disk
 from spalloc_server._simulator import Simulation
-from spalloc_server._state_report import Report, examine
 from spalloc_server.server import SpallocServer
 
 #: Seconds after which a test that waits has failed.
@@ -89,8 +89,8 @@ class Facility:
 def facility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facility]:
     monkeypatch.setattr(Disk, "fsync", lambda self, fd: None)
     with Simulation() as simulation:
-        _bmp_wiring.resolve = simulation.resolve
-        _bmp_wiring.fpga_wait = 0.0
+        wiring.resolve = simulation.resolve
+        wiring.fpga_wait = 0.0
         made = Facility(tmp_path, simulation)
         try:
             yield made
@@ -99,7 +99,7 @@ def facility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facili
             for server in made.servers:
                 server.hurry_up()
                 server.stop_and_join()
-            _bmp_wiring.reset()
+            wiring.reset()
 
 
 def wait_until(happened: Callable[[], object], what: str = "it") -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from unittest import mock
 
 from spalloc_server import _clock, controller
-from spalloc_server._bmp_requests import BoardFault, FailureReason
-from spalloc_server._store import Store
+from spalloc_server._bmp.requests import BoardFault, FailureReason
+from spalloc_server._saved.store import Store
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
 from tests.recovery_life import Frame, machine

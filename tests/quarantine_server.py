@@ -5,10 +5,11 @@ Run as ``python -m tests.quarantine_server ARGUMENTS``.
 
 import sys
 
-from spalloc_server import _store, async_bmp_controller
+from spalloc_server import async_bmp_controller
+from spalloc_server._saved import store
 from spalloc_server.server import main
 
 if __name__ == "__main__":
     async_bmp_controller._SECONDS_BETWEEN_TRIES = 0.0
-    _store._SMALLEST_LIMIT = _store._LARGEST_LIMIT = 2000
+    store._SMALLEST_LIMIT = store._LARGEST_LIMIT = 2000
     sys.exit(main())

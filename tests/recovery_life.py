@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from spalloc_server import _book, _clock, controller
-from spalloc_server._bmp_requests import AtomicRequests, BoardFault, FailureReason
+from spalloc_server import _clock, controller
+from spalloc_server._bmp.requests import AtomicRequests, BoardFault, FailureReason
+from spalloc_server._jobs import book as _book
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
 from spalloc_server.job_queue import JobQueue

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spalloc_server import _bmp_wiring
+from spalloc_server._bmp import wiring
 from spalloc_server._simulator import Simulation
 from spalloc_server.server import SpallocServer
 
@@ -25,13 +25,13 @@ def simulated_server(config: Path, *faults: str, **options: Any) -> Iterator[Spa
     with Simulation() as simulation:
         for fault in faults:
             simulation.inject(fault)
-        _bmp_wiring.resolve = simulation.resolve
-        _bmp_wiring.fpga_wait = 0.0
+        wiring.resolve = simulation.resolve
+        wiring.fpga_wait = 0.0
         try:
             with SpallocServer(config, port=0, **options) as server:
                 yield server
         finally:
-            _bmp_wiring.reset()
+            wiring.reset()
 
 
 def copy_of_example(name: str, folder: Path) -> Path:

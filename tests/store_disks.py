@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spalloc_server._disk import Disk
+from spalloc_server._saved.disk import Disk
 
 State = dict[str, Any]
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _clock, _store
-from spalloc_server._crash_points import Hook
-from spalloc_server._disk import Disk
-from spalloc_server._journal import Journal, Syncer
-from spalloc_server._recovery import Recovered, recover
-from spalloc_server._saved_file import Names
-from spalloc_server._store import Store
+from spalloc_server import _clock
+from spalloc_server._saved import store
+from spalloc_server._saved.crash_points import Hook
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.journal import Journal, Syncer
+from spalloc_server._saved.recovery import Recovered, recover
+from spalloc_server._saved.saved_file import Names
+from spalloc_server._saved.store import Store
 from tests.store_disks import FakeBook, QuickDisk, State
 
 BOOK = FakeBook()
@@ -60,7 +61,7 @@ def syncers(monkeypatch: pytest.MonkeyPatch) -> list[ManualSyncer]:
         made.append(ManualSyncer(*args))
         return made[-1]
 
-    monkeypatch.setattr(_store, "Syncer", make)
+    monkeypatch.setattr(store, "Syncer", make)
     return made
 
 

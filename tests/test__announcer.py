@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server import _announcer
-from spalloc_server._announcer import Announcer
-from spalloc_server._sdnotify import ServiceManager
+from spalloc_server._programs import announcer as _announcer
+from spalloc_server._programs.announcer import Announcer
+from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server.server import SpallocServer
 from tests.notify_socket import NotifySocket
 from tests.simulated_server import PATIENCE, Client, copy_of_example, simulated_server

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server import _book
-from spalloc_server._book import BookError
+from spalloc_server._jobs import book as _book
+from spalloc_server._jobs.book import BookError
 
 RECORD = {
     "owner": "me", "start_time": 5.0, "keepalive": 60.0, "host": None, "args": [3], "kwargs": {},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._candidate_filter import Board, _CandidateFilter
+from spalloc_server._allocation.candidate_filter import Board, _CandidateFilter
 from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
 from tests.naive_allocator import NaiveMachine, OnlyInAndLen

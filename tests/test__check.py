@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._check import (
+from spalloc_server._programs.check import (
     EndedJob,
     Finding,
     Saved,
@@ -20,7 +20,7 @@ from spalloc_server._check import (
     resolves,
     summaries,
 )
-from spalloc_server._machine_findings import listed, machine_findings
+from spalloc_server._programs.machine_findings import listed, machine_findings
 from spalloc_server.configuration import Configuration, Machine
 from spalloc_server.coordinates import board_down_link
 from spalloc_server.links import Links
@@ -84,7 +84,7 @@ def test_a_machine_the_allocator_does_not_take(monkeypatch: pytest.MonkeyPatch) 
         def __init__(self, *args: object) -> None:
             raise ValueError("odd")
 
-    monkeypatch.setattr("spalloc_server._machine_findings.Allocator", Refusing)
+    monkeypatch.setattr("spalloc_server._programs.machine_findings.Allocator", Refusing)
 
     assert only(told(machine())) == "error: m: the allocator does not take it: ValueError: odd"
 

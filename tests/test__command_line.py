@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _bmp_wiring
 from spalloc_server import server as server_module
+from spalloc_server._bmp import wiring
 from spalloc_server.server import main
 
 
@@ -203,7 +203,7 @@ def test_boards_are_waited_for_as_the_options_say(
     waits = []
 
     def look() -> bool:
-        waits.append(_bmp_wiring.fpga_wait)
+        waits.append(wiring.fpga_wait)
         return False
 
     status, _ = run_stub(monkeypatch, look, *words.split(), "-q", "x.cfg")

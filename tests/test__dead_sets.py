@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._dead_sets import DeadSet, Watch, plain_places
+from spalloc_server._allocation.dead_sets import DeadSet, Watch, plain_places
 from spalloc_server.links import Links
 from tests.naive_allocator import OnlyInAndLen
 from tests.plain_state import assert_plain

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server import _deadlines
-from spalloc_server._deadlines import Deadlines
+from spalloc_server._jobs import deadlines as _deadlines
+from spalloc_server._jobs.deadlines import Deadlines
 
 
 def test_nothing_is_due_where_nothing_is_watched() -> None:

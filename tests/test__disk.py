@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._disk import Disk
+from spalloc_server._saved.disk import Disk
 
 
 def test_a_rename_that_happened_all_the_same_is_no_failure(

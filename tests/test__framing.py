@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server import _framing
-from spalloc_server._framing import Command, MalformedError, Row, Rows
+from spalloc_server._wire import messages
+from spalloc_server._wire.messages import Command, MalformedError, Row, Rows
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -32,13 +32,13 @@ JSON = st.recursive(
     ],
 )
 def test_a_command_is_understood(line: bytes, command: Command) -> None:
-    assert _framing.decode(line) == command
+    assert messages.decode(line) == command
 
 
 def test_a_line_is_understood_alike_every_time() -> None:
     line = b'{"command": "x", "args": [1], "kwargs": {"a": null, "client": 2}}'
 
-    first, second = _framing.decode(line), _framing.decode(line)
+    first, second = messages.decode(line), messages.decode(line)
 
     assert first == second == ("x", (1,), {"a": None})
 
@@ -52,27 +52,27 @@ def test_a_line_is_understood_alike_every_time() -> None:
     ],
 )
 def test_arguments_that_can_be_changed_are_nobody_else_s(line: bytes) -> None:
-    changed = _framing.decode(line)
+    changed = messages.decode(line)
     for value in (*changed.args, *changed.kwargs.values()):
         value.clear() if value else value.update(b=1)
 
-    assert _framing.decode(line) != changed
+    assert messages.decode(line) != changed
 
 
 def test_lines_are_remembered_up_to_a_number_and_a_length() -> None:
-    for number in range(3 * _framing._MOST_REMEMBERED):
-        _framing.decode(b'{"command": "x", "args": [%d]}' % number)
+    for number in range(3 * messages._MOST_REMEMBERED):
+        messages.decode(b'{"command": "x", "args": [%d]}' % number)
     long = b'{"command": "x", "args": ["%s"]}' % (b"y" * 1000)
-    _framing.decode(long)
+    messages.decode(long)
 
-    assert len(_framing._remembered) <= _framing._MOST_REMEMBERED
-    assert long not in _framing._remembered
+    assert len(messages._remembered) <= messages._MOST_REMEMBERED
+    assert long not in messages._remembered
 
 
 def test_a_malformed_line_is_malformed_every_time() -> None:
     for _ in range(2):
         with pytest.raises(MalformedError):
-            _framing.decode(b'{"command": 3}')
+            messages.decode(b'{"command": 3}')
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_a_malformed_line_is_malformed_every_time() -> None:
 )
 def test_what_is_no_command_is_malformed(line: bytes) -> None:
     with pytest.raises(MalformedError):
-        _framing.decode(line)
+        messages.decode(line)
 
 
 @given(st.binary(max_size=60))
 def test_random_bytes_are_a_command_or_malformed(line: bytes) -> None:
     try:
-        _framing.decode(line)
+        messages.decode(line)
     except MalformedError as e:
         assert str(e)
 
@@ -118,7 +118,7 @@ def test_random_bytes_are_a_command_or_malformed(line: bytes) -> None:
 def test_random_json_is_a_command_or_malformed(value: Any) -> None:
     line = json.dumps(value).encode()
     try:
-        command = _framing.decode(line)
+        command = messages.decode(line)
     except MalformedError:
         return
     assert command.name == value["command"]
@@ -128,7 +128,7 @@ def test_numbers_beyond_what_python_converts_are_large_numbers() -> None:
     digits = b"9" * 100_000
     line = b'{"command": "x", "args": [%s, -%s, 17, 1.5]}' % (digits, digits)
 
-    large, small, *others = _framing.decode(line).args
+    large, small, *others = messages.decode(line).args
 
     assert large > 10**500
     assert small == -large
@@ -137,34 +137,34 @@ def test_numbers_beyond_what_python_converts_are_large_numbers() -> None:
 
 
 def test_numbers_that_stand_for_larger_ones_can_always_be_written() -> None:
-    assert sys.int_info.str_digits_check_threshold >= _framing._MOST_DIGITS
+    assert sys.int_info.str_digits_check_threshold >= messages._MOST_DIGITS
 
 
 def test_a_return_value_is_one_line() -> None:
-    assert _framing.returned(None) == b'{"return": null}\n'
-    assert _framing.returned({"a": {3, 1, 2}}) == b'{"return": {"a": [1, 2, 3]}}\n'
-    assert _framing.returned("a\nb") == b'{"return": "a\\nb"}\n'
-    assert _framing.returned((1, [2])) == b'{"return": [1, [2]]}\n'
+    assert messages.returned(None) == b'{"return": null}\n'
+    assert messages.returned({"a": {3, 1, 2}}) == b'{"return": {"a": [1, 2, 3]}}\n'
+    assert messages.returned("a\nb") == b'{"return": "a\\nb"}\n'
+    assert messages.returned((1, [2])) == b'{"return": [1, [2]]}\n'
 
 
 def test_an_exception_is_one_line_with_its_words() -> None:
-    line = _framing.raised(ValueError('no "x"\n'))
+    line = messages.raised(ValueError('no "x"\n'))
 
     assert json.loads(line) == {"exception": 'no "x"\n'}
     assert line.count(b"\n") == 1
 
 
 def test_changes_are_told_under_their_name() -> None:
-    assert _framing.changed("jobs_changed", [1, 2]) == b'{"jobs_changed": [1, 2]}\n'
+    assert messages.changed("jobs_changed", [1, 2]) == b'{"jobs_changed": [1, 2]}\n'
 
 
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(TypeError, match="object"):
-        _framing.returned(object())
+        messages.returned(object())
 
 
 def test_sets_without_an_order_are_arrays_too() -> None:
-    line = _framing.returned({1, "a"})
+    line = messages.returned({1, "a"})
 
     assert sorted(json.loads(line)["return"], key=str) == [1, "a"]
 
@@ -172,7 +172,7 @@ def test_sets_without_an_order_are_arrays_too() -> None:
 def test_rows_remember_how_they_read() -> None:
     rows = Rows([Row({"a": 1}), Row({"b": {2}})])
 
-    assert _framing.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
-    assert _framing.returned(rows[1]) == b'{"return": {"b": [2]}}\n'
+    assert messages.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
+    assert messages.returned(rows[1]) == b'{"return": {"b": [2]}}\n'
     rows[0]["a"] = 5
     assert rows[0].text == '{"a": 1}'

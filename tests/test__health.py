@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server import _book, _health, _job_log
-from spalloc_server._bmp_requests import AtomicRequests, BoardFault, FailureReason
-from spalloc_server._job_power import MAX_MOVES
+from spalloc_server._bmp.requests import AtomicRequests, BoardFault, FailureReason
+from spalloc_server._jobs import book as _book
+from spalloc_server._jobs import health, job_log
+from spalloc_server._jobs.job_power import MAX_MOVES
 from spalloc_server.controller import Controller, JobState
 from tests.facility import Facility, machine
 
@@ -719,7 +720,7 @@ def test_a_fault_of_a_board_that_is_not_the_machine_s_is_passed_over(facility: F
     ],
 )
 def test_what_a_failed_test_found_is_said(found: object, said: str) -> None:
-    assert _health._what(found) == said
+    assert health._what(found) == said
 
 
 def test_a_board_that_nobody_has_and_that_stays_on_is_out(
@@ -767,13 +768,13 @@ def test_boards_of_a_machine_that_is_gone_are_let_go_although_they_stay_on(
 
 
 def test_the_job_log_tells_of_moves_and_waits(facility: Facility, tmp_path: Path) -> None:
-    handler = _job_log.open_file(str(tmp_path / "jobs.log"), 1)
+    handler = job_log.open_file(str(tmp_path / "jobs.log"), 1)
     facility.inject("0 board 0 fpga-wrong")
 
     job = facility.create()
     facility.run_until(is_ready(facility, job), 300)
     whole = facility.create(2, 2)
-    _job_log.close_file(handler)
+    job_log.close_file(handler)
 
     lines = (tmp_path / "jobs.log").read_text().splitlines()
     (moved,) = [line for line in lines if "back in the queue" in line]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._ip_arithmetic import format_ipv4, parse_ipv4, strided_address
+from spalloc_server._checks.ip_arithmetic import format_ipv4, parse_ipv4, strided_address
 
 
 @given(st.integers(0, 2**32 - 1))

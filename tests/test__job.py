@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._job import JobState, _Job, job_from_plain, plain_request
+from spalloc_server._jobs.job import JobState, _Job, job_from_plain, plain_request
 from tests.machines import machine
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._job_request import (
+from spalloc_server._jobs.job_request import (
     MAX_TEXT,
     JobRequest,
     keepalive_seconds,

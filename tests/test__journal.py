@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spalloc_server import _clock, _journal
-from spalloc_server._disk import Disk
-from spalloc_server._journal import Journal, Syncer
-from spalloc_server._saved_file import DamagedError, Header, first_line
+from spalloc_server import _clock
+from spalloc_server._saved import journal as _journal
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.journal import Journal, Syncer
+from spalloc_server._saved.saved_file import DamagedError, Header, first_line
 from tests.store_disks import FailingDisk
 
 HEADER = Header("journal", 3, 7, "0123456789abcdef", 42, "1.0.0")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server import _clock, _lingering
-from spalloc_server._lingering import Lingering
+from spalloc_server import _clock
+from spalloc_server._wire import lingering as _lingering
+from spalloc_server._wire.lingering import Lingering
 
 Pair = tuple[socket.socket, socket.socket]
 

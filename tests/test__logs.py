@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _logs
+from spalloc_server._programs import logs
 from tests.simulated_server import Client, copy_of_example, simulated_server
 
 
@@ -20,7 +20,7 @@ def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
 
 
 def told(record: logging.LogRecord) -> dict[str, Any]:
-    line = _logs.JSONFormatter().format(record)
+    line = logs.JSONFormatter().format(record)
     assert "\n" not in line
     found: dict[str, Any] = json.loads(line)
     return found
@@ -61,8 +61,8 @@ def test_a_traceback_is_part_of_the_object() -> None:
     ],
 )
 def test_a_line_of_text_names_the_job_once(message: str, line: str) -> None:
-    assert _logs.TextFormatter().format(record(message, job_id=17)).endswith(line)
-    assert "[job" not in _logs.TextFormatter().format(record(message))
+    assert logs.TextFormatter().format(record(message, job_id=17)).endswith(line)
+    assert "[job" not in logs.TextFormatter().format(record(message))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_journal_is_told_how_bad_each_line_is(level: int, priority: int) -> 
     bad = record("two\nlines")
     bad.levelno = level
 
-    written = _logs.JournalFormatter(logging.Formatter("%(message)s")).format(bad)
+    written = logs.JournalFormatter(logging.Formatter("%(message)s")).format(bad)
 
     assert written == f"<{priority}>two\n<{priority}>lines"
 
@@ -91,11 +91,11 @@ def test_the_journal_reads_only_what_it_says_it_reads(tmp_path: Path) -> None:
         status = os.fstat(journal.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
-        assert _logs.journal_reads(environ, journal.fileno())
-        assert not _logs.journal_reads(environ, other.fileno())
-        assert not _logs.journal_reads({}, journal.fileno())
+        assert logs.journal_reads(environ, journal.fileno())
+        assert not logs.journal_reads(environ, other.fileno())
+        assert not logs.journal_reads({}, journal.fileno())
         closed = journal.fileno()
-    assert not _logs.journal_reads(environ, closed)
+    assert not logs.journal_reads(environ, closed)
 
 
 def test_the_program_tells_the_journal_how_bad_things_are(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spalloc_server._machine_change import MachineChange
+from spalloc_server._jobs.machine_change import MachineChange
 from spalloc_server.configuration import Machine
 from spalloc_server.links import Links
 from tests.machines import machine

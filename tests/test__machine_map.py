@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
 from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links

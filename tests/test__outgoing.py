@@ -2,8 +2,8 @@
 
 import pytest
 
-from spalloc_server import _outgoing
-from spalloc_server._outgoing import Outgoing
+from spalloc_server._wire import outgoing as _outgoing
+from spalloc_server._wire.outgoing import Outgoing
 from tests.fake_client import FakeClient
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._parser import Parser
+from spalloc_server._programs.parser import Parser
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import os
 import socket
 from pathlib import Path
 
-from spalloc_server._port_holder import holder_of
+from spalloc_server._wire.port_holder import holder_of
 
 
 def test_the_process_that_listens_is_named() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._quarantine import FAULT_WINDOW, TEST_AFTER, Quarantine
+from spalloc_server._jobs.quarantine import FAULT_WINDOW, TEST_AFTER, Quarantine
 
 BOARD = (1, 2, 0)
 OTHER = (1, 2, 1)

@@ -14,15 +14,18 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _bmp_wiring, _control, _control_socket, _orders, _quarantine_tool
-from spalloc_server._board_names import physical_name, read_board
-from spalloc_server._control import Control, control_path
-from spalloc_server._control_socket import Connection, ControlFailed, Listener
-from spalloc_server._machine_map import MachineMap
-from spalloc_server._out_of_service import OutOfService, rows
-from spalloc_server._quarantine import Quarantine
+from spalloc_server._bmp import wiring
+from spalloc_server._jobs.board_names import physical_name, read_board
+from spalloc_server._jobs.machine_map import MachineMap
+from spalloc_server._jobs.out_of_service import OutOfService, rows
+from spalloc_server._jobs.quarantine import Quarantine
+from spalloc_server._programs import quarantine_tool
+from spalloc_server._programs.state_tool import main
 from spalloc_server._simulator import Simulation
-from spalloc_server._state_tool import main
+from spalloc_server._wire import control as _control
+from spalloc_server._wire import control_socket, orders
+from spalloc_server._wire.control import Control, control_path
+from spalloc_server._wire.control_socket import Connection, ControlFailed, Listener
 from spalloc_server.server import SpallocServer
 from tests.machines import machine
 
@@ -48,10 +51,10 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def simulation() -> Iterator[Simulation]:
     with Simulation() as simulation:
-        _bmp_wiring.fpga_wait = 0.0
-        _bmp_wiring.resolve = simulation.resolve
+        wiring.fpga_wait = 0.0
+        wiring.resolve = simulation.resolve
         yield simulation
-    _bmp_wiring.reset()
+    wiring.reset()
 
 
 @pytest.fixture
@@ -318,7 +321,7 @@ def test_a_server_without_room_for_the_socket_serves_all_the_same(
 def test_nonsense_is_refused(server: SpallocServer, config: Path, line: str) -> None:
     path = control_path(config.parent, config.name)
 
-    answer = json.loads(_control_socket.ask(path, line, "a server"))
+    answer = json.loads(control_socket.ask(path, line, "a server"))
 
     assert answer["ok"] is False
     assert answer["text"]
@@ -339,7 +342,7 @@ def test_who_waits_for_an_answer_hears_of_the_end(tmp_path: Path) -> None:
     control = Control(tmp_path / "control", woken.set)
     answers: list[Any] = []
     asker = threading.Thread(
-        target=lambda: answers.append(_control_socket.ask(tmp_path / "control", "x", "a server"))
+        target=lambda: answers.append(control_socket.ask(tmp_path / "control", "x", "a server"))
     )
     asker.start()
     assert woken.wait(20)
@@ -489,7 +492,7 @@ def test_an_order_at_which_the_server_fails_is_answered(caplog: pytest.LogCaptur
         def out_of_service(self) -> None:
             raise RuntimeError("surprise")
 
-    answer = json.loads(_orders.carry_out(Broken(), '{"do": "list"}'))  # type: ignore[arg-type]
+    answer = json.loads(orders.carry_out(Broken(), '{"do": "list"}'))  # type: ignore[arg-type]
 
     assert answer == {"ok": False, "text": "the server failed: RuntimeError: surprise"}
     assert "an operator's order failed" in caplog.text
@@ -512,7 +515,7 @@ def test_the_next_test_is_told_in_words(kind: str, due: float | None, words: str
         *("m", (0, 0, 1), (0, 3, 1), "frame", None, kind, "what", 1.7e9), 0, 0, due, None
     )
 
-    assert _quarantine_tool._next_test(row) == words
+    assert quarantine_tool._next_test(row) == words
 
 
 def test_a_case_of_a_board_that_is_in_no_frame_is_not_listed() -> None:

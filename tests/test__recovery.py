@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._disk import Disk
-from spalloc_server._recovery import recover
-from spalloc_server._saved_file import Names
-from spalloc_server._store import Loaded, Store, StoreError
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.recovery import recover
+from spalloc_server._saved.saved_file import Names
+from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.store_disks import FakeBook, State, files_in
 from tests.store_life import (
     BOOK,

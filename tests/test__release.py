@@ -1,6 +1,6 @@
 """Boards that go off frame by frame."""
 
-from spalloc_server._release import Release
+from spalloc_server._jobs.release import Release
 
 
 def test_a_release_is_done_when_every_frame_has_answered() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._request import Limits, Request, _AllocationType, understand
+from spalloc_server._allocation.kinds import Limits, Request, _AllocationType, understand
 
 NO_LIMITS = Limits(None, None, False, 0.0)
 

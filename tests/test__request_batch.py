@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._bmp_requests import AtomicRequests, LinkRequest
-from spalloc_server._request_batch import BatchBuilder, in_order, links_to_set
+from spalloc_server._bmp.request_batch import BatchBuilder, in_order, links_to_set
+from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
 from spalloc_server.links import Links
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from spalloc_server._bmp_requests import AtomicRequests
-from spalloc_server._request_queue import RequestQueue
+from spalloc_server._bmp.request_queue import RequestQueue
+from spalloc_server._bmp.requests import AtomicRequests
 
 
 def requests_for(*boards: int, on: bool = True, background: bool = False) -> AtomicRequests:

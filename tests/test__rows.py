@@ -2,8 +2,8 @@
 
 import pytest
 
-from spalloc_server import _rows
-from spalloc_server._rows import RowCache, job_row, machine_row, state_row
+from spalloc_server._wire import rows as _rows
+from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
 from spalloc_server.controller import JobState, JobStateTuple, JobTuple, MachineTuple
 from spalloc_server.links import Links
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _recovery, _saved_jobs
 from spalloc_server import server as server_module
-from spalloc_server._check import EndedJob
+from spalloc_server._programs import saved_jobs
+from spalloc_server._programs.check import EndedJob
+from spalloc_server._saved import recovery
 from spalloc_server.configuration import Machine
 from tests.simulated_server import Client, simulated_server
 
@@ -54,7 +55,7 @@ def test_a_running_servers_jobs_are_compared_without_touching_anything(config: P
         write(config, machine("a", 2, 1))
         before = listing(config.parent)
 
-        told = _saved_jobs.difference(str(config))
+        told = saved_jobs.difference(str(config))
 
         assert listing(config.parent) == before
         assert told.jobs == 4
@@ -75,16 +76,16 @@ def test_a_change_that_ends_nothing_says_so(config: Path) -> None:
         job_id = server.create_job(None, 3, owner="ann")
     write(config, machine("a", 2, 2, tags=("default", "new")))
 
-    told = _saved_jobs.difference(str(config))
+    told = saved_jobs.difference(str(config))
 
     assert (told.jobs, told.ended) == (1, [])
     assert job_id == 1
-    text = _saved_jobs.report("site.cfg", told, as_json=False)
+    text = saved_jobs.report("site.cfg", told, as_json=False)
     assert text == "site.cfg: a reload would end 0 of 1 saved job"
 
 
 def test_where_nothing_was_saved_nothing_ends(config: Path) -> None:
-    told = _saved_jobs.difference(str(config))
+    told = saved_jobs.difference(str(config))
 
     assert (told.jobs, told.ended) == (0, [])
 
@@ -94,13 +95,13 @@ def test_where_nothing_was_saved_another_folder_is_asked_for(config: Path) -> No
     with simulated_server(config) as server:
         server.create_job(None, 3, owner="ann")
 
-    told = _saved_jobs.difference(str(config), str(config.parent / "elsewhere"))
+    told = saved_jobs.difference(str(config), str(config.parent / "elsewhere"))
 
     (note,) = told.notes
     assert f"{config.parent / 'elsewhere'} has no state of {config.name}" in note
     assert "--state-dir" in note
-    assert note in _saved_jobs.report("site.cfg", told, as_json=False)
-    assert json.loads(_saved_jobs.report("site.cfg", told, as_json=True))["notes"] == [note]
+    assert note in saved_jobs.report("site.cfg", told, as_json=False)
+    assert json.loads(saved_jobs.report("site.cfg", told, as_json=True))["notes"] == [note]
 
 
 def test_two_readings_that_do_not_belong_together_are_repeated(
@@ -108,7 +109,7 @@ def test_two_readings_that_do_not_belong_together_are_repeated(
 ) -> None:
     with simulated_server(config) as server:
         server.create_job(None, owner="ann")
-    read = _recovery.recover
+    read = recovery.recover
     readings: list[Any] = []
 
     def first_one_is_torn(*args: Any) -> Any:
@@ -118,9 +119,9 @@ def test_two_readings_that_do_not_belong_together_are_repeated(
         readings.append(found)
         return found
 
-    monkeypatch.setattr(_saved_jobs, "recover", first_one_is_torn)
+    monkeypatch.setattr(saved_jobs, "recover", first_one_is_torn)
 
-    assert _saved_jobs.difference(str(config)).jobs == 1
+    assert saved_jobs.difference(str(config)).jobs == 1
     assert len(readings) == 2
 
 
@@ -132,14 +133,14 @@ def test_what_can_never_be_read_whole_is_told_as_it_was_found(
     readings: list[Any] = []
 
     def all_are_torn(*args: Any) -> Any:
-        readings.append(_recovery.recover(*args))
+        readings.append(recovery.recover(*args))
         readings[-1].unusable.append(config)
         return readings[-1]
 
-    monkeypatch.setattr(_saved_jobs, "recover", all_are_torn)
+    monkeypatch.setattr(saved_jobs, "recover", all_are_torn)
 
-    assert _saved_jobs.difference(str(config)).jobs == 1
-    assert len(readings) == _saved_jobs._TRIES
+    assert saved_jobs.difference(str(config)).jobs == 1
+    assert len(readings) == saved_jobs._TRIES
 
 
 def test_a_queued_job_that_can_still_run_does_not_end(config: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_queued_job_that_can_still_run_does_not_end(config: Path) -> None:
         server.create_job(None, 3, owner="ann", machine="b")
         server.create_job(None, 3, owner="bob", machine="b")
 
-        told = _saved_jobs.difference(str(config))
+        told = saved_jobs.difference(str(config))
 
     assert (told.jobs, told.ended) == (2, [])
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._sdnotify import ServiceManager
+from spalloc_server._programs.sdnotify import ServiceManager
 from tests.notify_socket import NotifySocket
 
 

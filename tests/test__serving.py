@@ -22,8 +22,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spalloc_server import _clients, _clock, _lingering, _outgoing, _serving
-from spalloc_server._job_log import escaped
+from spalloc_server import _clock
+from spalloc_server._jobs.job_log import escaped
+from spalloc_server._wire import clients as _clients
+from spalloc_server._wire import lingering, outgoing, serving
 from spalloc_server.server import Server, SpallocServer
 from tests.fake_frame import Rack
 from tests.tcp_client import TcpClient
@@ -273,7 +275,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
         sender.start()
         for _ in range(50):
             assert quick.call("version") == "1.0.0"
-        assert server._outgoing._total < 2 * _outgoing.PAUSE_ABOVE
+        assert server._outgoing._total < 2 * outgoing.PAUSE_ABOVE
 
         answers = [slow.line() for _ in range(count)]
 
@@ -286,7 +288,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
 def test_a_slow_reader_is_slowed_and_others_are_not(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 1000)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 1000)
     with TcpClient(server.port, receive_buffer=4096) as slow, TcpClient(server.port) as other:
         for _ in range(10):
             other.call("create_job", owner="x" * 1000, keepalive=None, tags=[])
@@ -310,7 +312,7 @@ def test_a_slow_reader_is_slowed_and_others_are_not(
 def test_blank_lines_at_the_end_of_a_slow_reader_do_not_keep_it(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
     with TcpClient(server.port) as client:
         client.send(VERSION + b"\n\n\n")
         client.end()
@@ -357,7 +359,7 @@ def deaf_client(server: SpallocServer) -> TcpClient:
 def test_all_together_hold_so_much_and_the_fullest_is_dropped(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "MAX_TOTAL", 1_000_000)
+    monkeypatch.setattr(outgoing, "MAX_TOTAL", 1_000_000)
     deaf = [deaf_client(server) for _ in range(4)]
     for each in (client, *deaf):
         each.call("notify_job")
@@ -533,7 +535,7 @@ def test_punctual_keepalives_count_although_the_loop_was_busy(
 def test_keepalives_count_of_whoever_has_not_been_accepted_yet(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    monkeypatch.setattr(serving, "_MAX_ACCEPTS", 1)
     now = [_clock.monotonic()]
     monkeypatch.setattr(_clock, "monotonic", lambda: now[0])
     for _ in range(5):
@@ -621,7 +623,7 @@ def test_another_ip_takes_new_clients_and_keeps_old_ones(
 def test_everybody_who_has_connected_is_kept_when_the_ip_changes(
     server: SpallocServer, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 2)
+    monkeypatch.setattr(serving, "_MAX_ACCEPTS", 2)
     with server._controller.undisturbed:  # so that the loop accepts nobody
         clients = [TcpClient(server.port) for _ in range(20)]
         config.write_text(CONFIG.format(ip="127.0.0.2"))
@@ -704,9 +706,9 @@ def test_a_socket_closed_behind_the_loops_back_does_not_listen() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        assert _serving._is_listening(listening)
+        assert serving._is_listening(listening)
 
-    assert not _serving._is_listening(listening)
+    assert not serving._is_listening(listening)
 
 
 def test_who_connects_while_the_address_changes_is_accepted(
@@ -790,7 +792,7 @@ def test_every_client_sees_a_clean_end_when_the_server_stops(
 def test_whoever_waits_to_be_accepted_sees_a_clean_end_too(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    monkeypatch.setattr(serving, "_MAX_ACCEPTS", 1)
     entered, go_on = threading.Event(), threading.Event()
 
     def busy(*_: object) -> None:
@@ -816,7 +818,7 @@ def test_whoever_waits_to_be_accepted_sees_a_clean_end_too(
 def test_lingering_connections_end_in_time(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lingering, "_SECONDS", 0.0)
+    monkeypatch.setattr(lingering, "_SECONDS", 0.0)
     with TcpClient(server.port) as bad:
         bad.send(b"nonsense\n")
         assert bad.rest() == []
@@ -902,7 +904,7 @@ FLOOD = 12_000_000
 def test_more_clients_at_once_than_a_turn_accepts_are_all_served(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_serving, "_MAX_ACCEPTS", 1)
+    monkeypatch.setattr(serving, "_MAX_ACCEPTS", 1)
     with ExitStack() as stack:
         with HeldLoop(server, client, monkeypatch):
             many = [stack.enter_context(TcpClient(server.port)) for _ in range(3)]
@@ -959,7 +961,7 @@ def test_who_does_not_read_an_answer_beyond_all_measure_is_dropped(
 def test_what_is_malformed_is_found_also_after_a_pause(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
     client.send(VERSION + b"GET / HTTP/1.1\n" + VERSION)
 
     assert client.rest() == [{"return": "1.0.0"}]
@@ -972,7 +974,7 @@ def test_what_is_malformed_is_found_also_after_a_hang_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
     slow.send(b'{"command": "flood"}\nGET / HTTP/1.1\n')
     wait_until(server, lambda: server._interests)
 
@@ -985,7 +987,7 @@ def test_what_is_malformed_is_found_also_after_a_hang_up(
 def test_only_blank_lines_after_the_last_answer_end_the_connection(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
     monkeypatch.setattr(_clients, "_READ", 1)  # so that the end is read with the lines
     with TcpClient(server.port) as ending:
         assert ending.call("version") == "1.0.0"
@@ -999,7 +1001,7 @@ def test_only_blank_lines_after_the_last_answer_end_the_connection(
 def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
     monkeypatch.setattr(_clients, "_READ", 1)
     after_turn = server._after_turn
     going = TcpClient(server.port)

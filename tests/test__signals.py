@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from spalloc_server._signals import StopSignals
+from spalloc_server._programs.signals import StopSignals
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from spalloc_server import _state_file
-from spalloc_server._disk import Disk
-from spalloc_server._saved_file import (
+from spalloc_server._saved import state_file
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.saved_file import (
     DamagedError,
     Header,
     Names,
@@ -38,8 +38,8 @@ STATE = {
 PATH = Path("x")
 
 
-def read(data: bytes) -> _state_file.State:
-    return _state_file.decode(data, read_header(data, "state", 3, PATH))
+def read(data: bytes) -> state_file.State:
+    return state_file.decode(data, read_header(data, "state", 3, PATH))
 
 
 class Evil:
@@ -62,13 +62,13 @@ def behind_a_header(body: bytes, layout: int = 1) -> bytes:
 
 
 def test_a_state_comes_back_as_it_was() -> None:
-    data = _state_file.encode(STATE, HEADER)
+    data = state_file.encode(STATE, HEADER)
 
     assert read(data) == STATE
 
 
 def test_the_header_tells_all_that_was_put_into_it() -> None:
-    data = _state_file.encode(STATE, HEADER)
+    data = state_file.encode(STATE, HEADER)
 
     header = read_header(data, "state", 3, PATH)
 
@@ -95,14 +95,14 @@ class Pair(NamedTuple):
 )
 def test_what_could_not_be_read_again_is_refused_when_written(value: object) -> None:
     with pytest.raises(TypeError, match="does not belong into a state"):
-        _state_file.encode({"next_id": 1, "inside": [{"deep": value}]}, HEADER)
+        state_file.encode({"next_id": 1, "inside": [{"deep": value}]}, HEADER)
 
 
 # --- damage ---
 
 
 def test_every_damaged_byte_and_every_cut_is_found() -> None:
-    data = _state_file.encode({"next_id": 42, "jobs": {}}, HEADER)
+    data = state_file.encode({"next_id": 42, "jobs": {}}, HEADER)
     broken = [data[:i] for i in range(len(data))]
     broken += [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(len(data))]
     broken += [data[:i] + bytes([data[i] ^ 0x20]) + data[i + 1 :] for i in range(len(data))]
@@ -181,18 +181,18 @@ def test_no_opcode_reaches_a_name(body: bytes) -> None:
 
 def test_bare_pickles_are_known_for_the_originals() -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        assert _state_file.looks_like_the_originals(pickle.dumps(STATE, protocol))
-    assert not _state_file.looks_like_the_originals(b"")
-    assert not _state_file.looks_like_the_originals(b"\x80")
-    assert not _state_file.looks_like_the_originals(b"\x80\x7f")
-    assert not _state_file.looks_like_the_originals(_state_file.encode(STATE, HEADER))
+        assert state_file.looks_like_the_originals(pickle.dumps(STATE, protocol))
+    assert not state_file.looks_like_the_originals(b"")
+    assert not state_file.looks_like_the_originals(b"\x80")
+    assert not state_file.looks_like_the_originals(b"\x80\x7f")
+    assert not state_file.looks_like_the_originals(state_file.encode(STATE, HEADER))
 
 
 # --- newer ones ---
 
 
 def test_a_newer_format_is_told_apart_from_damage() -> None:
-    data = _state_file.encode(STATE, HEADER)
+    data = state_file.encode(STATE, HEADER)
 
     with pytest.raises(StoreError, match="newer version") as told:
         read_header(data, "state", 2, Path("/there/file"))
@@ -297,7 +297,7 @@ def test_a_file_is_written_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"left by a crash, and longer than the new one")
 
-    _state_file.write(Disk(), path, b"content", lambda point: None)
+    state_file.write(Disk(), path, b"content", lambda point: None)
 
     assert path.read_bytes() == b"content"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
     disk.fail(call, error=error)
 
     with pytest.raises(OSError, match=os.strerror(error)):
-        _state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
+        state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -322,7 +322,7 @@ def test_half_a_file_is_never_left_behind(tmp_path: Path) -> None:
     disk.room = 5
 
     with pytest.raises(OSError, match="No space"):
-        _state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
+        state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -335,7 +335,7 @@ def test_files_are_kept_aside_under_numbers(file: Path, replaced: bool) -> None:
     first = file.with_name("file.unreadable.1")
     first.write_bytes(b"older")
 
-    aside = _state_file.keep_aside(Disk(), file, replaced=replaced)
+    aside = state_file.keep_aside(Disk(), file, replaced=replaced)
 
     assert aside == file.with_name("file.unreadable.2")
     assert aside.read_bytes() == b"content"
@@ -347,7 +347,7 @@ def test_without_second_names_a_file_is_renamed_aside(file: Path) -> None:
     disk = FailingDisk()
     disk.fail("link", error=errno.EPERM)
 
-    aside = _state_file.keep_aside(disk, file, replaced=True)
+    aside = state_file.keep_aside(disk, file, replaced=True)
 
     assert aside.read_bytes() == b"content"
     assert not file.exists()

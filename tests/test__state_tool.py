@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _book, _state_text, _state_tool
-from spalloc_server._disk import Disk
-from spalloc_server._journal import Journal
-from spalloc_server._saved_file import first_line, read_header
-from spalloc_server._store import Store
+from spalloc_server._jobs import book
+from spalloc_server._programs import state_text, state_tool
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.journal import Journal
+from spalloc_server._saved.saved_file import first_line, read_header
+from spalloc_server._saved.store import Store
 from tests.store_disks import FakeBook, files_in
 
 MACHINE = {
@@ -91,13 +92,13 @@ def saved(directory: Path, *, crash: bool) -> Path:
     """A state file with everything in it, and with a journal after a crash."""
     store = Store(directory, "a.cfg", "1.0.0")
     store.load()
-    state = _book.empty()
+    state = book.empty()
     for outcome in IN_THE_SNAPSHOT:
-        _book.apply(state, outcome)
+        book.apply(state, outcome)
     store.begin(state)
     for outcomes in IN_THE_JOURNAL:
         for outcome in outcomes:
-            _book.apply(state, outcome)
+            book.apply(state, outcome)
             store.append(outcome)
         store.commit()
     if crash:
@@ -122,7 +123,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Run the command; give its exit status and what it printed."""
 
     def run(*args: object) -> tuple[int, str]:
-        status = _state_tool.main(["show", *map(str, args)])
+        status = state_tool.main(["show", *map(str, args)])
         return status, capsys.readouterr().out
 
     yield run
@@ -286,7 +287,7 @@ def test_what_users_wrote_plays_no_tricks_on_a_terminal(crashed: Path, show: Any
 def test_sets_are_lists_for_programs(tmp_path: Path, show: Any) -> None:
     store = Store(tmp_path, "a.cfg", "1.0.0")
     store.load()
-    store.begin({**_book.empty(), "orphans": {"10.9.9.9": {4, 3}}, "quarantine": {"big": b"x"}})
+    store.begin({**book.empty(), "orphans": {"10.9.9.9": {4, 3}}, "quarantine": {"big": b"x"}})
     store.abandon()
 
     _, out = show(tmp_path / ".a.cfg.state.1.0.0", "--json")
@@ -338,7 +339,7 @@ def test_a_record_that_does_not_fit_is_told(crashed: Path, show: Any) -> None:
     directory.mkdir()
     store = Store(directory, "a.cfg", "1.0.0")
     store.load()
-    store.begin(_book.empty())
+    store.begin(book.empty())
     store.append(("ended", 99, "nobody"))
     store.commit()
     store.abandon()
@@ -453,10 +454,10 @@ def test_a_journal_among_snapshots_of_other_lives_is_shown_alone(
 def test_a_sound_record_that_tells_nothing_is_told(tmp_path: Path, show: Any) -> None:
     store = Store(tmp_path, "a.cfg", "1.0.0")
     store.load()
-    store.begin(_book.empty())
+    store.begin(book.empty())
     store.abandon()
     path = tmp_path / ".a.cfg.journal"
-    header = read_header(first_line(path.read_bytes()), "journal", _book.FORMAT, path)
+    header = read_header(first_line(path.read_bytes()), "journal", book.FORMAT, path)
     path.unlink()
     journal = Journal(Disk(), path, header)
     journal.append([b"[]", b"nonsense"])
@@ -470,7 +471,7 @@ def test_a_sound_record_that_tells_nothing_is_told(tmp_path: Path, show: Any) ->
 
 def test_a_format_that_never_was_is_told(state: Path, show: Any) -> None:
     line, _, body = state.read_bytes().partition(b"\n")
-    header = read_header(line + b"\n", "state", _book.FORMAT, state)
+    header = read_header(line + b"\n", "state", book.FORMAT, state)
     state.write_bytes(dataclasses.replace(header, format=0).line() + body)
 
     status, out = show(state)
@@ -481,7 +482,7 @@ def test_a_format_that_never_was_is_told(state: Path, show: Any) -> None:
 
 @pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan")])
 def test_a_time_beyond_the_calendar_is_shown_as_a_number(seconds: float) -> None:
-    assert _state_text._time(seconds) == str(seconds)
+    assert state_text._time(seconds) == str(seconds)
 
 
 # --- the command ---
@@ -490,7 +491,7 @@ def test_a_time_beyond_the_calendar_is_shown_as_a_number(seconds: float) -> None
 @pytest.mark.parametrize("args", [[], ["show"], ["nonsense"]])
 def test_bad_arguments_are_refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        _state_tool.main(args)
+        state_tool.main(args)
 
     assert ended.value.code == 2
     assert "usage: spalloc-state" in capsys.readouterr().err
@@ -504,7 +505,7 @@ def test_a_reader_that_goes_away_is_no_failure(state: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from spalloc_server._state_tool import main; sys.exit(main())",
+            "import sys; from spalloc_server._programs.state_tool import main; sys.exit(main())",
             "show",
             str(state),
         ],

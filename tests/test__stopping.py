@@ -3,7 +3,7 @@
 import pytest
 
 from spalloc_server import _clock
-from spalloc_server._stopping import Hurry, join_frames
+from spalloc_server._jobs.stopping import Hurry, join_frames
 
 
 class Frame:

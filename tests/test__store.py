@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server import _store
-from spalloc_server._crash_points import POINTS, kill_at
-from spalloc_server._disk import Disk
-from spalloc_server._journal import Syncer
-from spalloc_server._store import Loaded, Store, StoreError
+from spalloc_server._saved import store as _store
+from spalloc_server._saved.crash_points import POINTS, kill_at
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.journal import Syncer
+from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.store_disks import FailingDisk, FakeBook, RecordingDisk, files_in
 from tests.store_life import (
     BOOK,
@@ -645,9 +645,9 @@ def test_every_crash_point_is_passed_in_its_place(
 
 PROGRAM = """
 import sys
-from spalloc_server._crash_points import kill_at
-from spalloc_server._journal import Syncer
-from spalloc_server._store import Store
+from spalloc_server._saved.crash_points import kill_at
+from spalloc_server._saved.journal import Syncer
+from spalloc_server._saved.store import Store
 from tests.store_disks import FakeBook
 directory, point = sys.argv[1:]
 store = Store(directory, "a.cfg", "1.0.0", book=FakeBook(), at_point=kill_at(point))

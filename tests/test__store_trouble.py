@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server import _store
-from spalloc_server._store import Store, StoreError
+from spalloc_server._saved import store
+from spalloc_server._saved.store import Store, StoreError
 from tests.small_disk import PAGE, SmallDisk, small_disk
 from tests.store_disks import FailingDisk, files_in
 from tests.store_life import (
@@ -131,7 +131,7 @@ def test_a_disk_full_within_a_record_damages_nothing(
 def test_too_much_unwritten_is_given_up_for_a_snapshot(
     tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "_MOST_UNWRITTEN", 10_000)
+    monkeypatch.setattr(store, "_MOST_UNWRITTEN", 10_000)
     disk = FailingDisk()
     life = lives(tmp_path, disk).start()
     life.busy()

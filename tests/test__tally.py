@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 import pytest
 
-from spalloc_server._tally import BOUNDS, Tally
+from spalloc_server._wire.tally import BOUNDS, Tally
 
 
 @pytest.mark.parametrize("bound", BOUNDS)

@@ -18,15 +18,17 @@ from spinnman.exceptions import (
 )
 from spinnman.messages.scp.abstract_messages import AbstractSCPRequest, AbstractSCPResponse
 
-from spalloc_server import _bmp_wiring, _clock, _name_lookup, _transceiver
-from spalloc_server._bmp_interface import (
+from spalloc_server import _clock
+from spalloc_server._bmp import name_lookup, transceiver
+from spalloc_server._bmp import wiring as _bmp_wiring
+from spalloc_server._bmp.interface import (
     AbandonedError,
     BMPAnswerError,
     BMPSilentError,
     describe,
     is_silence,
 )
-from spalloc_server._transceiver import BMP_PORT, Transceiver
+from spalloc_server._bmp.transceiver import BMP_PORT, Transceiver
 from tests.loopback import bound_address
 
 PATIENCE = 10.0  # seconds before a test gives up; nothing waits this long
@@ -99,8 +101,8 @@ def bmp(peer: Peer) -> Iterator[Transceiver]:
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     for waits in ("_REGISTER_WAITS", "_POWER_ON_WAITS", "_POWER_OFF_WAITS"):
-        monkeypatch.setattr(_transceiver, waits, (0.001, 0.001, 0.001, 0.001))
-    monkeypatch.setattr(_transceiver, "_PASSING_RESULT_PAUSE", 0.0)
+        monkeypatch.setattr(transceiver, waits, (0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(transceiver, "_PASSING_RESULT_PAUSE", 0.0)
 
 
 # --- the packets, from the table of the specification ---
@@ -216,7 +218,7 @@ def test_an_unanswered_command_is_sent_four_times(
 def test_the_fourth_copy_may_be_answered(
     peer: Peer, bmp: Transceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_transceiver, "_POWER_OFF_WAITS", (0.001, 0.001, 0.001, PATIENCE))
+    monkeypatch.setattr(transceiver, "_POWER_OFF_WAITS", (0.001, 0.001, 0.001, PATIENCE))
     copies = 0
 
     def answer_fourth(packet: bytes) -> list[bytes]:
@@ -280,7 +282,7 @@ def test_an_error_reply_that_may_pass_is_asked_about_again(
 def test_an_error_reply_that_does_not_pass_is_an_error_after_four_times(
     peer: Peer, bmp: Transceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_transceiver, "_PASSING_RESULT_PAUSE", 0.0)
+    monkeypatch.setattr(transceiver, "_PASSING_RESULT_PAUSE", 0.0)
     peer.reply = lambda packet: [answer_to(packet, RC_TIMEOUT)]
 
     with pytest.raises(BMPAnswerError, match="RC_TIMEOUT"):
@@ -376,7 +378,7 @@ def test_looking_a_name_up_can_be_abandoned(monkeypatch: pytest.MonkeyPatch) -> 
         return "127.0.0.1"
 
     monkeypatch.setattr("socket.gethostbyname", hang)
-    monkeypatch.setattr(_name_lookup, "LONGEST_NAP", 0.01)
+    monkeypatch.setattr(name_lookup, "LONGEST_NAP", 0.01)
 
     with pytest.raises(AbandonedError):
         Transceiver("bmp", abandoned).power_off(boards=[0])

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _verdicts
-from spalloc_server._candidate_filter import _CandidateFilter
-from spalloc_server._verdicts import Verdicts
+from spalloc_server._allocation import verdicts as _verdicts
+from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.verdicts import Verdicts
 
 LIMITS: dict[str, Any] = {"max_dead_boards": 0, "max_dead_links": None, "require_torus": False}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server._waiting_list import Outcome, WaitingList
+from spalloc_server._allocation.waiting_list import Outcome, WaitingList
 from tests.fake_clock import FakeClock
 
 BLOCK: Outcome = ("triads", 0, 0, 2, 2)

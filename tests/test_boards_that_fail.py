@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server._out_of_service import OutOfService
+from spalloc_server._jobs.out_of_service import OutOfService
 from spalloc_server.controller import JobState
 from tests.facility import Board, Facility, machine
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from spalloc_server._command_line import _parser
-from spalloc_server._metrics import METRICS
+from spalloc_server._programs.command_line import _parser
+from spalloc_server._programs.metrics import METRICS
 from tests.simulated_server import Client, copy_of_example, simulated_server
 from tests.test_monitoring import Scrape, get, monitored, scrape
 

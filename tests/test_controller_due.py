@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from spalloc_server._bmp_requests import BoardFault, FailureReason
+from spalloc_server._bmp.requests import BoardFault, FailureReason
 from spalloc_server.controller import Controller
 from tests.fake_frame import FakeFrame, Rack
 from tests.hand_clock import HandClock

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server import _book
+from spalloc_server._jobs import book as _book
 from spalloc_server.controller import Controller, JobState
 from spalloc_server.links import Links
 from tests.fake_frame import Rack

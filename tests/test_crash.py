@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._crash_points import POINTS
+from spalloc_server._saved.crash_points import POINTS
 from spalloc_server._simulator import Simulation
 from spalloc_server._simulator.addresses import FreeAddresses
 from tests.crash_ledger import Client, Connection, Ledger

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _store
+from spalloc_server._saved import store
 from spalloc_server.controller import Controller
 from tests.fake_frame import Rack
 from tests.lasting_hardware import Facility, facility, wait_until
@@ -81,7 +81,7 @@ def test_always_is_on_disk_before_the_reply(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = FailingDisk()
-    monkeypatch.setattr(_store, "Disk", lambda: disk)
+    monkeypatch.setattr(store, "Disk", lambda: disk)
     with facility.server(durability="always") as server, Client(server.port) as client:
         for what in ([], [1], [3]):
             disk.calls.clear()

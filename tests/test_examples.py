@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._check import findings, repeated_entries
 from spalloc_server._configuration_file import load_configuration, run_configuration
+from spalloc_server._programs.check import findings, repeated_entries
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = sorted(path.name for path in EXAMPLES.glob("*.cfg"))

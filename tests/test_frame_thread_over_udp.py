@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server import _bmp_wiring, _name_lookup, _transceiver, async_bmp_controller
+from spalloc_server import async_bmp_controller
+from spalloc_server._bmp import name_lookup, wiring
+from spalloc_server._bmp import transceiver as _transceiver
 from spalloc_server._simulator import Simulation
 from spalloc_server.async_bmp_controller import AsyncBMPController, BoardFault, LinkRequest
 from spalloc_server.links import Links
@@ -18,12 +20,12 @@ HOST = "bmp.example"
 @pytest.fixture
 def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_TRIES", 0.0)
-    monkeypatch.setattr(_name_lookup, "LONGEST_NAP", 0.05)
+    monkeypatch.setattr(name_lookup, "LONGEST_NAP", 0.05)
     monkeypatch.setattr(_transceiver, "LONGEST_NAP", 0.05)
     monkeypatch.setattr(_transceiver, "_PASSING_RESULT_PAUSE", 0.001)
     with Simulation(seed=1) as simulation:
-        monkeypatch.setattr(_bmp_wiring, "fpga_wait", 0.0)
-        monkeypatch.setattr(_bmp_wiring, "resolve", simulation.resolve)
+        monkeypatch.setattr(wiring, "fpga_wait", 0.0)
+        monkeypatch.setattr(wiring, "resolve", simulation.resolve)
         yield simulation
 
 
@@ -351,7 +353,7 @@ def test_abandon_ends_the_wait_for_an_answer(
 def test_abandon_ends_the_wait_for_the_fpgas(
     simulation: Simulation, controller: AsyncBMPController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_bmp_wiring, "fpga_wait", 1000.0)
+    monkeypatch.setattr(wiring, "fpga_wait", 1000.0)
     waits = threading.Event()
     wait_for_fpgas = _transceiver.Transceiver._wait_for_fpgas
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spalloc_server import controller
-from spalloc_server._bmp_requests import AtomicRequests
+from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server.server import SpallocServer
 
 _CONFIGURATION = """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _machine_queue
+from spalloc_server._queueing import machine_queue
 from spalloc_server.job_queue import JobQueue
 from spalloc_server.links import Links
 from tests.fake_clock import FakeClock
@@ -297,7 +297,7 @@ def test_a_queue_is_a_deque_in_which_ended_jobs_stay_until_they_reach_its_head(
 def test_ended_jobs_do_not_pile_up_behind_one_that_waits(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_machine_queue, "_SHORT_QUEUE", 10)
+    monkeypatch.setattr(machine_queue, "_SHORT_QUEUE", 10)
     owner.queue.add_machine("m", 1, 1)
     owner.queue.create_job(1, 1, job_id=1)
     owner.queue.create_job(1, 1, job_id=2)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import spalloc_server
-from spalloc_server import _clients, _framing, _job_power, _outgoing, controller, server
+from spalloc_server import controller, server
+from spalloc_server._jobs import job_power
+from spalloc_server._wire import clients, messages, outgoing
 from tests.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -192,7 +194,7 @@ def test_troubleshooting_has_the_words_of_the_program() -> None:
 def thread_names(package: Path) -> set[str]:
     """Names that threads are given, as far as they are fixed."""
     names = set()
-    for path in package.glob("*.py"):
+    for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Thread"):
                 for keyword in node.keywords:
@@ -214,13 +216,13 @@ def test_the_limits_are_those_of_the_program() -> None:
     manual = " ".join((DOCS / "limits.rst").read_text().split())
 
     for name, what in (
-        ("Line of the protocol", f"{_framing.MAX_LINE >> 20} MiB"),
+        ("Line of the protocol", f"{messages.MAX_LINE >> 20} MiB"),
         ("Jobs queued or running", f"{controller.MAX_JOBS:,}"),
         ("one by one", f"{server.MAX_WATCHED:,}"),
-        ("no more of its commands are taken", f"{_outgoing.PAUSE_ABOVE >> 20} MiB"),
-        ("before it is dropped", f"{_outgoing.MAX_PER_CLIENT >> 20} MiB"),
-        ("before the fullest is dropped", f"{_outgoing.MAX_TOTAL >> 20} MiB"),
-        ("in a turn of the loop", f"{_clients.MAX_READ >> 10} KiB"),
-        ("whose boards fail", f"{_job_power.MAX_MOVES}"),
+        ("no more of its commands are taken", f"{outgoing.PAUSE_ABOVE >> 20} MiB"),
+        ("before it is dropped", f"{outgoing.MAX_PER_CLIENT >> 20} MiB"),
+        ("before the fullest is dropped", f"{outgoing.MAX_TOTAL >> 20} MiB"),
+        ("in a turn of the loop", f"{clients.MAX_READ >> 10} KiB"),
+        ("whose boards fail", f"{job_power.MAX_MOVES}"),
     ):
         assert f"{name} - {what}" in manual

@@ -16,11 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spalloc_server import _clock
-from spalloc_server._announcer import Announcer
-from spalloc_server._metrics import METRICS, Reader
-from spalloc_server._metrics_page import _MOST_AT_A_TIME, MetricsPage
-from spalloc_server._pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
-from spalloc_server._sdnotify import ServiceManager
+from spalloc_server._programs.announcer import Announcer
+from spalloc_server._programs.metrics import METRICS, Reader
+from spalloc_server._programs.metrics_page import _MOST_AT_A_TIME, MetricsPage
+from spalloc_server._programs.pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
+from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server.server import SpallocServer
 from tests.notify_socket import NotifySocket
 from tests.server_process import ServerProcess
@@ -223,7 +223,7 @@ def test_a_stalled_loop_is_seen_by_health_and_watchdog(
 def test_a_stalled_loop_does_not_stall_the_metrics(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spalloc_server._metrics._PATIENCE", 0.01)
+    monkeypatch.setattr("spalloc_server._programs.metrics._PATIENCE", 0.01)
     with monitored(server) as page, stalled(server):
         let_time_pass(monkeypatch, 100)
 

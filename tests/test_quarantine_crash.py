@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _control_socket
-from spalloc_server._control import control_path
-from spalloc_server._control_socket import ControlFailed
-from spalloc_server._crash_points import POINTS
-from spalloc_server._state_tool import main as state_tool
+from spalloc_server._programs.state_tool import main as state_tool
+from spalloc_server._saved.crash_points import POINTS
+from spalloc_server._wire import control_socket
+from spalloc_server._wire.control import control_path
+from spalloc_server._wire.control_socket import ControlFailed
 
 _ROOT = Path(__file__).parent.parent
 _PATIENCE = 30.0
@@ -90,7 +90,7 @@ class Server:
         """Ask as an operator does; None if the server dies of it."""
         path = control_path(self.config.parent, self.config.name, "simulated")
         try:
-            answer = json.loads(_control_socket.ask(path, json.dumps(order), "a server"))
+            answer = json.loads(control_socket.ask(path, json.dumps(order), "a server"))
         except ControlFailed:
             return None
         assert answer["ok"], answer

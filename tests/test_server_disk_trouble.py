@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from spalloc_server import _disk_trouble, _store
+from spalloc_server._saved import disk_trouble, store
 from spalloc_server.server import SpallocServer
 from tests.lasting_hardware import Facility, facility, wait_until
 from tests.recovery_life import comparable
@@ -27,7 +27,7 @@ __all__ = ("facility",)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon."""
-    monkeypatch.setattr(_disk_trouble, "_LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.05)
     monkeypatch.setattr("spalloc_server.server._SECONDS_BETWEEN_TRIES", 0.05)
 
 
@@ -35,7 +35,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
     """What every store uses from now on."""
     disk = FailingDisk()
-    monkeypatch.setattr(_store, "Disk", lambda: disk)
+    monkeypatch.setattr(store, "Disk", lambda: disk)
     return disk
 
 
@@ -106,8 +106,8 @@ CALLS = [
 def test_a_disk_that_fails_at_rotation_loses_nothing(
     facility: Facility, disk: FailingDisk, call: str, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "_SMALLEST_LIMIT", 4000)
-    monkeypatch.setattr(_store, "_LARGEST_LIMIT", 4000)
+    monkeypatch.setattr(store, "_SMALLEST_LIMIT", 4000)
+    monkeypatch.setattr(store, "_LARGEST_LIMIT", 4000)
     with facility.server() as server:
         before = server.store.snapshots
         disk.fail(call, error=error)

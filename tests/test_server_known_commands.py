@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 import spalloc_server
-from spalloc_server import _framing
+from spalloc_server._wire import messages
 from spalloc_server.server import SpallocServer
 from tests.fake_client import FakeClient
 
@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[SpallocServer]:
 @pytest.fixture
 def known() -> bytes:
     """Return the line of a command that was seen before."""
-    _framing.decode(b'{"command": "version"}')
+    messages.decode(b'{"command": "version"}')
     return b'{"command": "version"}\n'
 
 
@@ -42,7 +42,7 @@ def test_it_is_answered_at_once(server: SpallocServer, known: bytes) -> None:
 
 
 def test_what_is_no_command_disconnects(server: SpallocServer) -> None:
-    _framing.decode(b'{"command": "dance"}')
+    messages.decode(b'{"command": "dance"}')
     client = FakeClient(b'{"command": "dance"}\n')
 
     server._handle_commands(client)

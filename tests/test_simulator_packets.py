@@ -188,8 +188,8 @@ def test_nothing_is_shared_with_the_frame_threads() -> None:
     allowed = {
         "spalloc_server",
         "spalloc_server._clock",
-        "spalloc_server._control_socket",
-        "spalloc_server._parser",
+        "spalloc_server._wire.control_socket",
+        "spalloc_server._programs.parser",
         "spalloc_server._version",
     }
     others = {

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _disk_trouble, _store
-from spalloc_server._outgoing import Outgoing
+from spalloc_server._saved import disk_trouble, store
+from spalloc_server._wire.outgoing import Outgoing
 from spalloc_server.server import SpallocServer
 from tests.lasting_hardware import Facility, facility, wait_until
 from tests.simulated_server import Client
@@ -133,8 +133,8 @@ def test_whatever_happens(facility: Facility, told_too_early: list[bytes], numbe
 
 def test_while_the_disk_takes_nothing(facility: Facility, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FailingDisk()
-    monkeypatch.setattr(_store, "Disk", lambda: disk)
-    monkeypatch.setattr(_disk_trouble, "_LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(store, "Disk", lambda: disk)
+    monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.05)
     monkeypatch.setattr("spalloc_server.server._SECONDS_BETWEEN_TRIES", 0.05)
     with _served(facility) as (server, client):
         disk.fail("write", "open")

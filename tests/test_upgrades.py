@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import server as server_module
-from spalloc_server._saved_file import read_header
+from spalloc_server._saved.saved_file import read_header
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.controller import JobState
 from spalloc_server.pack_tree import CandidateFilter, PackTree

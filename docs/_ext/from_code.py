@@ -28,9 +28,9 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 import spalloc_server
-from spalloc_server import _book
-from spalloc_server._crash_points import POINTS
-from spalloc_server._metrics import METRICS
+from spalloc_server._jobs import book
+from spalloc_server._programs.metrics import METRICS
+from spalloc_server._saved.crash_points import POINTS
 from spalloc_server.controller import JobState
 from spalloc_server.server import _COMMANDS
 
@@ -218,7 +218,7 @@ class Outcomes(Written):
     def lines(self) -> Iterator[str]:
         """Write a row for each kind of outcome."""
         rows = []
-        for kind, writer in _book._WRITERS.items():
+        for kind, writer in book._WRITERS.items():
             names = list(inspect.signature(writer).parameters)[1:]
             rows.append((f"``{kind}``", ", ".join(f"``{name}``" for name in names)))
         yield from table(("Outcome", "Its parts"), rows, "30 70")
@@ -291,14 +291,16 @@ class Layers(Diagram):
 def reachable() -> dict[str, set[str]]:
     """Return, for each public module, those it imports itself or through helper modules."""
     direct: dict[str, set[str]] = {}
-    for path in Path(spalloc_server.__file__).parent.glob("*.py"):
+    package = Path(spalloc_server.__file__).parent
+    for path in package.rglob("*.py"):
         found = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
-                if node.module == "spalloc_server":
-                    found.update(alias.name for alias in node.names)
-                found.add(node.module.removeprefix("spalloc_server."))
-        direct[path.stem] = found
+                module = node.module.removeprefix("spalloc_server").removeprefix(".")
+                found.update(f"{module}.{alias.name}".removeprefix(".") for alias in node.names)
+                found.add(module)
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
+        direct[name.removesuffix(".__init__")] = found
     reached = {}
     for name, its_own in direct.items():
         seen: set[str] = set()

@@ -7,15 +7,15 @@
     -> 127.10.0.0 board 99 mute
     <- {"ok": false, "text": "board '99' is not known; ...", "data": null}
 
-Must not know frames or what the texts mean; the socket is `_control_socket`'s.
+Must not know frames or what the texts mean; the socket is `_wire.control_socket`'s.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from spalloc_server import _control_socket
-from spalloc_server._control_socket import Connection, ControlFailed, Lines, Listener
+from spalloc_server._wire import control_socket
+from spalloc_server._wire.control_socket import Connection, ControlFailed, Lines, Listener
 
 __all__ = ("Connection", "ControlFailed", "Lines", "Listener", "ask")
 
@@ -43,5 +43,5 @@ def ask(path: Path, text: str, timeout: float = 10.0) -> tuple[bool, str, Any]:
         If nobody answers there.
     """
     line = " ".join(text.split())
-    answer = json.loads(_control_socket.ask(path, line, "a simulation", timeout))
+    answer = json.loads(control_socket.ask(path, line, "a simulation", timeout))
     return answer["ok"], answer["text"], answer["data"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from spalloc_server._parser import Parser
+from spalloc_server._programs.parser import Parser
 from spalloc_server._simulator import addresses, control, language
 from spalloc_server._simulator.control import ControlFailed
 from spalloc_server._simulator.faults import BadText

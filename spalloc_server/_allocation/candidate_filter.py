@@ -1,0 +1,223 @@
+"""Judge whether a block of triads is good enough for a request.
+
+Owns what is reachable inside a block and which links leave it.  Must not know
+which blocks are taken, nor remember anything: dead boards and links may change
+from one question to the next.
+"""
+
+from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server.coordinates import WrapAround, link_to_vector
+from spalloc_server.links import Links
+
+#: Logical coordinates of a board.
+Board = tuple[int, int, int]
+
+#: A board and one of its links.
+Link = tuple[int, int, int, Links]
+
+#: By z: the six links of a board and where they lead.
+_STEPS = tuple(
+    tuple((link, *link_to_vector[z, link]) for link in Links) for z in range(3)
+)
+
+
+class _CandidateFilter:
+    """Accepts blocks of triads that keep to given limits.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the machine, triads.
+    dead_boards : container of (x, y, z)
+        Boards that do not work.
+    dead_links : container of (x, y, z, link)
+        Links that do not work, as seen from the board in front.
+    max_dead_boards, max_dead_links : int or None
+        At most this many dead or unreachable boards, and dead links.
+    require_torus : bool
+        Whether there must be wrap-around links.
+    expected_boards : int, optional
+        Number that dead boards are weighed against; all of the block if None.
+
+    Attributes
+    ----------
+    boards : set of (x, y, z) or None
+        Reachable boards of the block accepted last.
+    periphery : set of (x, y, z, Links) or None
+        Links that leave these boards.
+    torus : WrapAround or None
+        Wrap-around found among them.
+    """
+
+    def __init__(  # noqa: PLR0917 - the signature is fixed by spec
+        self,
+        width: int,
+        height: int,
+        dead_boards: DeadSet,
+        dead_links: DeadSet,
+        max_dead_boards: int | None,
+        max_dead_links: int | None,
+        require_torus: bool,
+        expected_boards: int | None = None,
+    ) -> None:
+        self.width = width
+        self.height = height
+        self.dead_boards = dead_boards
+        self.dead_links = dead_links
+        self.max_dead_boards = max_dead_boards
+        self.max_dead_links = max_dead_links
+        self.require_torus = require_torus
+        self.expected_boards = expected_boards
+        self.boards: set[Board] | None = None
+        self.periphery: set[Link] | None = None
+        self.torus: WrapAround | None = None
+
+    def __call__(self, x: int, y: int, width: int, height: int) -> bool:
+        """Whether a block is good enough.
+
+        Parameters
+        ----------
+        x, y : int
+            Bottom-left triad of the block.
+        width, height : int
+            Size of the block, triads.
+
+        Returns
+        -------
+        bool
+            If True, `boards`, `periphery` and `torus` tell of this block.
+        """
+        boards = self._enumerate_boards(x, y, width, height)
+        if not boards:
+            return False
+        expected = (
+            3 * width * height if self.expected_boards is None else self.expected_boards
+        )
+        if (
+            self.max_dead_boards is not None
+            and expected - len(boards) > self.max_dead_boards
+        ):
+            return False
+        if len(boards) == 3 * width * height and not len(self.dead_links):
+            # All other links are alive and lead from the block into it.
+            telling = boards - _inner_boards(x, y, width, height)
+        else:
+            telling = boards
+        _, _, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
+        dead_links = len(dead) + (len(dead_wrap) if self.require_torus else 0)
+        if self.max_dead_links is not None and dead_links > self.max_dead_links:
+            return False
+        if self.require_torus and torus is WrapAround.none:
+            return False
+        self.boards = boards
+        self.periphery = periphery
+        self.torus = torus
+        return True
+
+    def _enumerate_boards(self, x: int, y: int, width: int, height: int) -> set[Board]:
+        """Boards of a block that can be reached from its bottom-left one.
+
+        Parameters
+        ----------
+        x, y : int
+            Bottom-left triad of the block.
+        width, height : int
+            Size of the block, triads.
+
+        Returns
+        -------
+        set of (x, y, z)
+            Reachable over live boards and links inside the block, links
+            around the machine included.
+        """
+        dead_boards = self.dead_boards
+        everything = [
+            (board_x, board_y, z)
+            for board_x in range(x, x + width)
+            for board_y in range(y, y + height)
+            for z in range(3)
+        ]
+        live = {board for board in everything if board not in dead_boards}
+        start = (x, y, 0)
+        if start not in live:
+            return set()
+        if len(live) == len(everything) and not len(self.dead_links):
+            # The links inside the block alone connect all of it.
+            return live
+        return live - self._unreachable(start, live)
+
+    def _unreachable(self, start: Board, live: set[Board]) -> set[Board]:
+        """Those of some live boards that no live links lead to."""
+        machine_width, machine_height = self.width, self.height
+        dead_links = self.dead_links
+        remaining = live - {start}
+        frontier = [start]
+        # No function is called for a link, for there are six to a board.
+        while frontier and remaining:
+            x, y, z = frontier.pop()
+            for link, dx, dy, dz in _STEPS[z]:
+                board = ((x + dx) % machine_width, (y + dy) % machine_height, z + dz)
+                if board in remaining and (x, y, z, link) not in dead_links:
+                    remaining.remove(board)
+                    frontier.append(board)
+        return remaining
+
+    def _classify_links(
+        self, boards: set[Board]
+    ) -> tuple[set[Link], set[Link], set[Link], set[Link], set[Link], WrapAround]:
+        """Sort the links of some boards by where they lead.
+
+        Parameters
+        ----------
+        boards : set of (x, y, z)
+            Boards of one job.
+
+        Returns
+        -------
+        alive, wrap, dead, dead_wrap : set of (x, y, z, Links)
+            Links from one of these boards to another: working, working around
+            the machine, dead, dead around the machine.
+        periphery : set of (x, y, z, Links)
+            Links to any other board, dead ones too.
+        torus : WrapAround
+            Directions of all links around the machine between these boards.
+        """
+        return self._classify(boards, boards)
+
+    def _classify(
+        self, some: set[Board], boards: set[Board]
+    ) -> tuple[set[Link], set[Link], set[Link], set[Link], set[Link], WrapAround]:
+        """`_classify_links`, telling of the links of some of the boards only."""
+        machine_width, machine_height = self.width, self.height
+        dead_links = self.dead_links
+        alive: set[Link] = set()
+        wrap: set[Link] = set()
+        dead: set[Link] = set()
+        dead_wrap: set[Link] = set()
+        periphery: set[Link] = set()
+        torus = 0
+        # No function is called for a link, for there are six to a board.
+        for x, y, z in some:
+            for link, dx, dy, dz in _STEPS[z]:
+                far_x, far_y, far_z = x + dx, y + dy, z + dz
+                here = (x, y, z, link)
+                if (far_x, far_y, far_z) in boards:
+                    (dead if here in dead_links else alive).add(here)
+                elif (far_x % machine_width, far_y % machine_height, far_z) in boards:
+                    torus |= (not 0 <= far_x < machine_width) | (
+                        not 0 <= far_y < machine_height
+                    ) << 1
+                    (dead_wrap if here in dead_links else wrap).add(here)
+                else:
+                    periphery.add(here)
+        return alive, wrap, dead, dead_wrap, periphery, WrapAround(torus)
+
+
+def _inner_boards(x: int, y: int, width: int, height: int) -> set[Board]:
+    """Boards of a block that are not in the triads along its edges."""
+    return {
+        (board_x, board_y, z)
+        for board_x in range(x + 1, x + width - 1)
+        for board_y in range(y + 1, y + height - 1)
+        for z in range(3)
+    }

@@ -1,0 +1,120 @@
+"""What was found out about a machine's boards, for as long as it holds.
+
+Owns remembered verdicts and the one rule by which they go stale: the dead
+boards or dead links are not what they were.  Must not know which blocks are
+taken, for no verdict depends on that.
+"""
+
+from collections.abc import Callable
+
+from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.dead_sets import DeadSet, Watch
+
+#: Verdicts kept at most, about a megabyte; arbitrary.
+_MOST_VERDICTS = 4096
+
+_Key = tuple[object, ...]
+
+
+class Verdicts:
+    """Remembers answers that depend on dead boards and links only."""
+
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._verdicts: dict[_Key, bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def refresh(self, dead_boards: DeadSet, dead_links: DeadSet) -> None:
+        """Forget what does not hold any more.
+
+        To be called first by every method that uses what is remembered; the
+        sets cannot change before that method returns.
+
+        Parameters
+        ----------
+        dead_boards, dead_links : container
+            As they are now.
+        """
+        if not self._watch.same(dead_boards, dead_links):
+            self._verdicts.clear()
+
+    def answer(self, key: _Key, find_out: Callable[[], bool]) -> bool:
+        """Answer a question, finding out only what is not remembered.
+
+        Parameters
+        ----------
+        key : tuple
+            Names the question.
+        find_out : callable
+            Called without arguments.
+
+        Returns
+        -------
+        bool
+        """
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = find_out()
+            self._remember(key, verdict)
+        return verdict
+
+    def accepts(
+        self, judge: _CandidateFilter, x: int, y: int, width: int, height: int
+    ) -> bool:
+        """Verdict of a filter on a block, remembered or not.
+
+        Parameters
+        ----------
+        judge : _CandidateFilter
+            Need not hold the boards of the block afterwards.
+        x, y, width, height : int
+            The block.
+
+        Returns
+        -------
+        bool
+        """
+        return self.answer(
+            (x, y, width, height, *_limits_of(judge)), lambda: judge(x, y, width, height)
+        )
+
+    def sparing(self, judge: _CandidateFilter) -> Callable[[int, int, int, int], bool]:
+        """Spare a filter the blocks that it is known to refuse.
+
+        Parameters
+        ----------
+        judge : _CandidateFilter
+            Holds the boards of the block that is accepted.
+
+        Returns
+        -------
+        callable
+            To be used in its place, until dead boards or links may change.
+        """
+        limits = _limits_of(judge)
+
+        def accept(x: int, y: int, width: int, height: int) -> bool:
+            key = (x, y, width, height, *limits)
+            if self._verdicts.get(key) is False:
+                return False
+            verdict = judge(x, y, width, height)
+            self._remember(key, verdict)
+            return verdict
+
+        return accept
+
+    def _remember(self, key: _Key, verdict: bool) -> None:
+        if len(self._verdicts) >= _MOST_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = verdict
+
+
+def _limits_of(judge: _CandidateFilter) -> _Key:
+    return (
+        judge.max_dead_boards,
+        judge.max_dead_links,
+        judge.require_torus,
+        judge.expected_boards,
+    )

@@ -1,0 +1,279 @@
+"""One frame's hardware as a batch sees it: power, FPGA checks, links.
+
+Owns what is known of the frame: its boards' versions, whether it answers, and counts of
+what was done. Belongs to the frame's thread. Knows nothing of requests or queues.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from spalloc_server._bmp.interface import (
+    AbandonedError,
+    BMPAnswerError,
+    BMPSilentError,
+    BMPTransceiver,
+    is_silence,
+)
+from spalloc_server._bmp.requests import LinkRequest
+from spalloc_server.links import Links
+
+_Answer = TypeVar("_Answer")
+
+#: Where a link is stopped: {link: (FPGA, register address)}; 1 stops it, 0 lets it run.
+#: Source: spio project, spinnaker_fpgas design, SPI interface.
+FPGA_LINK_STOP_REGISTERS: dict[Links, tuple[int, int]] = {
+    Links.east: (0, 0x0000005C),
+    Links.south: (0, 0x0001005C),
+    Links.south_west: (1, 0x0000005C),
+    Links.west: (1, 0x0001005C),
+    Links.north: (2, 0x0000005C),
+    Links.north_east: (2, 0x0001005C),
+}
+
+#: Its low two bits are the FPGA's own number once it has configured properly.
+FPGA_FLAG_REGISTER = 0x00040004
+FPGA_FLAG_ID_MASK = 0x3
+FPGAS_PER_BOARD = 3
+
+#: A BMP older than this has no FPGA registers.
+FIRST_BMP_WITH_FPGAS = 2
+
+
+class FrameSilentError(Exception):
+    """The frame does not answer at all."""
+
+
+class BoardSilentError(Exception):
+    """One board does not answer, though its frame does."""
+
+
+@dataclass
+class FrameStatistics:
+    """What one frame was asked since its thread started; all are counts.
+
+    Attributes
+    ----------
+    requests : int
+        AtomicRequests queued.
+    power_commands : int
+        Power commands given, whether they were answered or not.
+    link_writes : int
+        Links set or tried to set.
+    retries : int
+        Requests whose first try failed and that were tried again.
+    failures : int
+        Requests that failed for good.
+    """
+
+    requests: int = 0
+    power_commands: int = 0
+    link_writes: int = 0
+    retries: int = 0
+    failures: int = 0
+
+
+class Frame:
+    """The boards behind one BMP.
+
+    Parameters
+    ----------
+    transceiver : callable
+        Gives the object that talks to the BMP, asked at each use.
+    abandoned : threading.Event
+        Once it is set nothing more is sent.
+    statistics : FrameStatistics
+        Counted up.
+    on_answering_change : callable
+        ``on_answering_change(answering)`` when the frame falls silent or answers again.
+
+    Attributes
+    ----------
+    answering : bool or None
+        Whether the frame answered when last asked; None before that.
+    """
+
+    def __init__(
+        self,
+        transceiver: Callable[[], BMPTransceiver],
+        abandoned: threading.Event,
+        statistics: FrameStatistics,
+        on_answering_change: Callable[[bool], None],
+    ) -> None:
+        self.answering: bool | None = None
+        self._transceiver = transceiver
+        self._abandoned = abandoned
+        self._statistics = statistics
+        self._on_answering_change = on_answering_change
+        self._major_versions: dict[int, int] = {}
+
+    def power(self, on: bool, boards: list[int]) -> None:
+        """Power boards on or off; after power-on their FPGAs can be used.
+
+        Parameters
+        ----------
+        on : bool
+            True for on.
+        boards : list of int
+            At least one, each once.
+
+        Raises
+        ------
+        FrameSilentError
+            If there was no answer.
+        AbandonedError
+            If the thread was told to give up.
+        Exception
+            Anything else says that the command was refused.
+        """
+        transceiver = self._transceiver()
+        command = transceiver.power_on if on else transceiver.power_off
+        self._statistics.power_commands += 1
+        try:
+            self._ask(lambda: command(boards=boards, frame=0, cabinet=0))
+        except BMPSilentError as error:
+            self._fell_silent()
+            raise FrameSilentError from error
+
+    def wrong_fpgas(self, board: int) -> str | None:
+        """Check that a board's FPGAs have configured properly.
+
+        Parameters
+        ----------
+        board : int
+
+        Returns
+        -------
+        str or None
+            What is wrong; None if nothing is, or if the board's BMP cannot tell.
+
+        Raises
+        ------
+        FrameSilentError, AbandonedError, Exception
+            As for `power`; other exceptions are the board's fault.
+        """
+        if not self._has_fpga_registers(board):
+            return None
+        wrong = []
+        for fpga in range(FPGAS_PER_BOARD):
+            flags = self._read(board, fpga, FPGA_FLAG_REGISTER)
+            if flags & FPGA_FLAG_ID_MASK != fpga:
+                wrong.append(f"FPGA {fpga} says {flags & FPGA_FLAG_ID_MASK}")
+        return ", ".join(wrong) or None
+
+    def set_link(self, link: LinkRequest) -> None:
+        """Stop a link or let it run, if the board's BMP can.
+
+        Parameters
+        ----------
+        link : LinkRequest
+
+        Raises
+        ------
+        FrameSilentError, AbandonedError, Exception
+            As for `power`; other exceptions are the board's fault.
+        """
+        board, which, enable = link
+        if not self._has_fpga_registers(board):
+            return
+        fpga, register = FPGA_LINK_STOP_REGISTERS[which]
+        self._statistics.link_writes += 1
+        self._ask_board(
+            lambda: self._transceiver().write_fpga_register(
+                fpga, register, int(not enable), board=board, frame=0, cabinet=0
+            )
+        )
+
+    def probe(self) -> bool:
+        """Find out whether the frame answers, by asking board 0 for its version.
+
+        Returns
+        -------
+        bool
+            True if it does.
+
+        Raises
+        ------
+        AbandonedError
+            If the thread was told to give up.
+        """
+        try:
+            self._ask(lambda: self._transceiver().read_bmp_version(board=0, frame=0, cabinet=0))
+        except AbandonedError:
+            raise
+        except BMPSilentError:
+            self._fell_silent()
+            return False
+        except Exception:  # noqa: BLE001 - one hardware request; whatever it was, it is no silence
+            self._set_answering(True)
+        return True
+
+    def forget(self, boards: frozenset[int]) -> None:
+        """Ask boards for their versions again at next use: something failed there."""
+        for board in boards:
+            self._major_versions.pop(board, None)
+
+    # --- helpers ---
+
+    def _has_fpga_registers(self, board: int) -> bool:
+        major = self._major_versions.get(board)
+        if major is None:
+            version = self._ask_board(
+                lambda: self._transceiver().read_bmp_version(board=board, frame=0, cabinet=0)
+            )
+            major = self._major_versions[board] = version.version_number[0]
+        return major >= FIRST_BMP_WITH_FPGAS
+
+    def _read(self, board: int, fpga: int, register: int) -> int:
+        return self._ask_board(
+            lambda: self._transceiver().read_fpga_register(
+                fpga_num=fpga, register=register, board=board, cabinet=0, frame=0
+            )
+        )
+
+    def _ask_board(self, call: Callable[[], _Answer]) -> _Answer:
+        """Ask one board, and tell its own silence from that of its frame.
+
+        If the frame answers, the board is asked once more: with every tenth packet lost a
+        job over a whole frame, with its hundreds of commands, would fail too often if
+        four copies of each were all.
+        """
+        with contextlib.suppress(BMPSilentError):
+            return self._ask(call)
+        if not self.probe():
+            raise FrameSilentError
+        try:
+            return self._ask(call)
+        except BMPSilentError as error:
+            if not self.probe():
+                raise FrameSilentError from error
+            raise BoardSilentError("no answer") from error
+
+    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Ask anything; silence of any kind is a BMPSilentError."""
+        if self._abandoned.is_set():
+            raise AbandonedError
+        try:
+            answer = call()
+        except BMPAnswerError:
+            self._set_answering(True)
+            raise
+        except Exception as error:
+            if is_silence(error):
+                raise BMPSilentError("no answer") from error
+            raise
+        if self._abandoned.is_set():
+            raise AbandonedError
+        self._set_answering(True)
+        return answer
+
+    def _fell_silent(self) -> None:
+        self._major_versions.clear()
+        self._set_answering(False)
+
+    def _set_answering(self, answering: bool) -> None:
+        before, self.answering = self.answering, answering
+        if answering is not before and not (answering and before is None):
+            self._on_answering_change(answering)

@@ -1,0 +1,95 @@
+"""What a frame's thread asks of the object that talks to its BMP, and how that fails.
+
+Owns the interface and the meaning of its exceptions. Knows nothing of packets or of what
+is asked for.
+"""
+
+from typing import Protocol
+
+
+class AbandonedError(Exception):
+    """The frame's thread was told to give up, in the middle of something."""
+
+
+class BMPSilentError(Exception):
+    """No answer came, however often the command was sent."""
+
+
+class BMPAnswerError(Exception):
+    """The BMP answered with an error."""
+
+
+class BMPVersion(Protocol):
+    """What `BMPTransceiver.read_bmp_version` returns."""
+
+    @property
+    def version_number(self) -> tuple[int, ...]:
+        """Major, minor and patch number."""
+
+
+class BMPTransceiver(Protocol):
+    """What a frame's thread asks of the object that talks to its BMP.
+
+    Each method raises if it could not be done; see `is_silence`.
+    """
+
+    def power_on(self, *, boards: list[int], frame: int, cabinet: int) -> None:
+        """Power boards on; returns when their FPGAs can be used."""
+
+    def power_off(self, *, boards: list[int], frame: int, cabinet: int) -> None:
+        """Power boards off."""
+
+    def read_fpga_register(
+        self, *, fpga_num: int, register: int, board: int, cabinet: int, frame: int
+    ) -> int:
+        """Read one 32 bit register of an FPGA."""
+
+    def write_fpga_register(
+        self, fpga: int, register: int, value: int, *, board: int, frame: int, cabinet: int
+    ) -> None:
+        """Write one 32 bit register of an FPGA."""
+
+    def read_bmp_version(self, *, board: int, frame: int, cabinet: int) -> BMPVersion:
+        """Ask a board for its BMP's version."""
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Unwrap SpiNNMan's exception around exceptions."""
+    inner = getattr(error, "exception", None)
+    return inner if isinstance(inner, BaseException) else error
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether an exception from a transceiver says that no answer came.
+
+    Parameters
+    ----------
+    error : BaseException
+        From ours, or from a SpiNNMan transceiver put in its place.
+
+    Returns
+    -------
+    bool
+        False if there was an answer, or if that is not known.
+    """
+    error = _root_cause(error)
+    if isinstance(error, (BMPSilentError, TimeoutError)):
+        return True
+    # Known by name, as only `_bmp.transceiver` imports SpiNNMan.
+    return any(kind.__name__ == "SpinnmanTimeoutException" for kind in type(error).__mro__)
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what an exception from a transceiver was.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    str
+        Never empty.
+    """
+    error = _root_cause(error)
+    return " ".join(str(error).split()) or type(error).__name__

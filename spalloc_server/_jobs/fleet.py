@@ -1,0 +1,173 @@
+"""All frames' threads: those that serve machines, and those that are ending.
+
+Owns which frame serves which part of which machine, that new frames begin only
+when those that they replace have ended, and that frames can be held until what
+they are to do is written.  Knows nothing of jobs.  Guarded by the controller's
+lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spalloc_server._bmp.requests import AtomicRequests
+    from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server.async_bmp_controller import AsyncBMPController
+
+Frame = tuple[int, int]
+Frames = dict[Frame, "AsyncBMPController"]
+
+
+class Fleet:
+    """The frames' threads.
+
+    Parameters
+    ----------
+    make : callable
+        (host, callable to be called first thing in the thread) → a frame's thread.
+    holder : callable
+        → what to call when frames hold back requests, or None if they are not to.
+    on_answering_change : callable
+        Called as (MachineMap, frame, answering) from the threads of those
+        frames that can tell.
+
+    Attributes
+    ----------
+    frames : dict
+        {machine name: {(cabinet, frame): AsyncBMPController}}.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str, Callable[[], None]], AsyncBMPController],
+        holder: Callable[[], Callable[[], None] | None],
+        on_answering_change: Callable[[MachineMap, Frame, bool], None],
+    ) -> None:
+        self.frames: dict[str, Frames] = {}
+        self._make = make
+        self._holder = holder
+        self._on_answering_change = on_answering_change
+        # Frames that are no longer configured and finish what they were asked.
+        self._draining: list[AsyncBMPController] = []
+        # Frames that wait with new requests until `let_go`.
+        self._held: dict[int, AsyncBMPController] = {}
+
+    @property
+    def all(self) -> list[AsyncBMPController]:
+        """Every frame that may have something to do, those no longer configured first."""
+        return [*self._draining, *(bmp for some in self.frames.values() for bmp in some.values())]
+
+    # --- frames come and go ---
+
+    def start(self, maps: Mapping[str, MachineMap], gate: Gate) -> dict[str, Frames]:
+        """Start the frames of machines that are to come; all of them or none."""
+        made: dict[str, Frames] = {}
+        try:
+            for name, where in maps.items():
+                made[name] = {}
+                for frame, host in where.machine.bmp_ips.items():
+                    bmp = self._make(host, gate.wait)
+                    made[name][frame] = bmp
+                    if hasattr(bmp, "on_answering_change"):
+                        bmp.on_answering_change = partial(self._on_answering_change, where, frame)
+        except BaseException:
+            gate.open([])
+            _stop(bmp for some in made.values() for bmp in some.values())
+            raise
+        return made
+
+    def retire(self, old: list[AsyncBMPController], gate: Gate) -> None:
+        """Let frames that no machine has any more end, and then those that replace them begin."""
+        _stop(old)
+        self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
+        gate.open(old)
+
+    def finish(self, host: str, request: AtomicRequests) -> None:
+        """Have a frame that no machine has do one last thing."""
+        bmp = self._make(host, _begin_at_once)
+        self._draining.append(bmp)
+        self._ask(bmp, request)
+        bmp.stop()
+
+    # --- requests ---
+
+    def send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
+        """Ask frames of a machine, each for one thing."""
+        frames = self.frames[machine_name]
+        for frame, request in requests.items():
+            self._ask(frames[frame], request)
+
+    def _ask(self, bmp: AsyncBMPController, request: AtomicRequests) -> None:
+        on_held = self._holder()
+        if on_held is not None:
+            if id(bmp) not in self._held:
+                self._held[id(bmp)] = bmp
+                bmp.__enter__()
+            on_held()
+        bmp.add_requests(request)
+
+    def take_held(self) -> list[AsyncBMPController]:
+        """Hand over the frames that hold back what they were asked, to be let go by `let_go`."""
+        held, self._held = self._held, {}
+        return list(held.values())
+
+    @staticmethod
+    def let_go(frames: Iterable[AsyncBMPController]) -> None:
+        """Have frames begin with what they held back."""
+        for bmp in frames:
+            bmp.__exit__(None, None, None)
+
+    # --- the end ---
+
+    def stop(self) -> None:
+        """Have all frames finish what they were asked and end."""
+        _stop(self.all)
+
+    def give_up(self) -> None:
+        """Have all frames end without doing what they can still leave undone."""
+        for bmp in self.all:
+            if hasattr(bmp, "abandon"):
+                bmp.abandon()
+        self.let_go(self.take_held())
+        self.stop()
+
+
+class Gate:
+    """Where new frames wait until those that they replace have ended."""
+
+    def __init__(self) -> None:
+        self._maker = threading.get_ident()
+        self._opened = threading.Event()
+        self._old: list[AsyncBMPController] = []
+
+    def open(self, old: list[AsyncBMPController]) -> None:
+        """Let the new frames go on as soon as the old ones, stopped by now, have ended."""
+        self._old = old
+        self._opened.set()
+
+    def wait(self) -> None:
+        """Wait, in the thread of a new frame; whoever is to open this cannot wait for it."""
+        if threading.get_ident() == self._maker and not self._opened.is_set():
+            return
+        self._opened.wait()
+        for bmp in self._old:
+            bmp.join()
+
+
+def _begin_at_once() -> None:
+    """Wait for nothing."""
+
+
+def _stop(bmps: Iterable[AsyncBMPController]) -> None:
+    for bmp in bmps:
+        bmp.stop()
+
+
+def _ended(bmp: AsyncBMPController) -> bool:
+    """Whether a stopped frame's thread is known to have ended."""
+    is_alive = getattr(bmp, "is_alive", None)
+    return is_alive is not None and not is_alive()

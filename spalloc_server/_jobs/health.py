@@ -1,0 +1,409 @@
+"""Boards that fail: taken out of service, tried in the background, put back.
+
+Stands between the frames' answers and the queue: a fault takes the board out of
+the allocator (`Quarantine` says for how long), a test that passes puts it back.
+Everything here runs under the controller's lock; knows no jobs, clients or files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spalloc_server import _clock
+from spalloc_server._bmp.requests import AtomicRequests, FailureReason
+from spalloc_server._jobs.job_log import escaped
+from spalloc_server._jobs.out_of_service import OutOfService, rows
+from spalloc_server._jobs.quarantine import (
+    LINK,
+    OPERATOR,
+    POWER_OFF,
+    Board,
+    Case,
+    Frame,
+    Quarantine,
+)
+from spalloc_server.links import Links
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server.job_queue import JobQueue
+
+__all__ = ("Health", "OutOfService")
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[str, Mapping[Frame, AtomicRequests]], None]
+Tell = Callable[..., None]
+
+#: So many jobs meeting faults on a frame within so many seconds make all its free
+#: boards suspects, lest a job meet one bad board after the other. # arbitrary
+_TROUBLES_OF_A_FRAME, _TROUBLE_WINDOW = 2, 900.0
+#: Until a test that gave way to a job is tried again. # arbitrary
+_SECONDS_AFTER_GIVING_WAY = 5.0
+
+
+class Health:
+    """Health of all machines' boards.
+
+    Parameters
+    ----------
+    lock : context manager
+        The controller's; taken by what comes from the frames' threads.
+    maps : mapping
+        {machine name: MachineMap}, the controller's own.
+    queue : JobQueue
+        Whose allocators are told what not to hand out.
+    send : callable
+        (machine name, {frame: AtomicRequests}) → to the frames.
+    tell : callable
+        Told outcomes, see `_jobs.book`.
+    """
+
+    def __init__(
+        self,
+        *,
+        lock: AbstractContextManager[bool],
+        maps: Mapping[str, MachineMap],
+        queue: JobQueue,
+        send: Send,
+        tell: Tell,
+    ) -> None:
+        self._lock = lock
+        self._maps = maps
+        self._queue = queue
+        self._send = send
+        self._tell = tell
+        self._quarantines: dict[str, Quarantine] = {}
+        # When jobs met faults on each frame.
+        self._troubles: dict[tuple[str, Frame], list[float]] = {}
+        # Machines that a change of the configuration has taken down.
+        self._parted: list[tuple[MachineMap, Quarantine]] = []
+
+    # --- what was found ---
+
+    def note(self, name: str, frame: Frame, reason: object, kind: str | None = None) -> None:
+        """Take out what a failed request tells to be at fault.
+
+        Parameters
+        ----------
+        name, frame
+            Which frame of which machine failed.
+        reason : object
+            A `FailureReason`; anything else tells nothing.
+        kind : str, optional
+            What was being done, if faults do not say so themselves.
+        """
+        if not isinstance(reason, FailureReason) or name not in self._maps:
+            return
+        if reason.silent:
+            self.fall_silent(name, frame)
+            return
+        # One power command for several boards has one answer, which may be any one's fault.
+        switched = {fault.board for fault in reason.faults if fault.during.startswith("power")}
+        news = False
+        for fault in reason.faults:
+            board = self._maps[name].at((*frame, fault.board))
+            sure = fault.board not in switched or len(switched) == 1
+            if board is not None:
+                news |= self._take_out(name, board, kind or fault.during, fault.what, sure=sure)
+        if news and kind is None:
+            self._doubt(name, frame, reason.faults[0].during)
+        if news:
+            self._changed(name)
+
+    def _take_out(
+        self, name: str, board: Board, kind: str, what: str, *, sure: bool, blamed: bool = True
+    ) -> bool:
+        """Have a board out because of a fault; returns whether that is news."""
+        quarantine = self._of(name)
+        now, wall = _clock.monotonic(), _clock.wall()
+        if not quarantine.fault(board, kind, what, now, wall, sure=sure, blamed=blamed):
+            return False
+        suspected = "" if quarantine.cases[board].sure else " on suspicion"
+        log.error("machine %s: board %s out of service%s: %s", name, board, suspected, what)
+        return True
+
+    def _doubt(self, name: str, frame: Frame, kind: str) -> None:
+        """Suspect all free boards of a frame on which one job after the other meets faults."""
+        now = _clock.monotonic()
+        recent = [t for t in self._troubles.get((name, frame), ()) if now - t < _TROUBLE_WINDOW]
+        self._troubles[name, frame] = [*recent, now]
+        if len(recent) + 1 < _TROUBLES_OF_A_FRAME:
+            return
+        where = self._maps[name]
+        for board in sorted(where.frame_boards(frame)):
+            if board not in where.job_ids:
+                what = "other boards of its frame failed"
+                self._take_out(name, board, kind, what, sure=False, blamed=False)
+
+    def explain(self, where: MachineMap, frame: Frame, reason: object) -> str | None:
+        """Return a failure's reason with the names that users know boards by.
+
+        A `FailureReason` stays one, with its facts; None stays None.
+        """
+        if not isinstance(reason, FailureReason):
+            return None if reason is None else str(reason)
+        if reason.silent:
+            names = f"cabinet {frame[0]}, frame {frame[1]}"
+        else:
+            boards = (where.at((*frame, fault.board)) for fault in reason.faults)
+            names = ", ".join(f"board {board}" for board in dict.fromkeys(boards))
+        text = f"{reason} ({names or 'a board'} of machine {where.machine.name})"
+        return FailureReason(text, reason.faults, reason.silent)
+
+    def fall_silent(self, name: str, frame: Frame) -> None:
+        """Take out all boards of a frame that does not answer."""
+        silent = self._of(name).silent
+        if frame not in silent:
+            log.error("machine %s: frame %s does not answer, its boards are out", name, frame)
+            silent[frame] = _clock.wall()
+            self._changed(name)
+
+    # --- trying again ---
+
+    def next_due(self) -> float | None:
+        """Return when `tend` next has something to do (monotonic); None if never."""
+        times = (each.next_due() for each in self._quarantines.values() if each.cases)
+        return min((time for time in times if time is not None), default=None)
+
+    def tend(self, now: float) -> None:
+        """Test the boards whose time has come."""
+        for name, quarantine in self._quarantines.items():
+            for case in quarantine.due(now):
+                self._test(name, quarantine, case, now)
+
+    def _test(self, name: str, quarantine: Quarantine, case: Case, now: float) -> None:
+        """Have a board switched on, checked and switched off, if nobody has it.
+
+        One that was not switched off has only that to prove; one whose links
+        could not be set has to show that, too.
+        """
+        where = self._maps[name]
+        place = where.locate(case.board)
+        if place is None or place[:2] in quarantine.silent or case.board in where.job_ids:
+            quarantine.postpone(case.board, now)
+            return
+        case.testing = True
+        request = AtomicRequests(partial(self._tested, where, case))
+        request.background = True
+        if case.kind != POWER_OFF:
+            request.power(place[2], True)
+        for link in Links if case.kind == LINK else ():
+            request.link(place[2], link, False)
+        request.power(place[2], False)
+        self._send(name, {place[:2]: request})
+
+    def _tested(
+        self, where: MachineMap, case: Case, success: bool, reason: str | None = None
+    ) -> None:
+        """Put a board back, or keep it for longer (a frame's thread)."""
+        name, board = where.machine.name, case.board
+        with self._lock:
+            quarantine = self._of(name)
+            if self._maps.get(name) is not where or quarantine.cases.get(board) is not case:
+                return
+            now = _clock.monotonic()
+            if success:
+                log.info("machine %s: board %s works", name, board)
+                quarantine.passed(board)
+            elif not isinstance(reason, FailureReason) or reason.faults:
+                quarantine.failed(board, _what(reason), now)
+                log.warning("machine %s: board %s failed its test: %s", name, board, case.what)
+            elif reason.silent:
+                quarantine.postpone(board, now)
+                place = where.locate(board)
+                assert place is not None
+                self.fall_silent(name, place[:2])
+            else:
+                quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
+                return
+            self._changed(name)
+
+    def welcome(self, name: str, frame: Frame) -> None:
+        """Have all that nobody has of a frame that answers again switched off; then it is back.
+
+        Where jobs have all of it there is nothing to hand out, and nothing to ask.
+        """
+        if frame not in self._of(name).silent:
+            return
+        where = self._maps[name]
+        request = AtomicRequests(partial(self._welcomed, where, frame))
+        for board, number in where.by_frame(where.unowned()).get(frame, ()):
+            if board not in where.machine.dead_boards:
+                request.power(number, False)
+        self._send(name, {frame: request})
+
+    def _welcomed(
+        self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None
+    ) -> None:
+        """Put a frame's boards back, but those that were not switched off (its thread)."""
+        name = where.machine.name
+        with self._lock:
+            quarantine = self._of(name)
+            if self._maps.get(name) is not where or frame not in quarantine.silent:
+                return
+            if not success:
+                if isinstance(reason, FailureReason) and reason.silent:
+                    return  # its thread will tell when it answers
+                self.note(name, frame, reason, POWER_OFF)
+            del quarantine.silent[frame]
+            log.info("machine %s: frame %s answers again", name, frame)
+            self._changed(name)
+
+    # --- the operator ---
+
+    def hold(self, name: str, board: Board, reason: str) -> None:
+        """Take a board out of service until it is released; its present job goes on.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board.
+        """
+        self.check(name, board)
+        self._of(name).hold(board, reason, _clock.wall())
+        log.info("machine %s: board %s taken out of service: %s", name, board, escaped(reason))
+        self._changed(name)
+
+    def release(self, name: str, board: Board) -> None:
+        """Put a board back whatever kept it out, a silent frame excepted.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board, or it is in service.
+        """
+        where = self.check(name, board)
+        quarantine = self._of(name)
+        if not quarantine.release(board):
+            place = where.locate(board)
+            if place is not None and place[:2] in quarantine.silent:
+                raise ValueError(
+                    f"board {board} of machine {name!r} comes back by itself "
+                    f"when its frame {place[:2]} answers again"
+                )
+            raise ValueError(f"board {board} of machine {name!r} is not out of service")
+        log.info("machine %s: board %s released", name, board)
+        self._changed(name)
+
+    def check(self, name: str, board: Board) -> MachineMap:
+        """Return the map of a machine that has a board.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board.
+        """
+        where = self._maps.get(name)
+        if where is None:
+            known = ", ".join(sorted(self._maps)) or "none"
+            raise ValueError(f"no machine {name!r}; there are {known}")
+        if where.locate(board) is None:
+            raise ValueError(f"machine {name!r} has no board {board}")
+        return where
+
+    def out_of_service(self) -> list[OutOfService]:
+        """Return every board that is not handed out, by machine and board."""
+        now = _clock.monotonic()
+        return [
+            row
+            for name, quarantine in self._quarantines.items()
+            for row in rows(self._maps[name], quarantine, now)
+        ]
+
+    # --- machines come and go ---
+
+    def forget(self, name: str) -> None:
+        """Let go of a machine that is removed; what is known may be adopted by others."""
+        quarantine = self._quarantines.pop(name, None)
+        for key in [key for key in self._troubles if key[0] == name]:
+            del self._troubles[key]
+        if quarantine is not None:
+            self._parted.append((self._maps[name], quarantine))
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Have new machines take over what is known of the same hardware.
+
+        A board is the same if it has the same number behind the same BMP; its
+        place and its machine's name are the configuration's business.
+        """
+        for name in names:
+            for old, quarantine in self._parted:
+                self._adopt(name, old, quarantine)
+            if name in self._quarantines:
+                self.reconfigured(name)
+                self.ask_silent_frames(name)
+        self._parted.clear()
+
+    def _adopt(self, name: str, old: MachineMap, known: Quarantine) -> None:
+        frames_of: dict[str, list[Frame]] = {}
+        for frame, host in self._maps[name].machine.bmp_ips.items():
+            frames_of.setdefault(host, []).append(frame)
+        for old_frame, host in old.machine.bmp_ips.items():
+            for frame in frames_of.get(host, ()):
+                if old_frame in known.silent:
+                    self._of(name).silent[frame] = known.silent[old_frame]
+                for old_board, number in old.by_frame(known.known).get(old_frame, ()):
+                    board = self._maps[name].at((*frame, number))
+                    if board is not None:
+                        known.part(old_board, self._of(name), board)
+
+    def reconfigured(self, name: str) -> None:
+        """Notice which boards the configuration calls dead: that is the operator's word."""
+        quarantine = self._quarantines.get(name)
+        if quarantine is None:
+            return
+        dead_boards = self._maps[name].machine.dead_boards
+        for case in list(quarantine.cases.values()):
+            if case.kind != OPERATOR and case.board in dead_boards:
+                quarantine.release(case.board)
+        self._changed(name)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return all of it for the book."""
+        now, wall = _clock.monotonic(), _clock.wall()
+        return {name: each.to_plain(now, wall) for name, each in self._quarantines.items() if each}
+
+    def impose(self, plain: Mapping[str, Any]) -> None:
+        """Take over what a book says; machines are there, frames are not asked yet."""
+        now, wall = _clock.monotonic(), _clock.wall()
+        for name, each in plain.items():
+            self._quarantines[name] = Quarantine.from_plain(each, now, wall)
+            self._apply(name)
+
+    def ask_silent_frames(self, *names: str) -> None:
+        """Find out whether silent frames answer by now; of all machines if none is named."""
+        for name in names or list(self._quarantines):
+            for frame in list(self._of(name).silent):
+                self.welcome(name, frame)
+
+    # --- helpers ---
+
+    def _of(self, name: str) -> Quarantine:
+        return self._quarantines.setdefault(name, Quarantine())
+
+    def _changed(self, name: str) -> None:
+        """Have what is out saved, and not handed out."""
+        quarantine = self._of(name)
+        plain = quarantine.to_plain(_clock.monotonic(), _clock.wall())
+        self._tell("quarantine", name, plain if quarantine else None)
+        self._apply(name)
+
+    def _apply(self, name: str) -> None:
+        quarantine, where = self._of(name), self._maps[name]
+        out = {board for board in quarantine.cases if board not in where.machine.dead_boards}
+        for frame in quarantine.silent:
+            out |= where.frame_boards(frame)
+        self._queue.set_quarantine(name, out)
+
+
+def _what(reason: object) -> str:
+    """Say what a failed test found."""
+    if isinstance(reason, FailureReason):
+        return "; ".join(dict.fromkeys(fault.what for fault in reason.faults))
+    return "its test failed" if reason is None else str(reason)

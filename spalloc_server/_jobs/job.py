@@ -1,0 +1,252 @@
+"""A job, and the rows in which it is shown.
+
+Owns what is known of one job and the rows made of it, which are kept until
+something that they show changes.  Knows nothing of machines' insides, threads
+or hardware.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from spalloc_server.configuration import Machine
+    from spalloc_server.links import Links
+
+Board = tuple[int, int, int]
+Shown = TypeVar("Shown")
+
+
+class JobState(IntEnum):
+    """Where a job is in its life; the numbers are the protocol's."""
+
+    #: Nothing is known of it (any more).
+    unknown = 0
+    #: It waits for boards.
+    queued = 1
+    #: Its boards are being powered on or off.
+    power = 2
+    #: Its boards may be used.
+    ready = 3
+    #: It has ended; its reason is remembered for a while.
+    destroyed = 4
+
+
+class JobStateTuple(NamedTuple):
+    """What ``get_job_state`` tells."""
+
+    state: JobState
+    power: bool | None
+    keepalive: float | None
+    reason: str | None
+    start_time: float | None
+    keepalivehost: str | None
+
+
+class JobMachineInfoTuple(NamedTuple):
+    """What ``get_job_machine_info`` tells; width and height in chips."""
+
+    width: int | None
+    height: int | None
+    connections: dict[tuple[int, int], str] | None
+    machine_name: str | None
+    boards: set[Board] | None
+
+
+class JobTuple(NamedTuple):
+    """A row of ``list_jobs``."""
+
+    job_id: int
+    owner: str
+    start_time: float
+    keepalive: float | None
+    state: JobState
+    power: bool | None
+    args: tuple[int, ...]
+    kwargs: dict[str, Any]
+    allocated_machine_name: str | None
+    boards: set[Board] | None
+    keepalivehost: str
+
+
+class MachineTuple(NamedTuple):
+    """A row of ``list_machines``; width and height in triads."""
+
+    name: str
+    tags: set[str]
+    width: int
+    height: int
+    dead_boards: set[Board]
+    dead_links: set[tuple[int, int, int, Links]]
+
+
+class _ShownAttribute(Generic[Shown]):
+    """An attribute that the rows show: setting it makes them stale.
+
+    Its value is in the job's ``__dict__``, where it is read without our help.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    if TYPE_CHECKING:  # a descriptor that cannot get is passed over when a job is read
+
+        def __get__(self, job: _Job, owner: type) -> Shown: ...
+
+    def __set__(self, job: _Job, value: Shown) -> None:
+        job.__dict__[self._name] = value
+        job.forget_rows()
+
+
+class _Job:
+    """A job that is queued or has boards.
+
+    Guarded by the controller's lock, like all of the controller's state.
+
+    Attributes
+    ----------
+    deadline : float or None
+        Monotonic time, seconds, at which it ends unless it is kept alive.
+    boards, periphery, torus, width, height, connections, allocated_machine
+        None until boards are allocated.  Width and height in chips;
+        connections {(chip x, chip y) relative to the job: host name}.
+    origin : (x, y)
+        The machine's chip that is the job's (0, 0).
+    bmp_requests_until_ready : int
+        How many frames have yet to answer before the job is ready.
+    attempts : int
+        How many allocations were given up because boards failed.
+    was_ready : bool
+        Whether the present boards have been handed to the user.
+    frames_asked : Counter
+        How many answers each of these frames has yet to give.
+    waits_for : dict
+        {machine: boards out of service for which it is known to wait there}.
+    tenancy : int
+        Counts the allocations that the job has had, so that the answers to an
+        earlier one's requests can be told apart.
+    """
+
+    start_time = _ShownAttribute[float]()
+    keepalive = _ShownAttribute[float | None]()
+    keepalive_host = _ShownAttribute[str | None]()
+    state = _ShownAttribute[JobState]()
+    power = _ShownAttribute[bool | None]()
+    boards = _ShownAttribute[set[Board] | None]()
+    allocated_machine: _ShownAttribute[Machine | None] = _ShownAttribute()
+
+    def __init__(
+        self,
+        job_id: int,
+        owner: str,
+        start_time: float,
+        keepalive: float | None,
+        *,
+        keepalive_host: str | None = None,
+        args: tuple[int, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.forget_rows()
+        self.id = job_id
+        self.owner = owner
+        self.start_time = start_time
+        self.keepalive = keepalive
+        self.keepalive_host = keepalive_host
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.deadline: float | None = None
+        self.bmp_requests_until_ready = 0
+        self.attempts = 0
+        self.tenancy = 0
+        self.forget_boards()
+
+    def forget_boards(self) -> None:
+        """Be a queued job, as before any boards were allocated."""
+        self.state = JobState.queued
+        self.power = None
+        self.boards = None
+        self.allocated_machine = None
+        self.periphery: Collection[tuple[int, int, int, Links]] | None = None
+        self.torus: int | None = None
+        self.width: int | None = None
+        self.height: int | None = None
+        self.connections: dict[tuple[int, int], str] | None = None
+        self.origin = (0, 0)
+        self.bmp_requests_until_ready = 0
+        self.frames_asked: Counter[tuple[int, int]] = Counter()
+        self.waits_for: dict[str, frozenset[Board]] = {}
+        self.was_ready = False
+
+    def forget_rows(self) -> None:
+        """Make the rows anew when they are next asked for."""
+        self._state_row: JobStateTuple | None = None
+        self._row: JobTuple | None = None
+
+    @property
+    def allocated_machine_name(self) -> str | None:
+        """Name of the machine whose boards the job has."""
+        return None if self.allocated_machine is None else self.allocated_machine.name
+
+    def state_row(self) -> JobStateTuple:
+        """Return what ``get_job_state`` tells; the same object until it changes."""
+        row = self._state_row
+        if row is None:
+            row = self._state_row = JobStateTuple(
+                self.state, self.power, self.keepalive, None, self.start_time, self.keepalive_host
+            )
+        return row
+
+    def row(self) -> JobTuple:
+        """Return the job's row of ``list_jobs``; the same object until it changes."""
+        row = self._row
+        if row is None:
+            row = self._row = JobTuple(
+                self.id,
+                self.owner,
+                self.start_time,
+                self.keepalive,
+                self.state,
+                self.power,
+                self.args,
+                self.kwargs,
+                self.allocated_machine_name,
+                self.boards,
+                self.keepalive_host or "",
+            )
+        return row
+
+
+def plain_request(job: _Job) -> dict[str, Any]:
+    """Return what is known of a job from its creation on, as plain builtins (see `_jobs.book`)."""
+    return {
+        "owner": job.owner,
+        "start_time": job.start_time,
+        "keepalive": job.keepalive,
+        "host": job.keepalive_host,
+        "args": list(job.args),
+        "kwargs": {
+            name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
+        },
+    }
+
+
+def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
+    """Return a queued job as a book's record describes it."""
+    kwargs = dict(record["kwargs"])
+    if "tags" in kwargs:
+        kwargs["tags"] = set(kwargs["tags"])
+    job = _Job(
+        job_id,
+        record["owner"],
+        record["start_time"],
+        record["keepalive"],
+        keepalive_host=record["host"],
+        args=tuple(record["args"]),
+        kwargs=kwargs,
+    )
+    job.attempts = record["attempts"]
+    return job

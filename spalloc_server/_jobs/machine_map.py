@@ -1,0 +1,222 @@
+"""Where things are on one machine: boards by place, by chip and by job.
+
+Owns the indexes of one machine of the configuration and which job has which of
+its boards.  Knows nothing of allocation, threads or hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from spalloc_server.configuration import Machine
+from spalloc_server.coordinates import WrapAround, board_to_chip, chip_to_board
+from spalloc_server.coordinates import triad_dimensions_to_chips as to_chips
+from spalloc_server.links import Links
+
+Board = tuple[int, int, int]
+Frame = tuple[int, int]
+
+#: Boards of a triad, chips along the side of a triad, and of a board's box.
+_Z, _TRIAD_CHIPS, _BOARD_CHIPS = 3, 12, 8
+
+
+class Network(NamedTuple):
+    """The network that a job's boards form; sizes in chips."""
+
+    width: int
+    height: int
+    connections: dict[tuple[int, int], str]
+    origin: tuple[int, int]
+
+
+class MachineMap:
+    """The boards of one machine, found by logical place, physical place, chip or frame.
+
+    Parameters
+    ----------
+    machine : Machine
+        Its board locations and addresses are read once, here.
+
+    Attributes
+    ----------
+    machine : Machine
+    job_ids : dict
+        {board: id of the job that has it}.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.replace(machine)
+        self.job_ids: dict[Board, int] = {}
+        self._locations: dict[Board, Board] = dict(machine.board_locations)
+        self._at = {place: board for board, place in self._locations.items()}
+        self._by_frame: dict[Frame, set[Board]] = {}
+        for board, (cabinet, frame, _) in self._locations.items():
+            self._by_frame.setdefault((cabinet, frame), set()).add(board)
+
+    def replace(self, machine: Machine) -> None:
+        """Take over a machine of the same layout whose tags or dead things differ."""
+        self.machine = machine
+        self._dead = _copies(machine)
+
+    def dead_changed(self) -> bool:
+        """Whether dead boards or links were changed in place since this was last asked."""
+        machine = self.machine
+        if self._dead == (machine.dead_boards, machine.dead_links):
+            return False
+        self._dead = _copies(machine)
+        return True
+
+    def locate(self, board: Board) -> Board | None:
+        """Return (cabinet, frame, board) of a logical place, None if nothing is there."""
+        return self._locations.get(board)
+
+    def at(self, place: Board) -> Board | None:
+        """Return the logical place of (cabinet, frame, board), None if nothing is there."""
+        return self._at.get(place)
+
+    def board_of_chip(self, x: int, y: int) -> Board:
+        """Return the board that holds a chip of the whole machine; wraps around."""
+        width, height = self.chips
+        return chip_to_board(x % width, y % height, width, height)
+
+    @property
+    def chips(self) -> tuple[int, int]:
+        """Width and height of the machine's torus, in chips."""
+        return self.machine.width * _TRIAD_CHIPS, self.machine.height * _TRIAD_CHIPS
+
+    def by_frame(self, boards: Iterable[Board]) -> dict[Frame, list[tuple[Board, int]]]:
+        """Sort boards by frame: {(cabinet, frame): [(board, its number there), ...]}."""
+        frames: dict[Frame, list[tuple[Board, int]]] = {}
+        for board in sorted(boards):
+            cabinet, frame, number = self._locations[board]
+            frames.setdefault((cabinet, frame), []).append((board, number))
+        return frames
+
+    def frame_boards(self, frame: Frame) -> set[Board]:
+        """Return the live boards of a frame."""
+        return {
+            board
+            for board in self._by_frame.get(frame, ())
+            if board not in self.machine.dead_boards
+        }
+
+    def unowned(self) -> list[Board]:
+        """Return the boards with a place that no job has."""
+        return [board for board in self._locations if board not in self.job_ids]
+
+    def network(self, boards: Collection[Board], torus: int) -> Network:
+        """Return the network formed by some boards, as seen by whoever boots it.
+
+        A board alone is 8 by 8 chips; otherwise the block of triads that holds
+        the boards, whose bottom-left chip becomes (0, 0).
+        """
+        if len(boards) == 1:
+            width = height = _BOARD_CHIPS
+            origin = board_to_chip(*next(iter(boards)))
+        else:
+            xs, ys = {x for x, _, _ in boards}, {y for _, y, _ in boards}
+            origin = board_to_chip(min(xs), min(ys), 0)
+            width, height = to_chips(
+                max(xs) - min(xs) + 1, max(ys) - min(ys) + 1, WrapAround(torus)
+            )
+        hosts = self.machine.spinnaker_ips
+        connections = {}
+        for board in sorted(boards):
+            x, y = board_to_chip(*board)
+            connections[(x - origin[0], y - origin[1])] = hosts[board]
+        return Network(width, height, connections, origin)
+
+    def describe(
+        self,
+        board: Board,
+        chip: tuple[int, int] | None,
+        job_id: int | None,
+        origin: tuple[int, int] | None,
+    ) -> dict[str, Any] | None:
+        """Return where a board, and a chip on it, is in every way of counting.
+
+        Parameters
+        ----------
+        board : (x, y, z)
+        chip : (x, y) or None
+            Of the whole machine; None is the board's Ethernet chip.
+        job_id, origin
+            Of the job that has the board, and which chip is its (0, 0).
+
+        Returns
+        -------
+        dict or None
+            As ``where_is`` answers; None if there is no such board.
+        """
+        place = self.locate(board)
+        if place is None:
+            return None
+        width, height = self.chips
+        ethernet_x, ethernet_y = board_to_chip(*board)
+        x, y = (ethernet_x, ethernet_y) if chip is None else chip
+        return {
+            "machine": self.machine.name,
+            "logical": board,
+            "physical": place,
+            "chip": (x % width, y % height),
+            "board_chip": ((x - ethernet_x) % width, (y - ethernet_y) % height),
+            "job_id": job_id,
+            "job_chip": (
+                None if origin is None else ((x - origin[0]) % width, (y - origin[1]) % height)
+            ),
+        }
+
+
+def _copies(machine: Machine) -> tuple[frozenset[object], frozenset[object]]:
+    """Return what is dead now; the very objects where they can never change."""
+    return frozenset(machine.dead_boards), frozenset(machine.dead_links)
+
+
+def to_plain(machine: Machine) -> dict[str, Any]:
+    """Return a machine as plain builtins that survive JSON (see `_jobs.book`).
+
+    A configuration is a program: its numbers may be numpy's, its texts of any kind.
+    """
+    return {
+        "name": str(machine.name),
+        "tags": sorted(map(str, machine.tags)),
+        "width": int(machine.width),
+        "height": int(machine.height),
+        "dead_boards": sorted(map(_numbers, machine.dead_boards)),
+        "dead_links": sorted(map(_numbers, machine.dead_links)),
+        "board_locations": [
+            [_numbers(board), _numbers(place)] for board, place in machine.board_locations.items()
+        ],
+        "bmp_ips": [[_numbers(frame), str(host)] for frame, host in machine.bmp_ips.items()],
+        "spinnaker_ips": [
+            [_numbers(board), str(host)] for board, host in machine.spinnaker_ips.items()
+        ],
+    }
+
+
+def _numbers(place: Iterable[int]) -> list[int]:
+    return list(map(int, place))
+
+
+def from_plain(plain: dict[str, Any]) -> Machine:
+    """Return the machine that `to_plain` described.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the description is not of a machine.
+    """
+    return Machine(
+        name=plain["name"],
+        tags=frozenset(plain["tags"]),
+        width=plain["width"],
+        height=plain["height"],
+        dead_boards=frozenset((x, y, z) for x, y, z in plain["dead_boards"]),
+        dead_links=frozenset((x, y, z, Links(n)) for x, y, z, n in plain["dead_links"]),
+        board_locations={
+            (x, y, z): (c, f, b) for (x, y, z), (c, f, b) in plain["board_locations"]
+        },
+        bmp_ips={(c, f): host for (c, f), host in plain["bmp_ips"]},
+        spinnaker_ips={(x, y, z): host for (x, y, z), host in plain["spinnaker_ips"]},
+    )

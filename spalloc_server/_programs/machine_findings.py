@@ -1,0 +1,196 @@
+"""What is odd about one machine of a configuration, though it may be used.
+
+Owns the list of things worth telling whoever wrote it. Pure: must not know
+files, networks or how findings are shown (`_programs.check`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from spalloc_server.allocator import Allocator
+from spalloc_server.configuration import Machine
+from spalloc_server.coordinates import board_down_link
+from spalloc_server.links import Links
+
+#: Boards that a frame has slots for, numbered from 0.
+_BOARDS_PER_FRAME = 24
+#: Of many alike, this many are named. # arbitrary
+_NAMED = 5
+
+Board = tuple[int, int, int]
+
+
+class Finding(NamedTuple):
+    """Something worth telling whoever wrote the configuration.
+
+    Attributes
+    ----------
+    severity : str
+        ``"error"``: it will not work as it stands; ``"warning"``: it may be meant.
+    machine : str or None
+        Name of the machine; None if it is about the whole configuration.
+    text : str
+        A sentence or less, without full stop.
+    """
+
+    severity: str
+    machine: str | None
+    text: str
+
+
+def live_boards(machine: Machine) -> set[Board]:
+    """Boards of a machine that are not dead, (x, y, z)."""
+    return {
+        (x, y, z)
+        for x in range(machine.width)
+        for y in range(machine.height)
+        for z in range(3)
+        if (x, y, z) not in machine.dead_boards
+    }
+
+
+def machine_findings(machine: Machine) -> list[Finding]:
+    """All that is odd about one machine.
+
+    Parameters
+    ----------
+    machine : Machine
+
+    Returns
+    -------
+    list of Finding
+        In an order that does not change between runs.
+    """
+    live = live_boards(machine)
+    found: list[tuple[str, str]] = []
+    for look in (_unusable, _islands, _dead_links, _places, _frames, _names):
+        found += look(machine, live)
+    return [Finding(severity, machine.name, text) for severity, text in found]
+
+
+def listed(things: Iterable[object]) -> str:
+    """Name the first few of many, and say how many more there are."""
+    texts = [str(thing) for thing in things]
+    more = len(texts) - _NAMED
+    return ", ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# --- each takes a machine and its live boards, and yields (severity, text) ---
+
+
+def _unusable(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
+    try:
+        possible = bool(live) and Allocator(
+            machine.width, machine.height, machine.dead_boards, machine.dead_links
+        ).alloc_possible(1)
+    except Exception as exc:  # noqa: BLE001 - the finding tells it
+        yield "error", f"the allocator does not take it: {type(exc).__name__}: {exc}"
+        return
+    if not possible:
+        yield "error", "no board can be allocated: all are dead"
+    elif len(live) > 1 and not any(z == 0 for _, _, z in live):
+        yield (
+            "warning",
+            "only single boards can be allocated: board 0 of every triad is dead, "
+            "from which the others of a job are reached",
+        )
+
+
+def _islands(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
+    """Boards that the others cannot be reached from."""
+    groups = sorted(_connected(machine, live), key=lambda group: (-len(group), min(group)))
+    alone = sorted(board for group in groups[1:] if len(group) == 1 for board in group)
+    if groups and len(groups[0]) == 1:
+        alone = sorted(live) if len(live) > 1 else []
+    if alone:
+        yield "warning", f"cut off from all other boards by dead boards and links: {listed(alone)}"
+    for group in groups[1:]:
+        if len(group) > 1:
+            yield (
+                "warning",
+                f"{len(group)} boards reach each other but not the rest: {listed(sorted(group))}",
+            )
+
+
+def _connected(machine: Machine, live: set[Board]) -> Iterator[set[Board]]:
+    """Find groups of live boards that reach each other; a link needs both directions."""
+    left = set(live)
+    while left:
+        edge = [left.pop()]
+        group = set(edge)
+        while edge:
+            board = edge.pop()
+            for link in Links:
+                far, back = _far_end(machine, (*board, link))
+                if far in left and not machine.dead_links & {(*board, link), (*far, back)}:
+                    left.remove(far)
+                    group.add(far)
+                    edge.append(far)
+        yield group
+
+
+def _far_end(machine: Machine, end: tuple[int, int, int, int]) -> tuple[Board, Links]:
+    """Board that a link leads to, and the link that leads back."""
+    x, y, z, number = end
+    link = Links(number)
+    far_x, far_y, far_z, _ = board_down_link(x, y, z, link, machine.width, machine.height)
+    return (far_x, far_y, far_z), link.opposite
+
+
+def _dead_links(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
+    one_way = []
+    needless = []
+    for x, y, z, link in sorted(machine.dead_links):
+        far, back = _far_end(machine, (x, y, z, link))
+        told = f"({x}, {y}, {z}, Links.{Links(link).name})"
+        if (x, y, z) not in live or far not in live:
+            needless.append(told)
+        elif (*far, back) not in machine.dead_links:
+            one_way.append(f"{told} but not ({far[0]}, {far[1]}, {far[2]}, Links.{back.name})")
+    if one_way:
+        yield (
+            "warning",
+            f"links dead in one direction only, which other jobs may still use: {listed(one_way)}",
+        )
+    if needless:
+        yield (
+            "warning",
+            f"dead links of dead boards, which are dead without saying so: {listed(needless)}",
+        )
+
+
+def _places(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
+    places = machine.board_locations.items()
+    negative = sorted(place for _, place in places if min(place) < 0)
+    if negative:
+        yield "error", f"no place has negative numbers (cabinet, frame, board): {listed(negative)}"
+    beyond = sorted(place for _, place in places if place[2] >= _BOARDS_PER_FRAME)
+    if beyond:
+        yield (
+            "warning",
+            f"a frame has boards 0 to {_BOARDS_PER_FRAME - 1}, "
+            f"but (cabinet, frame, board) are: {listed(beyond)}",
+        )
+
+
+def _frames(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
+    used = {place[:2] for place in machine.board_locations.values()}
+    unused = sorted(str(frame) for frame in machine.bmp_ips if frame not in used)
+    if unused:
+        yield "warning", f"frames with a BMP but no boards, (cabinet, frame): {listed(unused)}"
+    shared = Counter((*machine.bmp_ips.values(), *set(machine.spinnaker_ips.values())))
+    both = sorted(host for host, count in shared.items() if count > 1)
+    if both:
+        yield "warning", f"given for a BMP and for a board: {listed(both)}"
+
+
+def _names(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
+    if not machine.tags:
+        yield "warning", "no tags: only jobs that name the machine can be given it"
+    odd = sorted(repr(tag) for tag in machine.tags if not isinstance(tag, str))
+    if odd:
+        yield "error", f"tags that are no text, which no job can ask for: {listed(odd)}"
+    for name in (machine.name, *(tag for tag in machine.tags if isinstance(tag, str))):
+        if name != name.strip() or not name.isprintable() or not name:
+            yield "warning", f"{name!r} is hard to type: it is empty, or has spaces around it"

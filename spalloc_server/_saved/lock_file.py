@@ -1,0 +1,125 @@
+"""The lock against a second server on the same state.
+
+A kernel lock (`flock`) on a file that says who holds it: it ends with the
+process, however that ends.  Must not know what is locked.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from spalloc_server._saved.disk import Disk, discard, let_go, write_all
+from spalloc_server._saved.saved_file import StoreError
+
+#: The disk's fault rather than another's claim.
+_DISK_TROUBLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+#: Other servers that end just then may take it away so often; arbitrary.
+_MOST_TRIES = 100
+
+
+class LockFile:
+    """One lock; free at first.
+
+    Parameters
+    ----------
+    disk : Disk
+        What opens and writes.
+    path : Path
+        The file, made when needed and removed on release.
+    """
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self._disk = disk
+        self._path = path
+        self._fd: int | None = None
+        # Whether it was held before: then whatever keeps us from it is the disk's fault.
+        self._had = False
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it, under the name that others look for.
+
+        Raises
+        ------
+        OSError
+            If the disk does not tell.
+        """
+        return self._fd is not None and self._disk.is_at(self._fd, self._path)
+
+    def acquire(self, about: str) -> None:
+        """Take the lock, or change what it says of its holder.
+
+        Parameters
+        ----------
+        about : str
+            One line for whoever finds it locked: process, host, port.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it, or it belongs to another user.
+        OSError
+            If the disk is full, read-only or broken, or a lock that was held
+            is gone with its folder.
+        """
+        for _ in range(_MOST_TRIES):
+            if self.held:
+                self._say(about)
+                return
+            # Gone with its folder; or its last holder removed it just before it was locked.
+            self._let_go()
+            self._fd = self._locked()
+            self._had = True
+        self._let_go()
+        raise OSError(errno.ESTALE, "the lock does not stay where it is made", str(self._path))
+
+    def _locked(self) -> int:
+        """Return the file, open and locked, though perhaps not under its name any more."""
+        fd = self._open()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            holder = os.pread(fd, 1000, 0).decode(errors="replace").strip()
+            let_go(self._disk, fd)
+            raise StoreError(
+                f"the state is in use by {holder or 'another server'} (lock {self._path})"
+            ) from e
+        except OSError as e:
+            let_go(self._disk, fd)
+            raise StoreError(f"cannot lock {self._path} ({e.strerror})") from e
+        return fd
+
+    def _open(self) -> int:
+        try:
+            return self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
+        except OSError as e:
+            closed = e.errno == errno.EACCES and not os.path.lexists(self._path)
+            if closed or e.errno in _DISK_TROUBLE or self._had:
+                raise  # so that the server runs on, and says so
+            raise StoreError(f"cannot open the lock {self._path} ({e.strerror})") from e
+
+    def _say(self, about: str) -> None:
+        fd = self._fd
+        assert fd is not None
+        self._disk.truncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        write_all(self._disk, fd, about.encode() + b"\n")
+
+    def release(self) -> None:
+        """Remove the file and let the lock go; harmless twice."""
+        try:
+            ours = self.held
+        except OSError:
+            ours = False  # it stays, and is no lock any more
+        if ours:
+            discard(self._disk, self._path)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            let_go(self._disk, fd)

@@ -1,0 +1,339 @@
+"""What a directory holds of a configuration's state, and what can be made of it.
+
+Only reads: the files stay as they are until a new generation has been written,
+so that a crash during recovery costs nothing.
+
+- The snapshot with the highest generation counts, whatever version wrote it;
+  a damaged one falls back to the next.
+- A journal counts only with the snapshot that it was begun for.
+- A file of a newer format, or one that others may have written, stops the start.
+- Job ids go on above the highest that anything readable tells.
+
+Must not know what a state means beyond its `next_id`, nor how files are written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from spalloc_server._saved import journal as _journal
+from spalloc_server._saved import state_file
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.saved_file import (
+    DamagedError,
+    Header,
+    Names,
+    StoreError,
+    read_header,
+    read_trusted,
+)
+from spalloc_server._saved.state_file import State
+
+log = logging.getLogger(__name__)
+
+
+class Book(Protocol):
+    """What must be known of states; the module `_jobs.book` is one."""
+
+    @property
+    def FORMAT(self) -> int:  # noqa: N802 - a module's constant
+        """The newest format it knows."""
+
+    def empty(self) -> State:
+        """Return the state of a server that has done nothing."""
+
+    def apply(self, book: State, outcome: tuple[object, ...], /) -> None:
+        """Write one outcome into a state, in place."""
+
+    def upgrade(self, book: State, from_format: int, /) -> State:
+        """Return a state of an older format in the newest."""
+
+
+@dataclass
+class Recovered:
+    """What was found.
+
+    `state` is None for a cold start; else it was made of the files `used`.
+    `clean` tells whether the last server stopped in order.  `generation` is the
+    highest seen, 0 for none; `pair` is that of the state file which bears this
+    version's name.  `notes` are sentences for the log.  `unusable` files are to
+    be kept aside once a new generation is written, `superseded` ones removed.
+    """
+
+    state: State | None = None
+    clean: bool = True
+    next_id: int = 1
+    generation: int = 0
+    pair: str | None = None
+    notes: list[str] = field(default_factory=list)
+    used: list[Path] = field(default_factory=list)
+    unusable: list[Path] = field(default_factory=list)
+    superseded: list[Path] = field(default_factory=list)
+
+    def heard_of(self, header: Header) -> None:
+        """Note a readable header's generation and ids."""
+        self.generation = max(self.generation, header.generation)
+        self.next_id = max(self.next_id, header.next_id)
+
+    def reject(self, path: Path, why: str) -> None:
+        """Note a file of ours that cannot be used."""
+        self.notes.append(f"{path} {why}; it will be kept aside")
+        self.unusable.append(path)
+        self.clean = False
+
+
+class _Snapshot:
+    """A state file whose header is sound."""
+
+    def __init__(self, path: Path, data: bytes, header: Header) -> None:
+        self.path = path
+        self.data = data
+        self.header = header
+
+    def state(self, book: Book) -> State:
+        """Return its state, in today's format (DamagedError if that cannot be)."""
+        state = state_file.decode(self.data, self.header)
+        try:
+            state = book.upgrade(state, self.header.format)
+        except ValueError as e:
+            raise DamagedError(f"its state cannot be brought up to date ({e})") from e
+        if not isinstance(state.get("next_id"), int):
+            raise DamagedError("its state does not tell the next job id")
+        return state
+
+
+class _OldJournal:
+    """A journal whose header is sound."""
+
+    def __init__(self, path: Path, data: bytes, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self.contents = _journal.read(data)
+
+    def belongs_to(self, snapshot: _Snapshot | None) -> bool:
+        """Whether it goes on from where a snapshot ends."""
+        return snapshot is not None and (self.header.generation, self.header.pair) == (
+            snapshot.header.generation,
+            snapshot.header.pair,
+        )
+
+
+def recover(
+    names: Names, version: str, book: Book, disk: Disk, *, cold: bool = False
+) -> Recovered:
+    """Find the newest state that the files tell.
+
+    Parameters
+    ----------
+    names : Names
+        Where to look.
+    version : str
+        This program's, whose state file will be written next.
+    book : Book
+        How outcomes change states.
+    disk : Disk
+        What reads.
+    cold : bool
+        Read no state, only what must be known to write a new one.
+
+    Raises
+    ------
+    StoreError
+        If a file is of a newer format or not to be trusted, or the directory
+        cannot be searched.
+    """
+    found = Recovered()
+    own = names.state(version)
+    try:
+        snapshots = _snapshots(found, names, version, book, disk)
+        journal = _old_journal(found, names, book, disk)
+        found.superseded += names.abandoned()
+    except OSError as e:
+        raise StoreError(f"{names.directory} cannot be searched ({e.strerror})") from e
+    found.superseded += [s.path for s in snapshots if s.path != own]
+    if cold:
+        return found
+    snapshots.sort(
+        key=lambda s: (
+            s.header.generation,
+            journal is not None and journal.belongs_to(s),
+            s.path == own,
+        ),
+        reverse=True,
+    )
+    chosen = _choose(found, snapshots, book)
+    if journal is not None:
+        _add_journal(found, journal, chosen, book)
+    if found.state is not None:
+        found.next_id = max(found.next_id, found.state["next_id"])
+        found.state["next_id"] = found.next_id
+    return found
+
+
+# --- which files there are ---
+
+
+def _snapshots(
+    found: Recovered, names: Names, version: str, book: Book, disk: Disk
+) -> list[_Snapshot]:
+    own = names.state(version)
+    snapshots = []
+    for path in {*names.states(), own}:
+        if path != own and not _is_ours(found, path, disk):
+            continue
+        try:
+            data = read_trusted(disk, path)
+            if not data:
+                continue  # removed, or emptied to begin without its jobs
+            header = read_header(data, "state", book.FORMAT, path)
+        except DamagedError as e:
+            found.reject(path, f"{e}{_what_to_do(path, disk)}")
+            continue
+        found.heard_of(header)
+        if path == own:
+            found.pair = header.pair
+        snapshots.append(_Snapshot(path, data, header))
+    return snapshots
+
+
+def _is_ours(found: Recovered, path: Path, disk: Disk) -> bool:
+    """Whether a state file under another version's name was written by this project.
+
+    The original, and whatever else uses such names, may be wanted again: its
+    files are not in our way and stay as they are.
+    """
+    try:
+        start = disk.read(path, 64)
+    except OSError:
+        return True  # who may not even be read is judged with the others
+    if start.startswith(b"spalloc-state ") or not start:
+        return True
+    found.notes.append(f"{path} is not used, it stays as it is{_what_to_do(path, disk)}")
+    return False
+
+
+def _what_to_do(path: Path, disk: Disk) -> str:
+    """Return words for who comes from the original server; empty for all others."""
+    try:
+        if not state_file.looks_like_the_originals(disk.read(path, 64)):
+            return ""
+    except OSError:
+        return ""
+    return (
+        ": it looks like a state of the original spalloc_server, which is never read here, as"
+        " reading"
+        " it would run code. Its jobs are not known to this server. To keep them, start the"
+        " original again and let them end before changing over; otherwise remove the file"
+    )
+
+
+def _old_journal(found: Recovered, names: Names, book: Book, disk: Disk) -> _OldJournal | None:
+    path = names.journal
+    try:
+        data = read_trusted(disk, path)
+        if data is None:
+            return None
+        header = read_header(data, "journal", book.FORMAT, path)
+    except DamagedError as e:
+        found.reject(path, f"{e}: what happened since the last snapshot is lost")
+        return None
+    found.heard_of(header)
+    return _OldJournal(path, data, header)
+
+
+# --- what they tell ---
+
+
+def _choose(found: Recovered, snapshots: Sequence[_Snapshot], book: Book) -> _Snapshot | None:
+    """Take the state of the first usable snapshot."""
+    for snapshot in snapshots:
+        try:
+            found.state = snapshot.state(book)
+        except DamagedError as e:
+            found.reject(snapshot.path, str(e))
+            if snapshot.path in found.superseded:
+                found.superseded.remove(snapshot.path)
+            continue
+        found.clean = found.clean and snapshot.header.clean
+        found.used.append(snapshot.path)
+        return snapshot
+    return None
+
+
+def _add_journal(
+    found: Recovered, journal: _OldJournal, chosen: _Snapshot | None, book: Book
+) -> None:
+    """Write what a journal tells into the state that was chosen, if it belongs to it."""
+    contents = journal.contents
+    if chosen is None or not journal.belongs_to(chosen):
+        # An older one was left by a crash between the snapshot's rename and the journal's.
+        if chosen is None or journal.header.generation >= chosen.header.generation:
+            found.reject(journal.path, "belongs to no snapshot that is there and does not count")
+            stray = contents.payloads + contents.stray
+            found.next_id = max(found.next_id, next_id_after(stray, book))
+        return
+    found.clean = False
+    found.used.append(journal.path)
+    found.state, used = replay(lambda: chosen.state(book), contents.payloads, book)
+    unused = contents.payloads[used:]
+    if contents.problem is not None:
+        found.notes.append(f"{journal.path}: {contents.problem}")
+    if unused:
+        found.notes.append(
+            f"{journal.path}: record {used + 1} does not fit the state: it and the"
+            f" {len(unused) - 1} after it do not count"
+        )
+    if unused or (contents.problem is not None and not contents.torn):
+        found.unusable.append(journal.path)
+    found.next_id = max(found.next_id, next_id_after(unused + contents.stray, book))
+
+
+def replay(base: Callable[[], State], payloads: Sequence[bytes], book: Book) -> tuple[State, int]:
+    """Write records into a state, up to the first that does not fit.
+
+    Parameters
+    ----------
+    base : callable
+        Returns a fresh copy of the state before the first record.
+    payloads : sequence of bytes
+        See `_saved.journal.Contents`.
+    book : Book
+        How outcomes change states.
+
+    Returns
+    -------
+    (state, used)
+        And how many of the records it has in it.
+    """
+    state = base()
+    for used, payload in enumerate(payloads):
+        try:
+            for outcome in _journal.decode(payload):
+                book.apply(state, outcome)
+        except Exception:
+            log.exception("record %d of the journal does not fit the state", used + 1)
+            # The state may have part of the record in it by now.
+            return replay(base, payloads[:used], book)
+    return state, len(payloads)
+
+
+def next_id_after(payloads: Sequence[bytes], book: Book) -> int:
+    """Return an id above all that records give out, although they fit no state."""
+    scratch = book.empty()
+    for payload in payloads:
+        try:
+            outcomes = _journal.decode(payload)
+        except DamagedError:
+            continue
+        for outcome in outcomes:
+            try:
+                book.apply(scratch, outcome)
+            except ValueError:
+                continue  # speaks of jobs that are not known here, which is why nobody uses it
+    next_id = scratch["next_id"]
+    assert isinstance(next_id, int)
+    return next_id

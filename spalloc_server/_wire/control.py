@@ -1,0 +1,172 @@
+"""The server's control socket, and how its orders get into the loop.
+
+A thread of its own talks to operators; what they ask is done by the loop, when
+it comes by, and answered when it is written to disk::
+
+    operator --line--> this thread --order--> loop: carry_out, commit, settle
+             <--line--             <--answer--
+
+Must not know what orders mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from spalloc_server._wire.control_socket import Connection, Listener
+
+log = logging.getLogger(__name__)
+
+#: Bytes of an order; thousands of boards.
+_MAX_LINE = 1 << 16
+#: Operators served at a time; others wait until one has gone. # arbitrary
+_MAX_CONNECTIONS = 8
+
+
+def control_path(directory: Path, config_name: str, label: str = "") -> Path:
+    """Return where a server's control socket is.
+
+    A simulation has one of its own beside it, for faults, see `_simulator`.
+    """
+    if label:
+        return directory / f".{config_name}.{label}.server-control"
+    return directory / f".{config_name}.control"
+
+
+class _Order:
+    """One line, until it is answered."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self.answer = json.dumps({"ok": False, "text": "the server is stopping"})
+        self.done = threading.Event()
+
+
+class Control:
+    """Takes orders at a Unix socket, from its construction on.
+
+    Parameters
+    ----------
+    path : Path
+        Its file; mode 0600, removed at the end.
+    wake : callable
+        Called from this thread when there is something for `carry_out`.
+
+    Raises
+    ------
+    ControlFailed, OSError, RuntimeError
+        If the socket cannot be made, or there is no descriptor or thread to be
+        had; nothing is left behind.
+    """
+
+    def __init__(self, path: Path, wake: Callable[[], object]) -> None:
+        self._wake = wake
+        # Guards _waiting and _stopped.
+        self._lock = threading.Lock()
+        self._waiting: list[_Order] = []
+        self._stopped = False
+        self._carried_out: list[_Order] = []
+        self._connections: dict[int, Connection] = {}
+        with contextlib.ExitStack() as undo:
+            self._listener = Listener(path)
+            undo.callback(self._listener.close)
+            self._stop_read, self._stop_write = os.pipe()
+            undo.callback(os.close, self._stop_read)
+            undo.callback(os.close, self._stop_write)
+            self._thread = threading.Thread(target=self._run, name="Control Thread", daemon=True)
+            self._thread.start()
+            undo.pop_all()
+
+    # --- loop thread ---
+
+    def carry_out(self, do: Callable[[str], str]) -> bool:
+        """Do what operators asked meanwhile; they hear of it at `settle`.
+
+        Returns
+        -------
+        bool
+            Whether there was anything.
+        """
+        if not self._waiting:
+            return False
+        with self._lock:
+            orders, self._waiting = self._waiting, []
+        for order in orders:
+            order.answer = do(order.line)
+        self._carried_out += orders
+        return True
+
+    def settle(self) -> None:
+        """Answer what was carried out, now that it is on disk."""
+        orders, self._carried_out = self._carried_out, []
+        for order in orders:
+            order.done.set()
+
+    # --- whoever stops the server, when the loop has ended ---
+
+    def stop(self) -> None:
+        """Answer who still waits, end the thread, remove the socket; twice is harmless."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            left, self._waiting = self._waiting, []
+        self._carried_out += left
+        self.settle()
+        os.close(self._stop_write)
+        self._thread.join()
+
+    # --- this thread only ---
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except Exception:
+            log.exception("the control socket failed; orders are taken no more")
+        finally:
+            for connection in self._connections.values():
+                connection.close()
+            self._listener.close()
+            os.close(self._stop_read)
+
+    def _turn(self) -> bool:
+        """Wait for operators, and serve them; False at the end."""
+        poll = select.poll()
+        poll.register(self._stop_read, select.POLLIN)
+        if len(self._connections) < _MAX_CONNECTIONS:
+            poll.register(self._listener.socket, select.POLLIN)
+        for descriptor, connection in self._connections.items():
+            poll.register(descriptor, select.POLLOUT if connection.waiting else select.POLLIN)
+        for descriptor, _ in poll.poll():
+            if descriptor == self._stop_read:
+                return False
+            if descriptor == self._listener.socket.fileno():
+                self._accept()
+            elif not self._connections[descriptor].go_on():
+                self._connections.pop(descriptor).close()
+        return True
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            accepted: socket.socket = self._listener.socket.accept()[0]
+            self._connections[accepted.fileno()] = Connection(accepted, self._ask_loop, _MAX_LINE)
+
+    def _ask_loop(self, line: str) -> str:
+        """Have the loop carry out an order, and wait for that."""
+        order = _Order(line)
+        with self._lock:
+            if self._stopped:
+                return order.answer
+            self._waiting.append(order)
+        self._wake()
+        order.done.wait()
+        return order.answer

@@ -1,0 +1,355 @@
+"""The server's loop: when what is done, and for how long it may sleep.
+
+Owns the loop's thread, the listening socket and the reading of the configuration.
+Who is talked with is in `_wire.clients`, which commands there are in `server`, and what
+happens to jobs in `controller`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import socket
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from spinn_utilities.overrides import overrides
+
+from spalloc_server import _clock
+from spalloc_server._configuration_file import (
+    ConfigurationError,
+    LoadedConfiguration,
+    run_configuration,
+)
+from spalloc_server._wire.clients import MAX_READ, Clients, Handler
+from spalloc_server._wire.lingering import Lingering
+from spalloc_server._wire.port_holder import holder_of
+from spalloc_server._wire.tally import Tally
+from spalloc_server.configuration_reloader import ConfigurationReloader
+from spalloc_server.controller import Controller
+from spalloc_server.polling_server_core import BACKLOG, Channel
+
+log = logging.getLogger(__name__)
+
+#: Connections accepted in one turn. # arbitrary
+_MAX_ACCEPTS = 256
+#: The kernel doubles it for its own needs.
+_RECEIVE_BUFFER = MAX_READ // 2
+#: How long the loop rests after a turn that failed. # arbitrary
+_SECONDS_AFTER_FAILURE = 0.05
+
+
+class StartError(Exception):
+    """The server cannot be started; the text says why, for the administrator."""
+
+
+class Server(Clients, ConfigurationReloader):
+    """Clients and configuration, served in turns by a thread, the server thread.
+
+    Parameters
+    ----------
+    config_filename : str or Path
+    port : int
+        TCP; 0 lets the kernel choose (see `port`).
+    commands : mapping
+        {name: ``function(server, client, *args, **kwargs)``}.
+    read_only : collection of str
+        Names of the commands that change nothing.
+    controller : Controller
+        Not yet configured.
+
+    Attributes
+    ----------
+    longest_wait : float
+        Seconds that the loop may sleep at most, whatever the configuration says,
+        so that `last_turn` tells whether it still turns.
+    last_turn : float
+        Monotonic time at which a turn last came to its end; `turns` counts them.
+    turn_times : Tally
+        Seconds from something to read to all answers sent.
+    reloads, failed_reloads : int
+        Counts; `reloads` has the failed ones in it.
+    reload_refused : bool
+        Whether the last one failed, so that an older configuration stays in force.
+    """
+
+    def __init__(
+        self,
+        config_filename: str | Path,
+        port: int,
+        commands: Mapping[str, Handler],
+        read_only: Collection[str],
+        controller: Controller,
+    ) -> None:
+        Clients.__init__(self, commands, read_only, controller)
+        ConfigurationReloader.__init__(self, config_filename, self.wake)
+        self._port = port
+        self._ip: str | None = None
+        self._server_socket: socket.socket | None = None
+        # Whether an address was lost, and the one before it cannot be had either.
+        self._deaf = False
+        self._timeout_check_interval = 5.0
+        # Time of a deadline that is judged when all sockets have been read once more.
+        self._judging: float | None = None
+        # Whether clients that have connected could not all be taken in this turn.
+        self._unread = False
+        # When the controller had next something to do, as of the beginning of this turn.
+        self._due: float | None = None
+        self._stop = False
+        self.longest_wait = math.inf
+        self.last_turn = _clock.monotonic()
+        self.turns = self.reloads = self.failed_reloads = 0
+        self.reload_refused = False
+        self.turn_times = Tally()
+        self._server_thread = threading.Thread(target=self._run, name="Server Thread")
+
+    # --- any thread ---
+
+    @property
+    def port(self) -> int:
+        """TCP port that is listened on."""
+        return self._port
+
+    def is_alive(self) -> bool:
+        """Whether the server thread runs."""
+        return self._server_thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the server thread to end; seconds, None for as long as it takes."""
+        self._server_thread.join(timeout)
+
+    # --- to be overridden ---
+
+    def _seconds_at_rest(self) -> float:
+        """Return how long there is nothing to do `_after_turn` if nothing happens."""
+        return math.inf
+
+    def _after_turn(self) -> None:
+        """Do what must not delay anybody's answers."""
+
+    # --- loop thread only ---
+
+    def _run(self) -> None:
+        while not self._stop:
+            try:
+                self._turn()
+            except BaseException:
+                # SystemExit too: whatever it is, the thread must go on.
+                log.exception("a turn of the loop failed; going on")
+                # What fails before it waits would fail again at once, for ever.
+                time.sleep(_SECONDS_AFTER_FAILURE)
+
+    def _turn(self) -> None:
+        """Wait, read, run, write what must last, answer, tend to time, tell."""
+        judged = self._judging
+        began: float | None = None
+        ready = self.ready_channels(self._seconds_to_wait())
+        first = next(ready, None)
+        if first is not None:
+            began = _clock.monotonic()
+            self._unread = False
+            self._guarded_all(self._clients_among(chain((first,), ready)), self._handle_commands)
+            if self._unread:
+                judged = None
+        for client in list(self._resumable) if self._resumable else ():
+            self._guarded(client, self._resume)
+        self._answer_all()
+        now = _clock.monotonic()
+        if began is not None:
+            self.turn_times.note(now - began)
+        self._see_to_jobs(judged, now)
+        if self._lingering.sockets:
+            self._lingering.tend()
+        if self._deaf:
+            self._listen_again()
+        self._send_change_notifications()
+        self._after_turn()
+        if self.config_needs_reloading:
+            self._reload()
+        self.turns += 1
+        self.last_turn = now
+
+    def _see_to_jobs(self, judged: float | None, now: float) -> None:
+        """End the jobs whose deadline had passed at `judged`, and do what else is due."""
+        if not self._tells_time():
+            self._judging = None
+            self._controller.destroy_timed_out_jobs()
+            self._controller.check_free()
+            return
+        if judged is not None:
+            # Every socket that was readable when this was noted has been read since.
+            self._judging = None
+            self._controller.destroy_timed_out_jobs(judged)
+        if self._due is not None and self._due <= now:
+            self._tend(now)
+
+    def _tend(self, now: float) -> None:
+        """Do what is due."""
+        deadline = self._controller.next_deadline()
+        if deadline is not None and deadline < now:
+            self._judging = now
+        rested = self._controller.next_rested()
+        if rested is not None and rested <= now:
+            self._controller.check_free()
+        check = self._controller.next_health_check()
+        if check is not None and check <= now:
+            self._controller.check_health(now)
+
+    def _reload(self) -> None:
+        self.reload_refused = not self.read_config_file()
+        self.failed_reloads += self.reload_refused
+        self.reloads += 1
+        self.wake()
+
+    def _seconds_to_wait(self) -> float:
+        """How long the loop may sleep if no channel is ready."""
+        now = _clock.monotonic()
+        self._due = self._controller.next_due(now) if self._tells_time() else None
+        if self._judging is not None or self._resumable:
+            return 0.0
+        wait = min(self._timeout_check_interval, self.longest_wait, self._seconds_at_rest())
+        if self._lingering.sockets:
+            wait = min(wait, Lingering.tick)
+        if self._due is not None and self._due - now < wait:
+            wait = max(0.0, self._due - now)
+        return wait
+
+    # --- accepting ---
+
+    def _clients_among(self, ready: Iterable[Channel]) -> Iterator[Channel]:
+        """Take in who has connected, and hand out all others that can be read."""
+        for channel in ready:
+            if channel in self._client_buffers or not _is_listening(channel):
+                yield channel
+            elif self._accept_all(channel):
+                self._unread = True
+
+    def _accept_all(self, listening: socket.socket) -> bool:
+        """Take in who has connected; returns whether more may be waiting."""
+        for _ in range(_MAX_ACCEPTS):
+            client = self._accept(listening)
+            if client is None:
+                return False
+            # What it sent while the loop was busy counts before deadlines are judged.
+            if self._welcome(client) and self._in_loop():
+                self._guarded(client, self._handle_commands)
+        return True
+
+
+    # --- configuration, any thread ---
+
+    @overrides(ConfigurationReloader._parse_config)
+    def _parse_config(self, config_file_contents: str) -> LoadedConfiguration:
+        return run_configuration(config_file_contents, self.configuration_file)
+
+    @overrides(ConfigurationReloader._validate_config)
+    def _validate_config(self, parsed_config: Any) -> Any:
+        return parsed_config
+
+    @overrides(ConfigurationReloader._load_valid_config)
+    def _load_valid_config(self, validated_config: Any) -> None:
+        configuration = validated_config.configuration
+        before = self._ip
+        try:
+            self._listen(configuration.ip)
+        except OSError as e:
+            raise self._not_listening(configuration.ip, e) from e
+        try:
+            self._controller.machines = {m.name: m for m in configuration.machines}
+        except BaseException:
+            if before is not None:
+                self._listen(before)
+            raise
+        self._controller.max_retired_jobs = configuration.max_retired_jobs
+        self._controller.seconds_before_free = configuration.seconds_before_free
+        self._timeout_check_interval = configuration.timeout_check_interval
+        self.wake()
+
+    def _listen(self, ip: str) -> None:
+        """Listen on an address; if it cannot be had, as before."""
+        old = self._server_socket
+        if ip == self._ip and old is not None:
+            return
+        try:
+            new = self._open_server_socket(ip, self._port)
+        except OSError as e:
+            if old is None or e.errno != errno.EADDRINUSE:
+                raise
+            # The old address may be in the way of the new one.
+            self._stop_listening(old)
+            try:
+                new = self._open_server_socket(ip, self._port)
+            except OSError:
+                self._listen_again()
+                raise
+        else:
+            if old is not None:
+                self._stop_listening(old)
+        self._take_clients_from(new, ip)
+
+    def _listen_again(self) -> None:
+        """Listen where it was listened before; what cannot be had now is tried each turn."""
+        ip = self._ip or ""
+        try:
+            new = self._open_server_socket(ip, self._port)
+        except OSError as e:
+            if not self._deaf:
+                log.error("no new clients until %s can be had again: %s", ip or "any address", e)
+            self._deaf = True
+        else:
+            self._take_clients_from(new, ip)
+
+    def _take_clients_from(self, listening: socket.socket, ip: str) -> None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._server_socket, self._ip = listening, ip
+        self._port = listening.getsockname()[1]
+        self._deaf = False
+
+    def _not_listening(self, ip: str, error: OSError) -> ConfigurationError:
+        """Return an address that cannot be had as words, with who has it if that is known."""
+        holder = holder_of(self._port) if error.errno == errno.EADDRINUSE else None
+        text = f"cannot listen on {ip or 'any address'}, port {self._port}: {error.strerror}"
+        return ConfigurationError(
+            str(self.configuration_file), None, text + (f" by {holder}" if holder else "")
+        )
+
+    def _stop_listening(self, listening: socket.socket) -> None:
+        """Take in those who have connected, whom closing would reset, and close."""
+        self._server_socket = None
+        # The kernel keeps no more waiting; who connects without end must not keep us here.
+        for _ in range(BACKLOG // _MAX_ACCEPTS + 1):
+            if not self._accept_all(listening):
+                break
+        self.unregister_channel(listening)
+        listening.close()
+
+    # --- the end ---
+
+    def _stop_serving(self) -> None:
+        """End the loop's thread, and let every client see a clean end of file."""
+        self._stop = True
+        self.wake()
+        if self._server_thread.ident is not None:
+            self._server_thread.join()
+        if self._server_socket is not None:
+            self._stop_listening(self._server_socket)
+        for client in list(self._client_buffers):
+            self._disconnect_client(client)
+        self._lingering.close()
+        self.stop_listening_to_sighup()
+        self.close_polling()
+
+
+def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:
+    """Whether connections come in here; `Server._server_socket` may be a moment behind."""
+    try:
+        return isinstance(channel, socket.socket) and bool(
+            channel.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        )
+    except OSError:
+        return False
