@@ -30,8 +30,8 @@ DISTRIBUTIONS = {
 #: Tests that need the repository: they build the project, or run the client against the server
 #: (and the original one) from environments that the Makefile makes.
 OF_THE_REPOSITORY = (
-    "--ignore=tests/test_packaging.py",
-    "--deselect=tests/test_contrib.py::test_the_container_is_built_from_no_more_than_it_needs",
+    "--ignore=tests/system/test_packaging.py",
+    "--deselect=tests/system/test_contrib.py::test_the_container_is_built_from_no_more_than_it_needs",
     "--ignore=tests/test_real_servers.py",
     "--ignore=tests/test_original_server.py",
 )

@@ -1,0 +1,129 @@
+"""The job log: one line for each event, whatever text is in it."""
+
+import logging
+from collections.abc import Iterator
+from logging.handlers import TimedRotatingFileHandler
+from pathlib import Path
+
+import pytest
+
+from spalloc_server._jobs import job_log
+from spalloc_server._jobs.job import _Job
+from spalloc_server._jobs.machine_map import MachineMap
+from spalloc_server._jobs.release import Release
+from spalloc_server.links import Links
+from tests.support.machines import machine
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "jobs.log"
+    handler = job_log.open_file(str(path), 3)
+    yield path
+    job_log.close_file(handler)
+
+
+def words(path: Path) -> list[str]:
+    """Lines without date and time."""
+    return [line.split(" ", 2)[2] for line in path.read_text("utf-8").splitlines()]
+
+
+def test_nothing_is_written_until_a_file_is_opened(tmp_path: Path) -> None:
+    assert not job_log.job_log.isEnabledFor(logging.CRITICAL)
+    handler = job_log.open_file(str(tmp_path / "log"), 1)
+    assert job_log.job_log.isEnabledFor(logging.INFO)
+    job_log.close_file(handler)
+    assert not job_log.job_log.isEnabledFor(logging.CRITICAL)
+
+
+def test_files_change_at_midnight_and_so_many_are_kept(tmp_path: Path) -> None:
+    handler = job_log.open_file(str(tmp_path / "log"), 90)
+    job_log.close_file(handler)
+
+    assert isinstance(handler, TimedRotatingFileHandler)
+    assert (handler.when, handler.backupCount) == ("MIDNIGHT", 90)
+    assert (job_log.DEFAULT_FILE, job_log.DEFAULT_DAYS) == ("spalloc_jobs.log", 90)
+
+
+def test_events_of_a_job(log: Path) -> None:
+    where = MachineMap(machine("m", 2, 1))
+    job = _Job(7, "me", 0.0, None, keepalive_host="10.0.0.1", args=(3, 1), kwargs={"tags": {"x"}})
+    job.boards, job.periphery = {(1, 0, 0)}, {(1, 0, 0, Links.north), (1, 0, 0, Links.east)}
+
+    job_log.created(job)
+    job_log.powered(job, where, True, False)
+    job_log.powered(job, where, False, None)
+    job_log.released(Release(7, "m", 1, [(1, 0, 0)]), where)
+    job_log.destroyed(job, "over")
+    job_log.destroyed(job, None)
+    job_log.note(7, "odd")
+    job_log.shut_down()
+
+    place = "board (1, 0, 0) of m (cabinet 0, frame 0, board 3, BMP 10.1.0.0)"
+    assert words(log) == [
+        "job 7: created (3, 1, tags={'x'}) owner=me keepalive=None host=10.0.0.1",
+        f"job 7: power on: {place}",
+        f"job 7: links off: east, north of {place}",
+        f"job 7: power off: {place}",
+        f"job 7: power off: {place}",
+        "job 7: destroyed: over",
+        "job 7: destroyed: None",
+        "job 7: odd",
+        "server shut down",
+    ]
+
+
+def test_users_text_stays_on_its_line(log: Path) -> None:
+    job_log.note(1, "a\nb\r\x00\x1b[2J\u2028\ud800 \u00e9")
+
+    assert words(log) == ["job 1: a\\nb\\r\\x00\\x1b[2J\\u2028\\ud800 \u00e9"]
+
+
+def test_every_record_of_a_job_names_its_id(log: Path) -> None:
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    keep = Keep()
+    job_log.job_log.addHandler(keep)
+    job_log.note(42, "x")
+    job_log.job_log.removeHandler(keep)
+
+    assert [getattr(record, "job_id", None) for record in records] == [42]
+
+
+def test_every_line_of_an_event_has_its_time(log: Path) -> None:
+    job = _Job(7, "me", 0.0, None)
+    job.boards, job.periphery = {(0, 0, 0), (0, 0, 2)}, [(0, 0, 2, Links.south)]
+
+    job_log.powered(job, MachineMap(machine("m")), True, False)
+
+    times = {line.rsplit(" job 7: ", 1)[0] for line in log.read_text().splitlines()}
+    assert [line.split(": ")[1] for line in words(log)] == ["power on", "power on", "links off"]
+    assert len(times) == 1
+
+
+def test_nothing_is_written_about_no_boards(log: Path) -> None:
+    job_log.powered(_Job(7, "me", 0.0, None), MachineMap(machine("m")), True, None)
+
+    assert log.read_text() == ""
+
+
+def test_closing_one_file_leaves_the_other(log: Path, tmp_path: Path) -> None:
+    other = job_log.open_file(str(tmp_path / "other.log"), 1)
+
+    job_log.close_file(other)
+    job_log.note(7, "still told")
+
+    assert words(log) == ["job 7: still told"]
+    assert (tmp_path / "other.log").read_text() == ""
+
+
+def test_a_board_that_is_in_no_frame_is_named_all_the_same(log: Path) -> None:
+    where = MachineMap(machine("m", 1, 1))
+
+    job_log.released(Release(7, "m", 1, [(5, 5, 0)]), where)
+
+    assert words(log) == ["job 7: power off: board (5, 5, 0)"]
