@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 
 CLIENT_BIN := client/.venv/bin
 
-.PHONY: run install test test-server test-client soak lint types docs bench profile test-all clean
+.PHONY: run install test test-server test-client soak lint types docs bench profile house test-all clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +48,10 @@ client/.venv/.installed: client/setup.cfg client/setup.py
 
 test-client: lint client/.venv/.installed
 	cd client && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
+
+# Counts how easily the source is read; ARGS may name another checkout.
+house: install
+	$(BIN)/python -m tests.support.house $(ARGS)
 
 # Wheels and sdists, tried in empty environments with every Python that is found.
 test-all: install

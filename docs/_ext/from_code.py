@@ -19,7 +19,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from unittest.mock import patch
 
 from docutils import nodes
@@ -262,55 +262,36 @@ class Diagram(Directive):
 
 
 class Layers(Diagram):
-    """The modules by rank, each with what it imports of those below."""
-
-    #: The order that a test pins; see tests/test_imports_point_down.py.
-    ranks: ClassVar[tuple[tuple[str, ...], ...]] = (
-        ("server",),
-        ("polling_server_core", "configuration_reloader"),
-        ("controller",),
-        ("async_bmp_controller",),
-        ("configuration", "allocator", "job_queue"),
-        ("links", "coordinates", "area_to_rect", "pack_tree"),
-    )
+    """The packages and the modules of the top folder, each with its imports from the source."""
 
     def picture(self) -> Iterator[str]:
-        """Draw a row for each rank, top of the program first."""
-        reached = reachable()
-        ranked = [name for rank in self.ranks for name in rank]
-        for number, rank in enumerate(self.ranks):
-            yield "    ".join(f"[ {name} ]" for name in rank)
-            for name in rank:
-                below = [other for other in ranked if other in reached[name] and other != name]
-                if below:
-                    yield f"    {name} -> {', '.join(below)}"
-            if number + 1 < len(self.ranks):
-                yield "        |"
+        """Draw a row for each, top of the program first; a number counts a package's modules."""
+        package = Path(spalloc_server.__file__).parent
+        with (DOCS / "layers.csv").open(encoding="utf-8", newline="") as file:
+            names = [name for name, _ in list(csv.reader(file))[1:]]
+        modules: dict[str, int] = dict.fromkeys(names, 0)
+        arrows: dict[str, set[str]] = {name: set() for name in names}
+        for path in package.rglob("*.py"):
+            place = path.relative_to(package).with_suffix("").parts[0]
+            modules[place] = modules.get(place, 0) + 1
+            arrows.setdefault(place, set()).update(_places_imported(path) - {place})
+        for name in reversed(names):
+            count = f" ({modules[name]})" if modules[name] > 1 else ""
+            below = ", ".join(each for each in reversed(names) if each in arrows[name])
+            yield f"{name + count:28} -> {below}" if below else name
 
 
-def reachable() -> dict[str, set[str]]:
-    """Return, for each public module, those it imports itself or through helper modules."""
-    direct: dict[str, set[str]] = {}
-    package = Path(spalloc_server.__file__).parent
-    for path in package.rglob("*.py"):
-        found = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                module = node.module.removeprefix("spalloc_server").removeprefix(".")
-                found.update(f"{module}.{alias.name}".removeprefix(".") for alias in node.names)
-                found.add(module)
-        name = ".".join(path.relative_to(package).with_suffix("").parts)
-        direct[name.removesuffix(".__init__")] = found
-    reached = {}
-    for name, its_own in direct.items():
-        seen: set[str] = set()
-        new = its_own
-        while new:
-            seen |= new
-            helpers = [each for each in new if each.startswith("_")]
-            new = {far for each in helpers for far in direct.get(each, ())} - seen
-        reached[name] = seen
-    return reached
+def _places_imported(path: Path) -> set[str]:
+    """Modules of the top folder and packages from which a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "spalloc_server":
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            root, _, rest = node.module.partition(".")
+            if root == "spalloc_server":
+                found.add(rest.partition(".")[0])
+    return found - {"__version__"}
 
 
 class JobStates(Diagram):
