@@ -6,7 +6,7 @@ from one question to the next.
 """
 
 from spalloc_server._allocation.dead_sets import DeadSet
-from spalloc_server.coordinates import WrapAround, link_to_vector
+from spalloc_server.coordinates import WrapAround, board_down_link, link_to_vector
 from spalloc_server.links import Links
 
 #: Logical coordinates of a board.
@@ -15,9 +15,9 @@ Board = tuple[int, int, int]
 #: A board and one of its links.
 Link = tuple[int, int, int, Links]
 
-#: By z: the six links of a board and where they lead.
+#: By z: the six links of a board, their other ends, and where they lead.
 _STEPS = tuple(
-    tuple((link, *link_to_vector[z, link]) for link in Links) for z in range(3)
+    tuple((link, link.opposite, *link_to_vector[z, link]) for link in Links) for z in range(3)
 )
 
 
@@ -31,11 +31,11 @@ class _CandidateFilter:
     dead_boards : container of (x, y, z)
         Boards that do not work.
     dead_links : container of (x, y, z, link)
-        Links that do not work, as seen from the board in front.
+        Links that do not work.  A cable is dead if either of its ends is in there.
     max_dead_boards, max_dead_links : int or None
-        At most this many dead or unreachable boards, and dead links.
+        At most this many dead or unreachable boards, and dead cables.
     require_torus : bool
-        Whether there must be wrap-around links.
+        Whether there must be a live wrap-around link.
     expected_boards : int, optional
         Number that dead boards are weighed against; all of the block if None.
 
@@ -44,9 +44,10 @@ class _CandidateFilter:
     boards : set of (x, y, z) or None
         Reachable boards of the block accepted last.
     periphery : set of (x, y, z, Links) or None
-        Links that leave these boards.
+        Links that leave these boards, and both ends of dead cables between them:
+        all links that have to be stopped.
     torus : WrapAround or None
-        Wrap-around found among them.
+        Directions of the live links around the machine between them.
     """
 
     def __init__(  # noqa: PLR0917 - the signature is fixed by spec
@@ -103,16 +104,35 @@ class _CandidateFilter:
             telling = boards - _inner_boards(x, y, width, height)
         else:
             telling = boards
-        _, _, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
-        dead_links = len(dead) + (len(dead_wrap) if self.require_torus else 0)
-        if self.max_dead_links is not None and dead_links > self.max_dead_links:
-            return False
+        _, wrap, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
+        if dead or dead_wrap:
+            broken, broken_wrap = self._both_ends(dead), self._both_ends(dead_wrap)
+            cables = len(broken) + (len(broken_wrap) if self.require_torus else 0)
+            if self.max_dead_links is not None and cables // 2 > self.max_dead_links:
+                return False
+            periphery |= broken | broken_wrap
+            torus = self._directions(wrap - broken_wrap)
         if self.require_torus and torus is WrapAround.none:
             return False
         self.boards = boards
         self.periphery = periphery
         self.torus = torus
         return True
+
+    def _both_ends(self, links: set[Link]) -> set[Link]:
+        """Return the links and the other ends of their cables."""
+        far_ends = set()
+        for x, y, z, link in links:
+            far_x, far_y, far_z, _ = board_down_link(x, y, z, link, self.width, self.height)
+            far_ends.add((far_x, far_y, far_z, link.opposite))
+        return links | far_ends
+
+    def _directions(self, wrap: set[Link]) -> WrapAround:
+        """Return the directions in which some links go around the machine."""
+        torus = 0
+        for x, y, z, link in wrap:
+            torus |= board_down_link(x, y, z, link, self.width, self.height)[3]
+        return WrapAround(torus)
 
     def _enumerate_boards(self, x: int, y: int, width: int, height: int) -> set[Board]:
         """Boards of a block that can be reached from its bottom-left one.
@@ -127,7 +147,7 @@ class _CandidateFilter:
         Returns
         -------
         set of (x, y, z)
-            Reachable over live boards and links inside the block, links
+            Reachable over live boards and cables inside the block, those
             around the machine included.
         """
         dead_boards = self.dead_boards
@@ -155,9 +175,13 @@ class _CandidateFilter:
         # No function is called for a link, for there are six to a board.
         while frontier and remaining:
             x, y, z = frontier.pop()
-            for link, dx, dy, dz in _STEPS[z]:
+            for link, back, dx, dy, dz in _STEPS[z]:
                 board = ((x + dx) % machine_width, (y + dy) % machine_height, z + dz)
-                if board in remaining and (x, y, z, link) not in dead_links:
+                if (
+                    board in remaining
+                    and (x, y, z, link) not in dead_links
+                    and (*board, back) not in dead_links
+                ):
                     remaining.remove(board)
                     frontier.append(board)
         return remaining
@@ -180,7 +204,12 @@ class _CandidateFilter:
         periphery : set of (x, y, z, Links)
             Links to any other board, dead ones too.
         torus : WrapAround
-            Directions of all links around the machine between these boards.
+            Directions of all links around the machine between these boards,
+            dead ones too.
+
+        Notes
+        -----
+        A link is dead here only if this very end of it is in `dead_links`.
         """
         return self._classify(boards, boards)
 
@@ -198,7 +227,7 @@ class _CandidateFilter:
         torus = 0
         # No function is called for a link, for there are six to a board.
         for x, y, z in some:
-            for link, dx, dy, dz in _STEPS[z]:
+            for link, _, dx, dy, dz in _STEPS[z]:
                 far_x, far_y, far_z = x + dx, y + dy, z + dz
                 here = (x, y, z, link)
                 if (far_x, far_y, far_z) in boards:

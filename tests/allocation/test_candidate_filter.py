@@ -90,12 +90,12 @@ def test_a_link_around_the_machine_reaches_boards_too() -> None:
     assert judge._enumerate_boards(0, 0, 1, 1) == {(0, 0, z) for z in range(3)}
 
 
-def test_a_link_that_is_dead_at_one_end_is_not_followed_from_there() -> None:
+def test_a_cable_that_is_dead_at_either_end_is_not_followed() -> None:
     towards = {(1, 1, 0, link) for link in Links}
     back = {(1, 1, 1, link) for link in Links}
 
     assert candidate_filter(3, 3, (), towards)._enumerate_boards(1, 1, 1, 1) == {(1, 1, 0)}
-    assert candidate_filter(3, 3, (), back)._enumerate_boards(1, 1, 1, 1) == TRIAD
+    assert candidate_filter(3, 3, (), back)._enumerate_boards(1, 1, 1, 1) == TRIAD - {(1, 1, 1)}
 
 
 # --- _classify_links ---
@@ -166,20 +166,40 @@ def test_a_block_as_long_as_the_machine_wraps_around(
     assert judge.torus is torus
 
 
-def test_dead_links_wrap_around_like_live_ones() -> None:
-    crossing = {
+def crossing(width: int, height: int, directions: int) -> set[Any]:
+    """All links that go around a machine in one of these directions."""
+    return {
         (x, y, z, link)
-        for x in range(2)
-        for y in range(2)
+        for x in range(width)
+        for y in range(height)
         for z in range(3)
         for link in Links
-        if board_down_link(x, y, z, link, 2, 2)[3]
+        if board_down_link(x, y, z, link, width, height)[3] & directions
     }
-    judge = candidate_filter(2, 2, (), crossing, require_torus=True)
+
+
+@pytest.mark.parametrize("only_this_end", [None, 0, 1])
+@pytest.mark.parametrize(
+    ("dead", "alive"),
+    [
+        (WrapAround.both, WrapAround.none),
+        (WrapAround.x, WrapAround.y),
+        (WrapAround.y, WrapAround.x),
+    ],
+)
+def test_dead_links_do_not_wrap_around(
+    dead: WrapAround, alive: WrapAround, only_this_end: int | None
+) -> None:
+    links = crossing(2, 2, dead)
+    named = {end for end in links if only_this_end in {None, end[3] // 3}}
+    judge = candidate_filter(2, 2, (), named)
 
     assert judge(0, 0, 2, 2) is True
-    assert judge.torus is WrapAround.both
-    assert judge.periphery == set()
+
+    assert judge.torus is alive
+    assert judge.periphery == links
+    strict = candidate_filter(2, 2, (), named, require_torus=True)
+    assert strict(0, 0, 2, 2) is bool(alive)
 
 
 # --- __call__ ---
@@ -249,11 +269,27 @@ def test_dead_boards_are_weighed_against_the_number_expected() -> None:
     assert judge(None, 0) is False
 
 
-@pytest.mark.parametrize(("allowed", "accepted"), [(1, False), (2, True), (None, True)])
-def test_a_dead_wire_counts_at_both_ends(allowed: int | None, accepted: bool) -> None:
-    wire = both_ends((1, 1, 0), Links.north_east, (3, 3))
+@pytest.mark.parametrize(("allowed", "accepted"), [(0, False), (1, True), (None, True)])
+@pytest.mark.parametrize("named", [{0}, {1}, {0, 1}])
+def test_a_dead_cable_counts_once_whichever_ends_are_named(
+    named: set[int], allowed: int | None, accepted: bool
+) -> None:
+    ends = sorted(both_ends((1, 1, 0), Links.north_east, (3, 3)))
+    dead = {ends[number] for number in named}
 
-    assert candidate_filter(3, 3, (), wire, max_dead_links=allowed)(1, 1, 1, 1) is accepted
+    assert candidate_filter(3, 3, (), dead, max_dead_links=allowed)(1, 1, 1, 1) is accepted
+
+
+@pytest.mark.parametrize("named", [{0}, {1}, {0, 1}])
+def test_both_ends_of_a_dead_cable_between_the_boards_are_stopped(named: set[int]) -> None:
+    ends = sorted(both_ends((1, 1, 0), Links.north_east, (3, 3)))
+    sound, judge = candidate_filter(3, 3), candidate_filter(3, 3, (), {ends[n] for n in named})
+
+    assert sound(1, 1, 1, 1)
+    assert judge(1, 1, 1, 1)
+
+    assert sound.periphery is not None
+    assert judge.periphery == sound.periphery | set(ends)
 
 
 def test_dead_links_around_the_machine_count_only_where_they_are_required() -> None:

@@ -55,6 +55,15 @@ class NaiveMachine:
             (x, y, z) for x in range(self.width) for y in range(self.height) for z in range(3)
         ]
 
+    def cable(self, board: Board, link: Links) -> frozenset[tuple[int, int, int, Links]]:
+        """Both ends of a cable."""
+        *far, _ = board_down_link(*board, link, self.width, self.height)
+        return frozenset({(*board, link), (far[0], far[1], far[2], link.opposite)})
+
+    def is_dead(self, board: Board, link: Links) -> bool:
+        """Whether a cable is named as dead, at whichever end."""
+        return any(end in self.dead_links for end in self.cable(board, link))
+
     def reachable(self, x: int, y: int, width: int, height: int) -> set[Board]:
         """Flood from the block's first board."""
         if (x, y, 0) in self.dead_boards:
@@ -69,7 +78,7 @@ class NaiveMachine:
                         x <= far[0] < x + width
                         and y <= far[1] < y + height
                         and far not in self.dead_boards
-                        and (*board, link) not in self.dead_links
+                        and not self.is_dead(board, link)
                     ):
                         further.add(far)
             if further <= reached:
@@ -82,7 +91,7 @@ class NaiveMachine:
         """The network of a block, if it keeps to the limits."""
         boards = self.reachable(*block)
         torus = WrapAround.none
-        dead = dead_wrap = 0
+        dead, dead_wrap = set(), set()
         periphery = set()
         for board in boards:
             for link in Links:
@@ -90,19 +99,18 @@ class NaiveMachine:
                 if tuple(far) not in boards:
                     periphery.add((*board, link))
                     continue
-                torus = WrapAround(torus | wrap)
-                if (*board, link) in self.dead_links:
-                    if wrap:
-                        dead_wrap += 1
-                    else:
-                        dead += 1
+                if self.is_dead(board, link):
+                    periphery.add((*board, link))
+                    (dead_wrap if wrap else dead).add(self.cable(board, link))
+                else:
+                    torus = WrapAround(torus | wrap)
         require_torus = limits.get("require_torus") or False
         max_boards, max_links = limits.get("max_dead_boards"), limits.get("max_dead_links")
         if (
             not boards
             or (max_boards is not None and expected - len(boards) > max_boards)
             or (require_torus and not torus)
-            or (max_links is not None and dead + dead_wrap * require_torus > max_links)
+            or (max_links is not None and len(dead) + len(dead_wrap) * require_torus > max_links)
         ):
             return None
         return Network(boards, periphery, torus)
