@@ -16,6 +16,7 @@ from typing import Any
 
 from spalloc_server._allocation.candidate_filter import Board, Link, _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, plain_places
+from spalloc_server._allocation.fullest import fullest
 from spalloc_server._allocation.kinds import Limits, _AllocationType, understand
 from spalloc_server._allocation.single_boards import SingleBoards, Triad
 from spalloc_server._allocation.verdicts import Verdicts
@@ -200,9 +201,10 @@ class Allocator:
     ) -> tuple[int, _CandidateFilter]:
         """Area and filter for a number of boards.
 
-        With `full_measure`, where the idle machine has a block with so many live boards, be it a
-        larger one, nothing less will do; fewer are given only where it has
-        none.  Who says how many dead boards will do is taken at their word.
+        With `full_measure` a block with fewer live boards will not do, where the
+        idle machine has one with as many, be it a larger one.  Where it has
+        none, the block with the most boards is taken, be it a smaller one.  A
+        request that limits the dead boards is taken at its word.
         """
         judge = self._filter(wanted, boards)
         if not self.full_measure or wanted.max_dead_boards is not None:
@@ -214,7 +216,23 @@ class Allocator:
         for larger in range(area, self.width * self.height + 1):
             if self._area_is_right(larger, wanted) and self._fits(larger, wanted, strict):
                 return larger, strict
-        return area, judge
+        area, dead = self._verdicts.find(
+            ("most", boards, wanted), lambda: self._fullest(boards, wanted)
+        )
+        return area, self._filter(wanted._replace(max_dead_boards=dead), boards)
+
+    def _fullest(self, boards: int, wanted: Limits) -> tuple[int, int]:
+        """Least area of a block that comes nearest to so many boards, and how many it lacks."""
+        areas: dict[tuple[int, int, int, int], int] = {}
+        for other in range(1, self.width * self.height + 1):
+            shape = area_to_rect(other, self.width, self.height, wanted.min_ratio)
+            if shape is not None and self._area_is_right(other, wanted):
+                for place in self._corners(*shape):
+                    areas.setdefault((*place, *shape), other)
+        best = fullest(areas, self._filter(wanted, boards), self.dead_boards, boards)
+        assert best is not None, "the block of the right area is accepted"
+        count, block = best
+        return areas[block], boards - count
 
     def _fits(self, area: int, wanted: Limits, judge: _CandidateFilter) -> bool:
         """Whether a block of so many triads could be had on the idle machine."""
@@ -255,9 +273,11 @@ class Allocator:
     def _fits_in_a_corner(self, width: int, height: int, judge: _CandidateFilter) -> bool:
         return any(
             self._verdicts.accepts(judge, x, y, width, height)
-            for x in _ends(self.width - width)
-            for y in _ends(self.height - height)
+            for x, y in self._corners(width, height)
         )
+
+    def _corners(self, width: int, height: int) -> list[tuple[int, int]]:
+        return [(x, y) for x in _ends(self.width - width) for y in _ends(self.height - height)]
 
     def _hold_block(self, outcome: Outcome, judge: _CandidateFilter) -> Allocation:
         assert judge.boards is not None

@@ -6,6 +6,7 @@ taken, for no verdict depends on that.
 """
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, Watch
@@ -14,6 +15,7 @@ from spalloc_server._allocation.dead_sets import DeadSet, Watch
 _MOST_VERDICTS = 4096
 
 _Key = tuple[object, ...]
+_Found = TypeVar("_Found")
 
 
 class Verdicts:
@@ -22,6 +24,7 @@ class Verdicts:
     def __init__(self) -> None:
         self._watch = Watch()
         self._verdicts: dict[_Key, bool] = {}
+        self._found: dict[_Key, Any] = {}
 
     def __len__(self) -> int:
         return len(self._verdicts)
@@ -39,6 +42,25 @@ class Verdicts:
         """
         if not self._watch.same(dead_boards, dead_links):
             self._verdicts.clear()
+            self._found.clear()
+
+    def find(self, key: _Key, find_out: Callable[[], _Found]) -> _Found:
+        """Find something out that is no verdict, unless it is remembered.
+
+        Parameters
+        ----------
+        key : tuple
+            Names the question, and the type of its answer.
+        find_out : callable
+            Called without arguments.
+        """
+        if key not in self._found:
+            found = find_out()
+            if len(self._found) >= _MOST_VERDICTS:
+                self._found.clear()
+            self._found[key] = found
+        answer: _Found = self._found[key]
+        return answer
 
     def answer(self, key: _Key, find_out: Callable[[], bool]) -> bool:
         """Answer a question, finding out only what is not remembered.

@@ -4,6 +4,7 @@ import pytest
 
 from spalloc_server.allocator import Allocator
 from spalloc_server.job_queue import JobQueue
+from spalloc_server.links import Links
 from tests.support.allocating import full_measure
 
 
@@ -208,3 +209,27 @@ def test_boards_may_stay_taken_when_a_job_is_moved() -> None:
     assert owner.given == [1, 1]
 
 
+
+
+@pytest.mark.parametrize("asked", [4, 5, 6])
+def test_the_most_boards_are_given_where_there_are_not_as_many(asked: int) -> None:
+    alone = {(0, 0, 0, link) for link in Links}
+    allocator = full_measure(2, 1, dead_links=alone)
+
+    assert boards_of(allocator, asked) == 3
+
+
+def test_a_limit_on_dead_links_holds_for_the_block_with_the_most_boards_too() -> None:
+    alone = {(0, 0, 0, link) for link in Links}
+    dead = {*alone, (1, 0, 0, Links.north)}
+
+    strict, free = (full_measure(2, 1, dead_links=dead) for _ in range(2))
+
+    assert boards_of(strict, 5, max_dead_links=0) == 1
+    assert boards_of(free, 5) == 3
+
+
+def test_a_smaller_block_is_no_better_where_the_larger_one_has_as_many() -> None:
+    allocator = full_measure(2, 2, dead_boards={(0, 0, 1), (1, 1, 2)})
+
+    assert boards_of(allocator, 12) == 10

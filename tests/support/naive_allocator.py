@@ -12,6 +12,7 @@ from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
 
 Board = tuple[int, int, int]
+Cable = frozenset[tuple[int, int, int, Links]]
 
 
 class Members(Sized, Protocol):
@@ -55,7 +56,7 @@ class NaiveMachine:
             (x, y, z) for x in range(self.width) for y in range(self.height) for z in range(3)
         ]
 
-    def cable(self, board: Board, link: Links) -> frozenset[tuple[int, int, int, Links]]:
+    def cable(self, board: Board, link: Links) -> Cable:
         """Both ends of a cable."""
         *far, _ = board_down_link(*board, link, self.width, self.height)
         return frozenset({(*board, link), (far[0], far[1], far[2], link.opposite)})
@@ -91,7 +92,8 @@ class NaiveMachine:
         """The network of a block, if it keeps to the limits."""
         boards = self.reachable(*block)
         torus = WrapAround.none
-        dead, dead_wrap = set(), set()
+        dead: set[Cable] = set()
+        dead_wrap: set[Cable] = set()
         periphery = set()
         for board in boards:
             for link in Links:
@@ -151,8 +153,8 @@ class NaiveMachine:
         """Triads and limits for a number of boards.
 
         The smallest block with so many live boards that the idle machine has
-        in a corner; the plain rules where it has none, or where it was said
-        how many dead boards will do.
+        in a corner, else the one with the most boards; the plain rules where
+        it was said how many dead boards will do.
         """
         area = (boards + 2) // 3
         ratio = limits.get("min_ratio") or 0.0
@@ -160,11 +162,13 @@ class NaiveMachine:
         said = limits.get("max_dead_boards") is not None
         if said or not self.possible((boards,), limits):
             return area, limits
-        for larger in [largest] if limits.get("require_torus") else range(area, largest + 1):
-            size = area_to_rect(larger, self.width, self.height, ratio)
-            strict = limits | {"max_dead_boards": 0}
-            if size is not None and self._in_a_corner(size, boards, strict):
-                return larger, strict
+        areas = [largest] if limits.get("require_torus") else range(1, largest + 1)
+        for missing in range(boards):
+            strict = limits | {"max_dead_boards": missing}
+            for other in [n for n in areas if missing or n >= area]:
+                size = area_to_rect(other, self.width, self.height, ratio)
+                if size is not None and self._in_a_corner(size, boards, strict):
+                    return other, strict
         return area, limits
 
     def _in_a_corner(
