@@ -23,6 +23,7 @@ from spalloc_server._configuration_file import (
 from spalloc_server._jobs.machine_change import MachineChange
 from spalloc_server._programs.machine_findings import (
     Finding,
+    dead_cables,
     listed,
     live_boards,
     machine_findings,
@@ -274,7 +275,7 @@ def _summary(machine: Machine) -> MachineSummary:
         machine.height,
         machine.width * machine.height * 3,
         sorted(machine.dead_boards),
-        len(machine.dead_links),
+        len(dead_cables(machine)),
         [
             FrameSummary(cabinet, frame, machine.bmp_ips[cabinet, frame], boards[cabinet, frame])
             for cabinet, frame in sorted(boards)

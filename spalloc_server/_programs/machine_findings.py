@@ -64,7 +64,7 @@ def machine_findings(machine: Machine) -> list[Finding]:
     """
     live = live_boards(machine)
     found: list[tuple[str, str]] = []
-    for look in (_unusable, _islands, _dead_links, _places, _frames, _names):
+    for look in (_unusable, _islands, _dead_links, _torus, _places, _frames, _names):
         found += look(machine, live)
     return [Finding(severity, machine.name, text) for severity, text in found]
 
@@ -138,6 +138,15 @@ def _far_end(machine: Machine, end: tuple[int, int, int, int]) -> tuple[Board, L
     return (far_x, far_y, far_z), link.opposite
 
 
+def dead_cables(machine: Machine) -> set[frozenset[tuple[int, int, int, int]]]:
+    """Find the cables that are dead at either end, each as the set of its two ends."""
+    cables = set()
+    for end in machine.dead_links:
+        far, back = _far_end(machine, end)
+        cables.add(frozenset({(*end[:3], int(end[3])), (*far, int(back))}))
+    return cables
+
+
 def _dead_links(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
     one_way = []
     needless = []
@@ -151,12 +160,30 @@ def _dead_links(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]
     if one_way:
         yield (
             "warning",
-            f"links dead in one direction only, which other jobs may still use: {listed(one_way)}",
+            f"links dead at one end only; the whole cable is taken as dead: {listed(one_way)}",
         )
     if needless:
         yield (
             "warning",
             f"dead links of dead boards, which are dead without saying so: {listed(needless)}",
+        )
+
+
+def _torus(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
+    """Tell if dead links leave the machine no way around."""
+    dead = dead_cables(machine)
+    around = False
+    for board, link in ((board, link) for board in live for link in Links):
+        *far, wrap = board_down_link(*board, link, machine.width, machine.height)
+        if wrap and tuple(far) in live:
+            around = True
+            ends = frozenset({(*board, int(link)), (far[0], far[1], far[2], int(link.opposite))})
+            if ends not in dead:
+                return
+    if around:
+        yield (
+            "warning",
+            "no wrap-around link lives: jobs with require_torus are refused",
         )
 
 

@@ -135,12 +135,37 @@ def test_boards_that_reach_only_each_other() -> None:
     )
 
 
-def test_a_link_dead_in_one_direction_only() -> None:
+def test_a_link_dead_at_one_end_only() -> None:
     assert only(told(machine(dead_links={(0, 0, 0, Links.north)}))) == (
-        "warning: m: links dead in one direction only, which other jobs may still use: "
+        "warning: m: links dead at one end only; the whole cable is taken as dead: "
         "(0, 0, 0, Links.north) but not (0, 0, 2, Links.south)"
     )
     assert told(machine(dead_links=both_ends(0, 0, 0, Links.north))) == []
+
+
+def test_a_dead_cable_is_counted_once() -> None:
+    cables = both_ends(0, 0, 0, Links.north) | {(1, 1, 1, Links.west)}
+
+    (summary,) = summaries(Configuration([machine(dead_links=cables)]))
+
+    assert summary.dead_links == 2
+
+
+def test_no_live_link_around_the_machine() -> None:
+    around = {
+        (x, y, z, link)
+        for x in range(2)
+        for y in range(2)
+        for z in range(3)
+        for link in Links
+        if board_down_link(x, y, z, link, 2, 2)[3]
+    }
+
+    assert only(told(machine(dead_links=around))) == (
+        "warning: m: no wrap-around link lives: jobs with require_torus are refused"
+    )
+    one_lives = around - both_ends(*next(iter(around)))
+    assert told(machine(dead_links=one_lives)) == []
 
 
 @pytest.mark.parametrize("dead", [(0, 0, 0), (0, 0, 2)])
