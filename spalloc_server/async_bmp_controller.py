@@ -12,7 +12,7 @@ from types import TracebackType
 
 from spalloc_server import _clock
 from spalloc_server._bmp.batch_run import BatchRun
-from spalloc_server._bmp.frame import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
+from spalloc_server._bmp.frame_hardware import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
 from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
 from spalloc_server._bmp.request_queue import RequestQueue
 from spalloc_server._bmp.requests import (

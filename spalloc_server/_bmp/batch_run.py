@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from spalloc_server._bmp.frame import Frame, FrameSilentError
+from spalloc_server._bmp.frame_hardware import Frame, FrameSilentError
 from spalloc_server._bmp.interface import AbandonedError, describe
 from spalloc_server._bmp.request_batch import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from spalloc_server._bmp.frame import FrameStatistics
+    from spalloc_server._bmp.frame_hardware import FrameStatistics
     from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.release import Release
