@@ -12,7 +12,11 @@ from types import TracebackType
 
 from spalloc_server import _clock
 from spalloc_server._bmp.batch_run import BatchRun
-from spalloc_server._bmp.frame_hardware import FPGA_LINK_STOP_REGISTERS, Frame, FrameStatistics
+from spalloc_server._bmp.frame_hardware import (
+    FPGA_LINK_STOP_REGISTERS,
+    FrameHardware,
+    FrameStatistics,
+)
 from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
 from spalloc_server._bmp.request_queue import RequestQueue
 from spalloc_server._bmp.requests import (
@@ -76,7 +80,7 @@ class AsyncBMPController:
         self._abandoned = threading.Event()
         self._own_transceiver = Transceiver(hostname, self._abandoned)
         self._transceiver: BMPTransceiver = self._own_transceiver
-        self._frame = Frame(
+        self._frame = FrameHardware(
             lambda: self._transceiver, self._abandoned, self.statistics, self._answering_changed
         )
 

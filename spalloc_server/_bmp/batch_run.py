@@ -1,14 +1,14 @@
 """Does one batch of requests on the hardware, and sorts out whose fault a fault is.
 
 Owns the phases of a batch and each request's own outcome. Knows nothing of threads,
-queues or second tries; the hardware is behind `Frame`.
+queues or second tries; the hardware is behind `FrameHardware`.
 """
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from spalloc_server._bmp.frame_hardware import Frame, FrameSilentError
+from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
 from spalloc_server._bmp.interface import AbandonedError, describe
 from spalloc_server._bmp.request_batch import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest
@@ -47,7 +47,7 @@ class BatchRun:
     ----------
     batch : sequence of AtomicRequests
         In order of arrival; may be done together (see `_bmp.request_batch`).
-    frame : Frame
+    frame : FrameHardware
         The hardware.
     on_success : callable
         ``on_success(request)``, called as soon as a request is finished and nothing that
@@ -66,7 +66,7 @@ class BatchRun:
     def __init__(
         self,
         batch: Sequence[AtomicRequests],
-        frame: Frame,
+        frame: FrameHardware,
         on_success: Callable[[AtomicRequests], None],
     ) -> None:
         self.silent = False

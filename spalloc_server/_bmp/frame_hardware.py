@@ -75,7 +75,7 @@ class FrameStatistics:
     failures: int = 0
 
 
-class Frame:
+class FrameHardware:
     """The boards behind one BMP.
 
     Parameters
