@@ -17,18 +17,17 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "from_code",
+    "pictures",
 ]
 exclude_patterns = ["_build", "_ext", "exchanges"]
 root_doc = "index"
 language = "en"
 nitpicky = False
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "Shares SpiNNaker boards among users",
-    "fixed_sidebar": True,
-    "page_width": "60rem",
-}
+html_theme = "furo"
+html_title = f"spalloc_server {version}"
+# Commands are shells' unless a block says otherwise.
+highlight_language = "sh"
 html_show_sourcelink = False
 html_copy_source = False
 
