@@ -225,6 +225,6 @@ def test_the_limits_are_those_of_the_program() -> None:
         ("before it is dropped", f"{outgoing.MAX_PER_CLIENT >> 20} MiB"),
         ("before the fullest is dropped", f"{outgoing.MAX_TOTAL >> 20} MiB"),
         ("in a turn of the loop", f"{clients.MAX_READ >> 10} KiB"),
-        ("whose boards fail", f"{job_power.MAX_MOVES}"),
+        ("after faults of its boards", f"{job_power.MAX_MOVES}"),
     ):
         assert f"{name} - {what}" in manual
