@@ -17,7 +17,7 @@ from typing import Any
 from spalloc_server._allocation.candidate_filter import Board, Link, _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, plain_places
 from spalloc_server._allocation.fullest import fullest
-from spalloc_server._allocation.kinds import Limits, _AllocationType, understand
+from spalloc_server._allocation.kinds import Limits, Request, _AllocationType, understand
 from spalloc_server._allocation.single_boards import SingleBoards, Triad
 from spalloc_server._allocation.verdicts import Verdicts
 from spalloc_server._allocation.waiting_list import Outcome, WaitingList
@@ -124,14 +124,18 @@ class Allocator:
         ValueError, TypeError
             If the request has no meaning.
         """
-        kind, numbers, _ = understand(what, limits)
+        return self.allocate(understand(what, limits))
+
+    def allocate(self, request: Request) -> Allocation | None:
+        """Allocate boards if there is a place for them now; see `alloc`."""
         self.check_free()
-        allocate: dict[_AllocationType, Callable[..., Allocation | None]] = {
-            _AllocationType.triads: self._alloc_triads,
-            _AllocationType.boards: self._alloc_boards,
-            _AllocationType.board: self._alloc_board,
-        }
-        return allocate[kind](*numbers, **limits)
+        kind, numbers, limits = request
+        if kind is _AllocationType.triads:
+            width, height = numbers
+            return self._allocate_triads(width, height, limits)
+        if kind is _AllocationType.boards:
+            return self._allocate_boards(numbers[0], limits)
+        return self._allocate_board(numbers)
 
     def alloc_possible(self, *what: int | None, **limits: Any) -> bool:
         """Whether a request could ever be met on the idle machine.
@@ -151,13 +155,17 @@ class Allocator:
         ValueError, TypeError
             If the request has no meaning.
         """
-        kind, numbers, _ = understand(what, limits)
-        possible: dict[_AllocationType, Callable[..., bool]] = {
-            _AllocationType.triads: self._alloc_triads_possible,
-            _AllocationType.boards: self._alloc_boards_possible,
-            _AllocationType.board: self._alloc_board_possible,
-        }
-        return possible[kind](*numbers, **limits)
+        return self.is_possible(understand(what, limits))
+
+    def is_possible(self, request: Request) -> bool:
+        """Whether a request could ever be met on the idle machine; see `alloc_possible`."""
+        kind, numbers, limits = request
+        if kind is _AllocationType.triads:
+            width, height = numbers
+            return self._is_triads_possible(width, height, limits)
+        if kind is _AllocationType.boards:
+            return self._is_boards_possible(numbers[0], limits)
+        return self._is_board_possible(numbers)
 
     @staticmethod
     def _alloc_type(*what: int | None, **limits: Any) -> _AllocationType:
@@ -168,7 +176,9 @@ class Allocator:
 
     def _alloc_triads(self, width: int, height: int, **limits: Any) -> Allocation | None:
         """Allocate a block of a given size in triads."""
-        wanted = Limits.given(limits)
+        return self._allocate_triads(width, height, Limits.given(limits))
+
+    def _allocate_triads(self, width: int, height: int, wanted: Limits) -> Allocation | None:
         if not self._size_is_right(width, height, wanted):
             return None
         judge = self._filter(wanted, None)
@@ -179,14 +189,18 @@ class Allocator:
 
     def _alloc_triads_possible(self, width: int, height: int, **limits: Any) -> bool:
         """Whether a block of this size could be had on the idle machine."""
-        wanted = Limits.given(limits)
+        return self._is_triads_possible(width, height, Limits.given(limits))
+
+    def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
         return self._size_is_right(width, height, wanted) and self._fits_in_a_corner(
             width, height, self._filter(wanted, None)
         )
 
     def _alloc_boards(self, boards: int, **limits: Any) -> Allocation | None:
         """Allocate a block of at least this many boards."""
-        wanted = Limits.given(limits)
+        return self._allocate_boards(boards, Limits.given(limits))
+
+    def _allocate_boards(self, boards: int, wanted: Limits) -> Allocation | None:
         area = _triads_for(boards)
         if not self._area_is_right(area, wanted):
             return None
@@ -241,7 +255,9 @@ class Allocator:
 
     def _alloc_boards_possible(self, boards: int, **limits: Any) -> bool:
         """Whether this many boards could be had on the idle machine."""
-        wanted = Limits.given(limits)
+        return self._is_boards_possible(boards, Limits.given(limits))
+
+    def _is_boards_possible(self, boards: int, wanted: Limits) -> bool:
         area = _triads_for(boards)
         return self._area_is_right(area, wanted) and self._fits(
             area, wanted, self._filter(wanted, boards)
@@ -301,13 +317,16 @@ class Allocator:
         **limits: Any,
     ) -> Allocation | None:
         """Allocate a given board, or any one."""
-        self._alloc_type(x, y, z, **limits)
-        if x is None or y is None or z is None:
+        return self._allocate_board(understand(_given_board(x, y, z), limits).numbers)
+
+    def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:
+        if not numbers:
             board = self._single_boards.use_any(self.pack_tree, self.dead_boards)
             if board is None:
                 return None
         else:
-            board = (x, y, z)
+            x, y, z = numbers
+            board = x, y, z
             if not self._is_on_machine(board) or not self._single_boards.use(
                 board, self.pack_tree, self.dead_boards
             ):
@@ -323,10 +342,13 @@ class Allocator:
         **limits: Any,
     ) -> bool:
         """Whether a given board, or any one, works."""
-        self._alloc_type(x, y, z, **limits)
-        if x is None or y is None or z is None:
+        return self._is_board_possible(understand(_given_board(x, y, z), limits).numbers)
+
+    def _is_board_possible(self, numbers: tuple[int, ...]) -> bool:
+        if not numbers:
             self._verdicts.refresh(self.dead_boards, self.dead_links)
             return self._verdicts.answer(("any board",), self._has_live_board)
+        x, y, z = numbers
         return self._is_on_machine((x, y, z)) and (x, y, z) not in self.dead_boards
 
     def _has_live_board(self) -> bool:
@@ -421,12 +443,22 @@ class Allocator:
         self._single_boards.release(board, self.pack_tree, self.dead_boards)
 
     def waits_for(self, *what: int | None, **limits: Any) -> frozenset[Board]:
-        """Tell for which boards in quarantine a request waits, however idle the machine is.
+        """Tell for which boards in quarantine a request waits; see `awaited_boards`.
 
         Parameters
         ----------
         *what, **limits
-            What `alloc` has just not been able to give, though it is possible.
+            As for `alloc`.
+        """
+        return self.awaited_boards(understand(what, limits))
+
+    def awaited_boards(self, request: Request) -> frozenset[Board]:
+        """Tell for which boards in quarantine a request waits, even on an idle machine.
+
+        Parameters
+        ----------
+        request : Request
+            One that is possible, but for which `allocate` has just found no place.
 
         Returns
         -------
@@ -435,7 +467,7 @@ class Allocator:
         """
         if not self._single_boards.quarantined:
             return frozenset()
-        kind, numbers, wanted = understand(what, limits)
+        kind, numbers, wanted = request
         out = frozenset(b for b in self._single_boards.quarantined if b not in self.dead_boards)
         if kind is _AllocationType.board:
             if numbers:
@@ -604,6 +636,11 @@ def _outcome(told: Sequence[Any]) -> Outcome:
     if not outcome or outcome[0] not in kinds.get(len(outcome), ()):
         raise ValueError(f"{told!r} does not tell what an allocation took")
     return outcome
+
+
+def _given_board(x: int | None, y: int | None, z: int | None) -> tuple[int | None, ...]:
+    """Return a board's three coordinates; nothing unless all of them are given."""
+    return () if x is None or y is None or z is None else (x, y, z)
 
 
 def _triads_for(boards: int) -> int:

@@ -231,12 +231,11 @@ class Controller(Queries, Facility, JobPower):
                 _clock.wall(),
                 keepalive,
                 keepalive_host=_plain_text(ownerhost),
-                args=request.what,
-                kwargs=request.keywords,
+                request=request,
             )
             self._next_id += 1
             self._add_job(job)
-            self._enqueue(job, request)
+            self._enqueue(job)
             return job.id
 
     def _add_job(self, job: _Job) -> None:
@@ -250,14 +249,11 @@ class Controller(Queries, Facility, JobPower):
         )
         job_log.created(job)
 
-    def _enqueue(self, job: _Job, request: JobRequest) -> None:
+    def _enqueue(self, job: _Job) -> None:
+        request = job.request
         try:
-            self._job_queue.create_job(
-                *request.what,
-                job_id=job.id,
-                machine=request.machine,
-                tags=None if request.tags is None else set(request.tags),
-                **request.limits,
+            self._job_queue.add_job(
+                job.id, request.boards, machine=request.machine, tags=request.tags
             )
         except BaseException as e:
             if job.id in self._jobs:

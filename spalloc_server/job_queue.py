@@ -22,6 +22,7 @@ from typing import Any
 
 from spalloc_server._allocation.candidate_filter import Board, Link
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._queueing.holdings import Holdings
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator
@@ -264,13 +265,40 @@ class JobQueue(Holdings):
         """
         if job_id is None:
             raise TypeError("job_id must be specified")
-        if job_id in self._jobs:
-            raise ValueError(f"job_id {job_id} is in use already")
         if machine is not None and tags is not None:
             raise TypeError("Only one of machine and tags may be specified for a job.")
-        Allocator._alloc_type(*what, **limits)
-        job = self._enter(job_id, what, machine, tags, limits)
+        job = self._enter(job_id, understand(what, limits), machine, tags)
+        job.args, job.kwargs = what, dict(limits)
         self._enqueue_job(job)
+        self._process_queue()
+
+    def add_job(
+        self,
+        job_id: int,
+        request: Request,
+        *,
+        machine: str | None = None,
+        tags: Iterable[str] | None = None,
+    ) -> None:
+        """Queue a job for every machine that suits it, as `create_job` does.
+
+        Parameters
+        ----------
+        job_id : int
+            Not in use yet.
+        request : Request
+            The boards asked for.
+        machine : str, optional
+            Use this machine only.
+        tags : iterable of str, optional
+            What the machine must have; None stands for "default" alone.
+
+        Raises
+        ------
+        ValueError
+            If `job_id` is in use.
+        """
+        self._enqueue_job(self._enter(job_id, request, machine, tags))
         self._process_queue()
 
     def destroy_job(self, job_id: int, reason: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """What a request for boards means.
 
-Owns the kinds of requests and the limits they may carry.  Must not know any
-machine: whether there are such boards is asked elsewhere.
+Owns the kinds of requests and their limits.  Must not know any machine: whether a
+machine has such boards is the allocator's question.
 """
 
 import math
@@ -20,7 +20,7 @@ class _AllocationType(Enum):
 
 
 class Limits(NamedTuple):
-    """What a request demands beside its size; None where it does not care.
+    """The demands of a request beside its size; None stands for no demand.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def given(cls, limits: Mapping[str, Any]) -> "Limits":
-        """Read keyword arguments, of which None means not given.
+        """Read keyword arguments; None means *not given*.
 
         Parameters
         ----------
@@ -73,12 +73,18 @@ class Limits(NamedTuple):
             )
         return given
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The limits as keyword arguments, without those that demand nothing."""
+        pairs = zip(self._fields, self, _NO_LIMITS, strict=True)
+        return {name: value for name, value, default in pairs if value != default}
+
 
 _NO_LIMITS = Limits()
 
 
 class Request(NamedTuple):
-    """A request for boards.
+    """A request for boards, read once and passed down.
 
     Attributes
     ----------
@@ -88,16 +94,33 @@ class Request(NamedTuple):
         Width and height; or a number of boards; or x, y and z; or nothing
         for any one board.
     limits : Limits
-        What else is demanded.
+        Further demands.
     """
 
     kind: _AllocationType
     numbers: tuple[int, ...]
     limits: Limits
 
+    @classmethod
+    def of(cls, numbers: tuple[int, ...], limits: Limits) -> "Request":
+        """Make a request of checked numbers (at most three) and limits.
+
+        Raises
+        ------
+        ValueError
+            If a torus is asked for and a single board is all that is wanted.
+        """
+        if len(numbers) == 2:
+            return cls(_AllocationType.triads, numbers, limits)
+        if len(numbers) == 1 and numbers != (1,):
+            return cls(_AllocationType.boards, numbers, limits)
+        if limits.require_torus:
+            raise ValueError("require_torus must be False when allocating single boards")
+        return cls(_AllocationType.board, numbers if len(numbers) == 3 else (), limits)
+
 
 def understand(what: tuple[int | None, ...], limits: Mapping[str, Any]) -> Request:
-    """Read a request, of which None at the end means not given.
+    """Read the arguments of `Allocator.alloc`; None at the end means *not given*.
 
     Parameters
     ----------
@@ -113,17 +136,9 @@ def understand(what: tuple[int | None, ...], limits: Mapping[str, Any]) -> Reque
     Raises
     ------
     TypeError, ValueError
-        If the request has no meaning, whatever the machine.
+        If the request has no meaning on any machine.
     """
-    numbers = _without_nulls(what)
-    wanted = Limits.given(limits)
-    if len(numbers) == 2:
-        return Request(_AllocationType.triads, numbers, wanted)
-    if len(numbers) == 1 and numbers != (1,):
-        return Request(_AllocationType.boards, numbers, wanted)
-    if wanted.require_torus:
-        raise ValueError("require_torus must be False when allocating single boards")
-    return Request(_AllocationType.board, numbers if len(numbers) == 3 else (), wanted)
+    return Request.of(_without_nulls(what), Limits.given(limits))
 
 
 def _without_nulls(what: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -137,13 +152,13 @@ def _without_nulls(what: tuple[int | None, ...]) -> tuple[int, ...]:
         if number is None:
             raise ValueError(f"a number after a null means nothing: {what!r}")
         _check_whole("what to allocate", number)
-        # A plain one, whatever kind of whole number it is: it may be saved.
+        # A plain int, since it may be saved: it may be numpy's or an enumeration's.
         numbers.append(int(index(number)))
     return tuple(numbers)
 
 
 def _check_whole(name: str, number: object) -> None:
-    """Complain about what is neither None nor a whole number."""
+    """Raise TypeError unless a value is None or a whole number."""
     if number is None:
         return
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server._jobs.job import JobState, _Job, job_from_plain, plain_request
-from spalloc_server._jobs.job_request import JobRequest
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
@@ -69,13 +68,13 @@ def _impose_job(controller: Controller, job_id: int, record: dict[str, Any]) -> 
     job = job_from_plain(job_id, record)
     controller._jobs[job_id] = job
     controller._keep_alive(job)
-    request = JobRequest.parse(job.args, job.kwargs)
+    request = job.request
     plain = record["allocation"]
     held = None
     if plain is not None:
         held = (plain["machine"], plain["id"], tuple(plain["outcome"]))
     controller._job_queue.restore_job(
-        job_id, request.what, request.machine, request.tags, request.limits, held
+        job_id, request.boards, machine=request.machine, tags=request.tags, allocation=held
     )
     if plain is not None:
         _impose_boards(controller, job, record)

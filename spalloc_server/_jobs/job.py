@@ -11,6 +11,8 @@ from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from spalloc_server._jobs.job_request import ANY_BOARD, JobRequest
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -116,6 +118,9 @@ class _Job:
         connections {(chip x, chip y) relative to the job: host name}.
     origin : (x, y)
         The machine's chip that is the job's (0, 0).
+    request : JobRequest
+        The boards asked for; `args` and `kwargs` are the same as the arguments of
+        ``create_job``.
     bmp_requests_until_ready : int
         How many frames have yet to answer before the job is ready.
     attempts : int
@@ -147,8 +152,7 @@ class _Job:
         keepalive: float | None,
         *,
         keepalive_host: str | None = None,
-        args: tuple[int, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        request: JobRequest = ANY_BOARD,
     ) -> None:
         self.forget_rows()
         self.id = job_id
@@ -156,8 +160,9 @@ class _Job:
         self.start_time = start_time
         self.keepalive = keepalive
         self.keepalive_host = keepalive_host
-        self.args = args
-        self.kwargs = {} if kwargs is None else kwargs
+        self.request = request
+        self.args = request.what
+        self.kwargs = request.keywords
         self.deadline: float | None = None
         self.bmp_requests_until_ready = 0
         self.attempts = 0
@@ -235,18 +240,20 @@ def plain_request(job: _Job) -> dict[str, Any]:
 
 
 def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
-    """Return a queued job as a book's record describes it."""
-    kwargs = dict(record["kwargs"])
-    if "tags" in kwargs:
-        kwargs["tags"] = set(kwargs["tags"])
+    """Return a queued job as a book's record describes it.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the record does not describe a job.
+    """
     job = _Job(
         job_id,
         record["owner"],
         record["start_time"],
         record["keepalive"],
         keepalive_host=record["host"],
-        args=tuple(record["args"]),
-        kwargs=kwargs,
+        request=JobRequest.parse(tuple(record["args"]), dict(record["kwargs"])),
     )
     job.attempts = record["attempts"]
     return job

@@ -151,7 +151,7 @@ class JobPower(Records):
         assert held is not None
         outcome = self._job_queue.outcome_of(*held)
         whole = outcome[0] != "board" and outcome[3:] == (machine.width, machine.height)
-        return len(job.args) != 3 and not whole
+        return len(job.request.what) != 3 and not whole
 
     def _requeue(self, job: _Job, reason: str) -> None:
         """Put a job back to the front of its queue; its boards are switched off."""

@@ -1,8 +1,8 @@
-"""What a user asks for, checked: the arguments of ``create_job``.
+"""The arguments of ``create_job``, checked.
 
-Everything that comes over the wire is doubted here, once, before anything is
-made of it, so that a refused request leaves nothing behind.  Whether a machine
-could satisfy a request is not asked here.
+Every value from the wire is checked here, once, before a job is made of it: a refused
+request leaves nothing behind.  Whether a machine could satisfy a request is the queue's
+question.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from spalloc_server._allocation.kinds import Limits, Request
 
 #: Longest owner, reason, machine name or tag, in characters (protocol).
 MAX_TEXT = 1024
@@ -79,7 +81,7 @@ def keepalive_seconds(value: object) -> float | None:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A request of good form.
+    """A request of good form; it is read once and passed down.
 
     Attributes
     ----------
@@ -89,15 +91,21 @@ class JobRequest:
     machine : str or None
         The only machine that may be used.
     tags : frozenset of str or None
-        What a machine must have; None if it was not said.
+        The tags that a machine must have; None if none were given.
     limits : dict
         min_ratio, max_dead_boards, max_dead_links, require_torus; those given.
+    boards : Request
+        `what` and `limits` as the allocator takes them.
     """
 
-    what: tuple[int, ...]
+    what: tuple[int, ...] = ()
     machine: str | None = None
     tags: frozenset[str] | None = None
     limits: dict[str, Any] = field(default_factory=dict)
+    boards: Request = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boards", Request.of(self.what, Limits(**self.limits)))
 
     @classmethod
     def parse(cls, what: tuple[object, ...], keywords: dict[str, object]) -> JobRequest:
@@ -133,6 +141,10 @@ class JobRequest:
         if self.tags is not None:
             keywords["tags"] = set(self.tags)
         return {**keywords, **self.limits}
+
+
+#: The request of a job for any one board.
+ANY_BOARD = JobRequest()
 
 
 def _what(what: tuple[object, ...]) -> tuple[int, ...]:

@@ -130,7 +130,7 @@ def _never_to_run(book: _book.Book, configuration: Configuration) -> list[EndedJ
     for job_id, record in book["jobs"].items():
         if record["allocation"] is None:
             request = JobRequest.parse(tuple(record["args"]), dict(record["kwargs"]))
-            queue.restore_job(job_id, request.what, request.machine, request.tags, request.limits)
+            queue.restore_job(job_id, request.boards, machine=request.machine, tags=request.tags)
             if not queue.machines_for(job_id):
                 reason = "no machine could ever run it"
                 ended.append(EndedJob(job_id, record["owner"], "", reason))

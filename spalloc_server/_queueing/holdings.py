@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator, Outcome
 
@@ -119,13 +120,13 @@ class Holdings:
         """Put boards back that were taken though no job had them, see `free_boards`."""
         self._machines[machine_name].allocator.restore(allocation_id, outcome)
 
-    def restore_job(  # noqa: PLR0917 - mirrors create_job's record
+    def restore_job(
         self,
         job_id: int,
-        args: tuple[int | None, ...],
-        machine: str | None,
-        tags: Iterable[str] | None,
-        limits: Mapping[str, Any],
+        request: Request,
+        *,
+        machine: str | None = None,
+        tags: Iterable[str] | None = None,
         allocation: tuple[str, int, Outcome] | None = None,
         going: bool = False,
     ) -> None:
@@ -135,8 +136,8 @@ class Holdings:
 
         Parameters
         ----------
-        job_id, args, machine, tags, limits
-            As in `create_job`.
+        job_id, request, machine, tags
+            As in `JobQueue.add_job`.
         allocation : (machine_name, allocation_id, outcome), optional
             Its boards; None if it waits for some.
         going : bool
@@ -149,17 +150,19 @@ class Holdings:
         ValueError
             If `job_id` is in use, or its boards are.
         """
-        if job_id in self._jobs:
-            raise ValueError(f"job_id {job_id} is in use already")
         if allocation is None:
-            job = self._enter(job_id, args, machine, tags, limits)
+            job = self._enter(job_id, request, machine, tags)
             for suitable in self._suitable_machines(job):
                 suitable.enqueue(job)
             return
         machine_name, allocation_id, outcome = allocation
         home = self._machines[machine_name]
-        home.allocator.restore(allocation_id, outcome)
-        job = self._enter(job_id, args, machine, tags, limits)
+        job = self._enter(job_id, request, machine, tags)
+        try:
+            home.allocator.restore(allocation_id, outcome)
+        except ValueError:
+            del self._jobs[job_id]
+            raise
         job.pending = False
         job.going = going
         job.machine = home
@@ -188,19 +191,13 @@ class Holdings:
     def _enter(
         self,
         job_id: int,
-        what: tuple[int | None, ...],
+        request: Request,
         machine: str | None,
         tags: Iterable[str] | None,
-        limits: Mapping[str, Any],
     ) -> _Job:
-        job = _Job(
-            job_id,
-            args=tuple(what),
-            machine_name=machine,
-            tags=tags,
-            kwargs=dict(limits),
-            order=self._arrivals,
-        )
+        if job_id in self._jobs:
+            raise ValueError(f"job_id {job_id} is in use already")
+        job = _Job(job_id, request, machine_name=machine, tags=tags, order=self._arrivals)
         self._arrivals += 1
         self._jobs[job_id] = job
         return job
@@ -217,9 +214,9 @@ class Holdings:
         """Take over what `__getstate__` told."""
         self._full_measure = state["full_measure"]
         for told in state["jobs"]:
-            job = self._enter(
-                told["id"], told["args"], told["machine_name"], told["tags"], told["kwargs"]
-            )
+            request = understand(told["args"], told["kwargs"])
+            job = self._enter(told["id"], request, told["machine_name"], told["tags"])
+            job.args, job.kwargs = told["args"], told["kwargs"]
             job.pending = told["pending"]
             job.going = told["going"]
             job.allocation_id = told["allocation_id"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from spalloc_server._allocation.candidate_filter import Board
+from spalloc_server._allocation.kinds import Request
 from spalloc_server.allocator import Allocation, Allocator
 
 #: Queues shorter than this are never searched for jobs that wait no more;
@@ -32,8 +33,10 @@ class _Job:
         The machine asked for.
     tags : set of str
         What its machine must have; empty if a machine was asked for.
+    request : Request
+        The boards asked for.
     args, kwargs
-        What to allocate and under which limits.
+        The same as the arguments of `Allocator.alloc`; for other programs.
     machine, allocation_id
         Where its boards are; None while it waits.
     order : int
@@ -43,19 +46,19 @@ class _Job:
     def __init__(
         self,
         job_id: int,
+        request: Request,
         *,
-        args: tuple[int | None, ...],
         machine_name: str | None,
         tags: Iterable[str] | None,
-        kwargs: dict[str, Any],
         order: int,
     ) -> None:
         self.id = job_id
         self.pending = True
         self.going = False
         self.machine_name = machine_name
-        self.args = args
-        self.kwargs = kwargs
+        self.request = request
+        self.args: tuple[int | None, ...] = request.numbers
+        self.kwargs: dict[str, Any] = request.limits.keywords
         self.order = order
         self.machine: _Machine | None = None
         self.allocation_id: int | None = None
@@ -101,7 +104,7 @@ class _Machine:
             wanted = job.tags <= self.tags
         else:
             wanted = job.machine_name == self.name
-        return wanted and self.allocator.alloc_possible(*job.args, **job.kwargs)
+        return wanted and self.allocator.is_possible(job.request)
 
     def enqueue(self, job: _Job) -> None:
         """Let a job wait in its place by time of arrival.
@@ -146,12 +149,12 @@ class _Machine:
         for job in self.queue:
             if not job.pending:
                 continue
-            allocation = self.allocator.alloc(*job.args, **job.kwargs)
+            allocation = self.allocator.allocate(job.request)
             if allocation is not None:
                 if self.queue[0] is job:
                     self.queue.popleft()
                 return job, allocation
-            missing = self.allocator.waits_for(*job.args, **job.kwargs)
+            missing = self.allocator.awaited_boards(job.request)
             if not missing:
                 return None
             on_blocked(job, missing)
@@ -162,9 +165,7 @@ class _Machine:
         if not self.allocator.quarantined:
             return {}
         waiting = {
-            job.id: self.allocator.waits_for(*job.args, **job.kwargs)
-            for job in self.queue
-            if job.pending
+            job.id: self.allocator.awaited_boards(job.request) for job in self.queue if job.pending
         }
         return {job_id: missing for job_id, missing in waiting.items() if missing}
 

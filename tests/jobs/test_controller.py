@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import controller as controller_module
+from spalloc_server._allocation.kinds import Request
 from spalloc_server.async_bmp_controller import AtomicRequests
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import (
@@ -1268,16 +1269,16 @@ def test_a_job_that_the_queue_fails_at_is_ended_and_told(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("surprise")
 
-    create_job = made._job_queue.create_job
+    add_job = made._job_queue.add_job
 
-    def cancel_and_fail(*what: int, **keywords: Any) -> None:
-        create_job(*what, **keywords)
+    def cancel_and_fail(job_id: int, request: Request, **keywords: Any) -> None:
+        add_job(job_id, request, **keywords)
         made._job_queue.destroy_job(2, "cancelled")
         raise RuntimeError("surprise")
 
     for failure in (fail, cancel_and_fail):
         with monkeypatch.context() as patch:
-            patch.setattr(made._job_queue, "create_job", failure)
+            patch.setattr(made._job_queue, "add_job", failure)
             with pytest.raises(RuntimeError, match="surprise"):
                 made.create_job(None, owner="me")
 

@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 
 from spalloc_server._jobs.job import JobState, _Job, job_from_plain, plain_request
+from spalloc_server._jobs.job_request import JobRequest
 from tests.support.machines import machine
 
 
 @pytest.fixture
 def job() -> _Job:
-    return _Job(3, "me", 5.0, 60.0, keepalive_host="h", args=(1, 2), kwargs={"tags": {"b", "a"}})
+    return _Job(
+        3, "me", 5.0, 60.0, keepalive_host="h", request=JobRequest((1, 2), tags=frozenset("ab"))
+    )
 
 
 def test_a_new_job_is_queued(job: _Job) -> None:
@@ -32,9 +35,7 @@ def test_a_new_job_is_queued(job: _Job) -> None:
         ("allocated_machine", machine()),
     ],
 )
-def test_a_row_is_the_same_until_something_in_it_changes(
-    job: _Job, name: str, value: Any
-) -> None:
+def test_a_row_is_the_same_until_something_in_it_changes(job: _Job, name: str, value: Any) -> None:
     row, state = job.row(), job.state_row()
     assert job.row() is row
     assert job.state_row() is state

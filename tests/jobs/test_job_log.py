@@ -9,6 +9,7 @@ import pytest
 
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.job import _Job
+from spalloc_server._jobs.job_request import JobRequest
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.release import Release
 from spalloc_server.links import Links
@@ -47,7 +48,14 @@ def test_files_change_at_midnight_and_so_many_are_kept(tmp_path: Path) -> None:
 
 def test_events_of_a_job(log: Path) -> None:
     where = MachineMap(machine("m", 2, 1))
-    job = _Job(7, "me", 0.0, None, keepalive_host="10.0.0.1", args=(3, 1), kwargs={"tags": {"x"}})
+    job = _Job(
+        7,
+        "me",
+        0.0,
+        None,
+        keepalive_host="10.0.0.1",
+        request=JobRequest((3, 1), tags=frozenset("x")),
+    )
     job.boards, job.periphery = {(1, 0, 0)}, {(1, 0, 0, Links.north), (1, 0, 0, Links.east)}
 
     job_log.created(job)

@@ -2,14 +2,20 @@
 
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server.allocator import Allocator
 from spalloc_server.job_queue import JobQueue
 from tests.support.fake_clock import FakeClock
 from tests.support.plain_state import assert_plain
 from tests.support.queueing import Owner
+
+
+def wanted(*what: int, **limits: Any) -> Request:
+    return understand(what, limits)
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def owner() -> Owner:
 
 
 def test_a_running_job_is_put_back_where_it_ran(owner: Owner, clock: FakeClock) -> None:
-    owner.queue.restore_job(4, (1, 1), None, None, {}, ("b", 7, ("triads", 1, 0, 1, 1)))
+    owner.queue.restore_job(4, wanted(1, 1), allocation=("b", 7, ("triads", 1, 0, 1, 1)))
 
     assert owner.told == []
     job = owner.queue._jobs[4]
@@ -45,11 +51,11 @@ def test_jobs_that_waited_wait_again_in_the_order_in_which_they_are_put_back(
     owner: Owner,
 ) -> None:
     with owner.queue:
-        owner.queue.restore_job(1, (2, 1), None, None, {}, ("a", 1, ("triads", 0, 0, 2, 1)))
-        owner.queue.restore_job(2, (2, 1), None, None, {}, ("b", 1, ("triads", 0, 0, 2, 1)))
-        owner.queue.restore_job(9, (2, 1), None, ["x"], {"max_dead_boards": 0})
-        owner.queue.restore_job(5, (2, 1), "b", None, {})
-        owner.queue.restore_job(7, (2, 1), None, None, {})
+        owner.queue.restore_job(1, wanted(2, 1), allocation=("a", 1, ("triads", 0, 0, 2, 1)))
+        owner.queue.restore_job(2, wanted(2, 1), allocation=("b", 1, ("triads", 0, 0, 2, 1)))
+        owner.queue.restore_job(9, wanted(2, 1, max_dead_boards=0), tags=["x"])
+        owner.queue.restore_job(5, wanted(2, 1), machine="b")
+        owner.queue.restore_job(7, wanted(2, 1))
 
     assert owner.told == []
     assert owner.waiting("a") == [9, 7]
@@ -58,7 +64,7 @@ def test_jobs_that_waited_wait_again_in_the_order_in_which_they_are_put_back(
 
 
 def test_alone_a_job_that_waited_is_put_back_without_being_served(owner: Owner) -> None:
-    owner.queue.restore_job(1, (2, 1), None, None, {})
+    owner.queue.restore_job(1, wanted(2, 1))
 
     assert owner.told == []
     assert owner.waiting("a") == owner.waiting("b") == [1]
@@ -68,9 +74,9 @@ def test_alone_a_job_that_waited_is_put_back_without_being_served(owner: Owner) 
 
 def test_a_job_that_was_going_waits_for_its_boards_only(owner: Owner, clock: FakeClock) -> None:
     owner.queue.restore_job(
-        1, (2, 1), "a", None, {}, ("a", 1, ("triads", 0, 0, 2, 1)), going=True
+        1, wanted(2, 1), machine="a", allocation=("a", 1, ("triads", 0, 0, 2, 1)), going=True
     )
-    owner.queue.restore_job(2, (2, 1), "a", None, {})
+    owner.queue.restore_job(2, wanted(2, 1), machine="a")
 
     owner.queue.destroy_job(1)
     assert owner.news() == []
@@ -96,16 +102,14 @@ def test_boards_that_nobody_has_are_put_back_too(owner: Owner, clock: FakeClock)
 
 
 def test_what_cannot_have_been_is_not_put_back(owner: Owner) -> None:
-    owner.queue.restore_job(1, (1, 1), None, None, {}, ("a", 1, ("triads", 0, 0, 1, 1)))
+    owner.queue.restore_job(1, wanted(1, 1), allocation=("a", 1, ("triads", 0, 0, 1, 1)))
 
     with pytest.raises(ValueError, match="1 is in use"):
-        owner.queue.restore_job(1, (1, 1), None, None, {})
+        owner.queue.restore_job(1, wanted(1, 1))
     with pytest.raises(KeyError, match="nowhere"):
-        owner.queue.restore_job(
-            2, (1, 1), None, None, {}, ("nowhere", 1, ("triads", 0, 0, 1, 1))
-        )
+        owner.queue.restore_job(2, wanted(1, 1), allocation=("nowhere", 1, ("triads", 0, 0, 1, 1)))
     with pytest.raises(ValueError, match="taken already"):
-        owner.queue.restore_job(2, (1, 1), None, None, {}, ("a", 2, ("triads", 0, 0, 1, 1)))
+        owner.queue.restore_job(2, wanted(1, 1), allocation=("a", 2, ("triads", 0, 0, 1, 1)))
 
     assert list(owner.queue._jobs) == [1]
 
@@ -190,7 +194,7 @@ def test_a_thousand_jobs_are_put_back_one_by_one(clock: FakeClock) -> None:
 
     with owner.queue:
         for number, outcome in reversed(allocator.allocations.items()):
-            owner.queue.restore_job(number, (), None, None, {}, ("m", number, outcome))
+            owner.queue.restore_job(number, wanted(), allocation=("m", number, outcome))
 
     assert owner.told == []
     assert owner.queue._machines["m"].allocator.allocations == allocator.allocations
