@@ -19,7 +19,7 @@ extensions = [
     "from_code",
     "pictures",
 ]
-exclude_patterns = ["_build", "_ext", "exchanges"]
+exclude_patterns = ["_build", "_ext", "_static", "exchanges"]
 root_doc = "index"
 language = "en"
 nitpicky = False
@@ -28,7 +28,11 @@ html_theme = "furo"
 html_title = f"spalloc_server {version}"
 # Commands are shells' unless a block says otherwise.
 highlight_language = "sh"
+html_static_path = ["_static"]
+html_css_files = ["manual.css"]
 html_show_sourcelink = False
+# Long signatures have a line for each parameter.
+maximum_signature_line_length = 80
 html_copy_source = False
 
 napoleon_google_docstring = False

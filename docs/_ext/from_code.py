@@ -17,6 +17,7 @@ import ast
 import csv
 import importlib
 import inspect
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,9 @@ class Layers(Diagram):
         for name in reversed(names):
             count = f" ({modules[name]})" if modules[name] > 1 else ""
             below = ", ".join(each for each in reversed(names) if each in arrows[name])
-            yield f"{name + count:28} -> {below}" if below else name
+            lines = textwrap.wrap(below, 46, break_long_words=False) or [""]
+            yield f"{name + count:24} -> {lines[0]}" if below else name
+            yield from (" " * 28 + line for line in lines[1:])
 
 
 def _places_imported(path: Path) -> set[str]:

@@ -17,7 +17,7 @@ from spalloc_server.coordinates import board_to_chip, link_to_vector
 from spalloc_server.links import Links
 
 #: Pixels per chip.
-SCALE = 9.0
+SCALE = 11.0
 #: Distance from the middle of a board's hexagon to its corners, in chips: neighbours are
 #: 4 * sqrt(3) chips apart.
 RADIUS = 4.0
@@ -125,7 +125,7 @@ def links() -> str:
     drawing.text(here, "z = 0", 12)
     for link in Links:
         there = middle(*link_to_vector[0, link])
-        drawing.line(_between(here, there, 0.36), _between(here, there, 0.62), arrow=True)
+        drawing.line(_between(here, there, 0.38), _between(here, there, 0.6), arrow=True)
     return drawing.svg("A board and its six neighbours, with names and numbers of the links")
 
 
