@@ -1,7 +1,7 @@
 """Run the server: ``python -m spalloc_server``, and the console commands.
 
-Owns the moments before the server can be imported, and must not import what
-makes them longer.
+Owns the moments before the server can be imported, and must not import
+modules that make them longer.
 """
 
 import signal

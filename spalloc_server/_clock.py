@@ -13,5 +13,5 @@ monotonic = time.monotonic
 
 
 def wall() -> float:
-    """Unix time, UTC, in seconds; only for what people read."""
+    """Unix time, UTC, in seconds; only for times that people read."""
     return datetime.now(pytz.utc).timestamp()

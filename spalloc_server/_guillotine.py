@@ -30,7 +30,7 @@ def find_cut(region: Block, blocks: Sequence[Block]) -> Cut:
     Parameters
     ----------
     region : Block
-        What to cut.
+        The region to cut.
     blocks : sequence of Block
         At least one, and more than one that fills the region.
 

@@ -1,8 +1,8 @@
 """When the configuration file is read again: on SIGHUP, or when asked.
 
-Owns the signal handler, the flag it sets, and that no file, whatever is in it,
-does more harm than a line in the log. Must not know what a configuration is,
-nor what loading one changes.
+Owns the signal handler, the flag it sets, and the guarantee that no file does
+more harm than a line in the log. Must not know the contents of a configuration,
+nor the effects of loading one.
 """
 
 import logging
@@ -34,7 +34,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
         Need not exist yet.
     callback : callable
         Called without arguments on SIGHUP, from within the signal handler in the
-        main thread: it may do no more than wake whoever calls `read_config_file`.
+        main thread: it may do no more than wake the caller of `read_config_file`.
 
     Notes
     -----
@@ -47,7 +47,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
         self._config_filename = configuration_file
         self._callback = callback
         self._reload_config = False
-        #: One reading at a time, so that what was read last is what is loaded last.
+        #: One reading at a time, so that the text read last is loaded last.
         self._reading = threading.RLock()
         self._listens_to_sighup = False
         self._handler_before: Any = None
@@ -81,7 +81,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
     def read_config_file(self) -> bool:
         """Read, check and load the configuration file, before returning.
 
-        Whatever is wrong with it goes to the log and changes nothing. A SIGHUP that
+        A fault in it goes to the log and changes nothing. A SIGHUP that
         arrives meanwhile asks for another reading; a failed one is not repeated.
 
         Returns
@@ -107,7 +107,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
 
     @abstractmethod
     def _parse_config(self, config_file_contents: str) -> Any:
-        """Make something of the text of the file.
+        """Parse the text of the file.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
 
     @abstractmethod
     def _validate_config(self, parsed_config: Any) -> Any:
-        """Say what is to be loaded.
+        """Return the part that is to be loaded.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
         try:
             self._callback()
         except Exception:  # noqa: BLE001 - logged, by a name ruff does not know
-            # Would come up in whatever the main thread is doing.
+            # Would come up in the middle of the main thread's work.
             _log.exception("Signal %d: nobody could be told to read the configuration", signum)
 
     # --- helpers ---

@@ -1,7 +1,7 @@
 """IPv4 addresses as numbers: where a board's address follows from its place.
 
-Owns reading, scaling and writing of dotted quads. Must not know what the
-addresses belong to.
+Owns reading, scaling and writing of dotted quads. Must not know the
+owners of the addresses.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""The checks on what a `Machine` is given, and how its parts are written.
+"""The checks on the arguments of a `Machine`, and how its parts are written.
 
-Owns the wording of what is wrong and what was expected. Must not know the
+Owns the wording of mistakes and of the values that were expected.  Must not know the
 class `Machine` itself, nor how many machines there are. Every check is one
 pass over its argument: a configuration may name 120,000 boards.
 """
