@@ -14,13 +14,14 @@ earlier run's decisions are put back without being made again.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from spalloc_server._allocation.candidate_filter import Board, Link, _CandidateFilter
+from spalloc_server._allocation.candidate_filter import Link, _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, plain_places
 from spalloc_server._allocation.fullest import fullest
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType, understand
-from spalloc_server._allocation.single_boards import SingleBoards, Triad
+from spalloc_server._allocation.single_boards import SingleBoards
 from spalloc_server._allocation.verdicts import Verdicts
 from spalloc_server._allocation.waiting_list import Outcome, WaitingList
+from spalloc_server._places import Board, Triad
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from spalloc_server._checks import machine_checks
 from spalloc_server._checks.ip_arithmetic import parse_ipv4, strided_address
-from spalloc_server._checks.machine_checks import AnySet, Board, BoardLink, Frame, Place
+from spalloc_server._checks.machine_checks import AnySet, BoardLink, PlainFrame, PlainPlace
+from spalloc_server._places import Board
 from spalloc_server.coordinates import chip_to_board
 
 __all__ = ("Configuration", "Machine", "board_locations_from_spinner")
@@ -34,8 +35,8 @@ class _MachineFields(NamedTuple):
     height: int
     dead_boards: "set[Board] | frozenset[Board]"
     dead_links: "set[BoardLink] | frozenset[BoardLink]"
-    board_locations: Mapping[Board, Place]
-    bmp_ips: Mapping[Frame, str]
+    board_locations: Mapping[Board, PlainPlace]
+    bmp_ips: Mapping[PlainFrame, str]
     spinnaker_ips: Mapping[Board, str]
 
 
@@ -83,8 +84,8 @@ class Machine(_MachineFields):
         height: int | None = None,
         dead_boards: AnySet = frozenset(),
         dead_links: AnySet = frozenset(),
-        board_locations: Mapping[Board, Place] | None = None,
-        bmp_ips: Mapping[Frame, str] | None = None,
+        board_locations: Mapping[Board, PlainPlace] | None = None,
+        bmp_ips: Mapping[PlainFrame, str] | None = None,
         spinnaker_ips: Mapping[Board, str] | None = None,
     ) -> "Machine":
         machine_checks.check_set(name, "tags", tags)
@@ -166,7 +167,7 @@ class Machine(_MachineFields):
         height: int | None = None,
         dead_boards: AnySet = frozenset(),
         dead_links: AnySet = frozenset(),
-        board_locations: Mapping[Board, Place] | None = None,
+        board_locations: Mapping[Board, PlainPlace] | None = None,
         base_ip: str = "192.168.0.0",
         cabinet_stride: str = "0.0.5.0",
         frame_stride: str = "0.0.1.0",
@@ -284,7 +285,7 @@ class Configuration(_ConfigurationFields):
         )
 
 
-def board_locations_from_spinner(filename: str | Path) -> dict[Board, Place]:
+def board_locations_from_spinner(filename: str | Path) -> dict[Board, PlainPlace]:
     """Places of a machine's boards, as SpiNNer writes them.
 
     Parameters
@@ -314,7 +315,7 @@ def board_locations_from_spinner(filename: str | Path) -> dict[Board, Place]:
         raise ValueError(f"{path}: no boards: expected a line of numbers for each")
     width = (max(row["x"] for _, row in rows) // _CHIPS_PER_TRIAD + 1) * _CHIPS_PER_TRIAD
     height = (max(row["y"] for _, row in rows) // _CHIPS_PER_TRIAD + 1) * _CHIPS_PER_TRIAD
-    locations: dict[Board, Place] = {}
+    locations: dict[Board, PlainPlace] = {}
     for line, row in rows:
         x, y, z = chip_to_board(row["x"], row["y"], width, height)
         board = int(x), int(y), int(z)

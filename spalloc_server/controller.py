@@ -41,6 +41,7 @@ from spalloc_server._jobs.out_of_service import counted
 from spalloc_server._jobs.power_downs import PowerDowns
 from spalloc_server._jobs.queries import Queries
 from spalloc_server._jobs.release import Release
+from spalloc_server._places import Board
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.job_queue import JobQueue
@@ -58,7 +59,6 @@ __all__ = (
 
 log = logging.getLogger(__name__)
 
-Board = tuple[int, int, int]
 
 #: Jobs that may be queued or running at a time (protocol).
 MAX_JOBS = 10_000

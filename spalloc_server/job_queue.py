@@ -20,9 +20,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from spalloc_server._allocation.candidate_filter import Board, Link
+from spalloc_server._allocation.candidate_filter import Link
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.kinds import Request, understand
+from spalloc_server._places import Board
 from spalloc_server._queueing.holdings import Holdings
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator

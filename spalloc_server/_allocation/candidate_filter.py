@@ -6,11 +6,9 @@ from one question to the next.
 """
 
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._places import Board
 from spalloc_server.coordinates import WrapAround, board_down_link, link_to_vector
 from spalloc_server.links import Links
-
-#: Logical coordinates of a board.
-Board = tuple[int, int, int]
 
 #: A board and one of its links.
 Link = tuple[int, int, int, Links]

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._places import Block
 
 #: Bottom-left triad, width and height.
-Block = tuple[int, int, int, int]
 
 
 def fullest(

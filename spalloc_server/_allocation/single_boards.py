@@ -15,13 +15,8 @@ in use::
 from typing import Any
 
 from spalloc_server._allocation.dead_sets import DeadSet, Watch
+from spalloc_server._places import Board, Triad
 from spalloc_server.pack_tree import PackTree
-
-#: Logical coordinates of a board.
-Board = tuple[int, int, int]
-
-#: Position of a triad.
-Triad = tuple[int, int]
 
 _ALL_Z = frozenset((0, 1, 2))
 

@@ -8,14 +8,12 @@ pass over its argument: a configuration may name 120,000 boards.
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeGuard
 
+from spalloc_server._places import Board
 from spalloc_server.links import Links
 
-#: Logical board coordinates x, y (triads), z (0 to 2).
-Board: TypeAlias = tuple[int, int, int]
-#: Physical place: cabinet, frame, board.
-Place: TypeAlias = tuple[int, int, int]
-#: Cabinet, frame.
-Frame: TypeAlias = tuple[int, int]
+#: A physical place (cabinet, frame, board) and a frame as a configuration gives them.
+PlainPlace: TypeAlias = tuple[int, int, int]
+PlainFrame: TypeAlias = tuple[int, int]
 #: The link of a board: x, y, z, link.
 BoardLink: TypeAlias = tuple[int, int, int, Links]
 #: Both kinds of set are taken, and kept as they are.
@@ -120,7 +118,7 @@ def _limits(width: int, height: int) -> str:
     return f"0 <= x < {width}, 0 <= y < {height}, 0 <= z < {BOARDS_PER_TRIAD}"
 
 
-def place(name: str, board: Board, location: object) -> Place:
+def place(name: str, board: Board, location: object) -> PlainPlace:
     if not (isinstance(location, tuple) and len(location) == 3 and _all_ints(location)):
         raise TypeError(
             f"machine {name!r}: location of board {board!r} is {location!r}: "
@@ -129,9 +127,11 @@ def place(name: str, board: Board, location: object) -> Place:
     return location
 
 
-def check_places(name: str, locations: Mapping[Board, Place], bmps: Mapping[Frame, str]) -> None:
+def check_places(
+    name: str, locations: Mapping[Board, PlainPlace], bmps: Mapping[PlainFrame, str]
+) -> None:
     """One board in each place, one BMP for each frame."""
-    boards: dict[Place, Board] = {}
+    boards: dict[PlainPlace, Board] = {}
     for board, location in locations.items():
         cabinet, frame, _ = place(name, board, location)
         other = boards.setdefault(location, board)
@@ -151,7 +151,7 @@ def check_live_boards(
     name: str,
     size_triads: tuple[int, int],
     dead_boards: AnySet,
-    locations: Mapping[Board, Place],
+    locations: Mapping[Board, PlainPlace],
     addresses: Mapping[Board, str],
 ) -> None:
     width, height = size_triads

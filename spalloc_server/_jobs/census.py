@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.release import Release
+    from spalloc_server._places import Board, Frame
     from spalloc_server.async_bmp_controller import AsyncBMPController
     from spalloc_server.job_queue import JobQueue
-
-Board = tuple[int, int, int]
-Frame = tuple[int, int]
 
 #: What a board may be doing; the first that holds counts.
 BOARD_STATES = ("dead", "used", "cooling", "quarantined", "free")

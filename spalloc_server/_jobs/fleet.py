@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from spalloc_server._places import Frame
+
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
-Frame = tuple[int, int]
 Frames = dict[Frame, "AsyncBMPController"]
 
 
@@ -69,7 +70,7 @@ class Fleet:
         try:
             for name, where in maps.items():
                 made[name] = {}
-                for frame, host in where.machine.bmp_ips.items():
+                for frame, host in where.hosts.items():
                     bmp = self._make(host, gate.wait)
                     made[name][frame] = bmp
                     if hasattr(bmp, "on_answering_change"):

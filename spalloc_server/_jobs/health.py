@@ -20,11 +20,10 @@ from spalloc_server._jobs.quarantine import (
     LINK,
     OPERATOR,
     POWER_OFF,
-    Board,
     Case,
-    Frame,
     Quarantine,
 )
+from spalloc_server._places import Board, Frame, frame_of, place_in
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Health:
         switched = {fault.board for fault in reason.faults if fault.during.startswith("power")}
         news = False
         for fault in reason.faults:
-            board = self._maps[name].at((*frame, fault.board))
+            board = self._maps[name].at(place_in(frame, fault.board))
             sure = fault.board not in switched or len(switched) == 1
             if board is not None:
                 news |= self._take_out(name, board, kind or fault.during, fault.what, sure=sure)
@@ -151,7 +150,7 @@ class Health:
         if reason.silent:
             names = f"cabinet {frame[0]}, frame {frame[1]}"
         else:
-            boards = (where.at((*frame, fault.board)) for fault in reason.faults)
+            boards = (where.at(place_in(frame, fault.board)) for fault in reason.faults)
             names = ", ".join(f"board {board}" for board in dict.fromkeys(boards))
         text = f"{reason} ({names or 'a board'} of machine {where.machine.name})"
         return FailureReason(text, reason.faults, reason.silent)
@@ -185,7 +184,7 @@ class Health:
         """
         where = self._maps[name]
         place = where.locate(case.board)
-        if place is None or place[:2] in quarantine.silent or case.board in where.job_ids:
+        if place is None or frame_of(place) in quarantine.silent or case.board in where.job_ids:
             quarantine.postpone(case.board, now)
             return
         case.testing = True
@@ -196,7 +195,7 @@ class Health:
         for link in Links if case.kind == LINK else ():
             request.link(place[2], link, False)
         request.power(place[2], False)
-        self._send(name, {place[:2]: request})
+        self._send(name, {frame_of(place): request})
 
     def _tested(
         self, where: MachineMap, case: Case, success: bool, reason: str | None = None
@@ -218,7 +217,7 @@ class Health:
                 quarantine.postpone(board, now)
                 place = where.locate(board)
                 assert place is not None
-                self.fall_silent(name, place[:2])
+                self.fall_silent(name, frame_of(place))
             else:
                 quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
                 return
@@ -282,10 +281,10 @@ class Health:
         quarantine = self._of(name)
         if not quarantine.release(board):
             place = where.locate(board)
-            if place is not None and place[:2] in quarantine.silent:
+            if place is not None and frame_of(place) in quarantine.silent:
                 raise ValueError(
                     f"board {board} of machine {name!r} comes back by itself "
-                    f"when its frame {place[:2]} answers again"
+                    f"when its frame {frame_of(place)} answers again"
                 )
             raise ValueError(f"board {board} of machine {name!r} is not out of service")
         log.info("machine %s: board %s released", name, board)
@@ -341,15 +340,15 @@ class Health:
         self._parted.clear()
 
     def _adopt(self, name: str, old: MachineMap, known: Quarantine) -> None:
-        frames_of: dict[str, list[Frame]] = {}
-        for frame, host in self._maps[name].machine.bmp_ips.items():
-            frames_of.setdefault(host, []).append(frame)
-        for old_frame, host in old.machine.bmp_ips.items():
-            for frame in frames_of.get(host, ()):
+        frames_at: dict[str, list[Frame]] = {}
+        for frame, host in self._maps[name].hosts.items():
+            frames_at.setdefault(host, []).append(frame)
+        for old_frame, host in old.hosts.items():
+            for frame in frames_at.get(host, ()):
                 if old_frame in known.silent:
                     self._of(name).silent[frame] = known.silent[old_frame]
                 for old_board, number in old.by_frame(known.known).get(old_frame, ()):
-                    board = self._maps[name].at((*frame, number))
+                    board = self._maps[name].at(place_in(frame, number))
                     if board is not None:
                         known.part(old_board, self._of(name), board)
 

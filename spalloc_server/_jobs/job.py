@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from spalloc_server._jobs.job_request import ANY_BOARD, JobRequest
+from spalloc_server._places import Board
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from spalloc_server.configuration import Machine
     from spalloc_server.links import Links
 
-Board = tuple[int, int, int]
 Shown = TypeVar("Shown")
 
 

@@ -16,11 +16,10 @@ from spalloc_server._jobs import job_log
 from spalloc_server._jobs.job import JobState, _Job
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.records import Records
+from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 
 log = logging.getLogger(__name__)
-
-Frame = tuple[int, int]
 
 #: How often a job that met a fault is tried on other boards (spec 7).
 MAX_MOVES = 3
@@ -65,9 +64,8 @@ class JobPower(Records):
                     requests[frame].power(number, power)
             if link_enable is not None:
                 for x, y, z, link in job.periphery or ():
-                    place = where.locate((x, y, z))
-                    assert place is not None
-                    requests[place[:2]].link(place[2], link, link_enable)
+                    frame, number = where.in_frame((x, y, z))
+                    requests[frame].link(number, link, link_enable)
             job.state = JobState.power
             job.power = power
             job.bmp_requests_until_ready += len(requests)

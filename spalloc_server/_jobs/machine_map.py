@@ -6,16 +6,14 @@ its boards.  Knows nothing of allocation, threads or hardware.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, cast
 
+from spalloc_server._places import Board, Frame, Place, frame_of
 from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import WrapAround, board_to_chip, chip_to_board
 from spalloc_server.coordinates import triad_dimensions_to_chips as to_chips
 from spalloc_server.links import Links
-
-Board = tuple[int, int, int]
-Frame = tuple[int, int]
 
 #: Boards of a triad, chips along the side of a triad, and of a board's box.
 _Z, _TRIAD_CHIPS, _BOARD_CHIPS = 3, 12, 8
@@ -48,11 +46,13 @@ class MachineMap:
     def __init__(self, machine: Machine) -> None:
         self.replace(machine)
         self.job_ids: dict[Board, int] = {}
-        self._locations: dict[Board, Board] = dict(machine.board_locations)
-        self._at = {place: board for board, place in self._locations.items()}
+        self._places = {board: Place(at) for board, at in machine.board_locations.items()}
+        self._boards = {place: board for board, place in self._places.items()}
+        # Each board's frame and its number there.
+        self._frames = {board: (frame_of(at), at[2]) for board, at in self._places.items()}
         self._by_frame: dict[Frame, set[Board]] = {}
-        for board, (cabinet, frame, _) in self._locations.items():
-            self._by_frame.setdefault((cabinet, frame), set()).add(board)
+        for board, (frame, _) in self._frames.items():
+            self._by_frame.setdefault(frame, set()).add(board)
 
     def replace(self, machine: Machine) -> None:
         """Take over a machine of the same layout whose tags or dead things differ."""
@@ -67,13 +67,22 @@ class MachineMap:
         self._dead = _copies(machine)
         return True
 
-    def locate(self, board: Board) -> Board | None:
-        """Return (cabinet, frame, board) of a logical place, None if nothing is there."""
-        return self._locations.get(board)
+    def locate(self, board: Board) -> Place | None:
+        """Return the physical place of a board, None if there is no such board."""
+        return self._places.get(board)
 
-    def at(self, place: Board) -> Board | None:
-        """Return the logical place of (cabinet, frame, board), None if nothing is there."""
-        return self._at.get(place)
+    def at(self, place: Place) -> Board | None:
+        """Return the board at a physical place, None if there is none."""
+        return self._boards.get(place)
+
+    @property
+    def hosts(self) -> Mapping[Frame, str]:
+        """The host name of each frame's BMP."""
+        return cast("Mapping[Frame, str]", self.machine.bmp_ips)
+
+    def in_frame(self, board: Board) -> tuple[Frame, int]:
+        """Return the frame of a board that is in the map, and its number there."""
+        return self._frames[board]
 
     def board_of_chip(self, x: int, y: int) -> Board:
         """Return the board that holds a chip of the whole machine; wraps around."""
@@ -89,8 +98,8 @@ class MachineMap:
         """Sort boards by frame: {(cabinet, frame): [(board, its number there), ...]}."""
         frames: dict[Frame, list[tuple[Board, int]]] = {}
         for board in sorted(boards):
-            cabinet, frame, number = self._locations[board]
-            frames.setdefault((cabinet, frame), []).append((board, number))
+            frame, number = self._frames[board]
+            frames.setdefault(frame, []).append((board, number))
         return frames
 
     def frame_boards(self, frame: Frame) -> set[Board]:
@@ -103,7 +112,7 @@ class MachineMap:
 
     def unowned(self) -> list[Board]:
         """Return the boards with a place that no job has."""
-        return [board for board in self._locations if board not in self.job_ids]
+        return [board for board in self._places if board not in self.job_ids]
 
     def network(self, boards: Collection[Board], torus: int) -> Network:
         """Return the network formed by some boards, as seen by whoever boots it.

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spalloc_server._jobs.machine_map import MachineMap, from_plain
-from spalloc_server._jobs.quarantine import Board, Case, Quarantine
+from spalloc_server._jobs.quarantine import Case, Quarantine
+from spalloc_server._places import Board, Place, frame_of
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.book import Book
@@ -86,13 +87,13 @@ def rows(where: MachineMap, quarantine: Quarantine, now: float) -> Iterator[OutO
             yield _row(where, case, place, quarantine.faults_of(board, now), now)
 
 
-def _row(where: MachineMap, case: Case, place: Board, faults: int, now: float) -> OutOfService:
+def _row(where: MachineMap, case: Case, place: Place, faults: int, now: float) -> OutOfService:
     machine = where.machine
     return OutOfService(
         machine.name,
         case.board,
         place,
-        machine.bmp_ips[place[:2]],
+        machine.bmp_ips[frame_of(place)],
         machine.spinnaker_ips.get(case.board),
         case.kind,
         case.what,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.release import Release
+from spalloc_server._places import Board, Frame
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from spalloc_server.job_queue import JobQueue
 
 log = logging.getLogger(__name__)
-
-Board = tuple[int, int, int]
-Frame = tuple[int, int]
 
 
 class PowerDowns:

@@ -25,8 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-Board = tuple[int, int, int]
-Frame = tuple[int, int]
+from spalloc_server._places import Board, Frame
 
 #: Seconds from a fault, or a failed test, to the next test; the last one repeats.
 TEST_AFTER = (60.0, 300.0, 900.0, 3600.0)
@@ -259,7 +258,7 @@ class Quarantine:
                 board, case["kind"], case["what"], case["since"], case["tests"], due, case["sure"]
             )
         for (cabinet, frame), since in plain["silent"]:
-            quarantine.silent[(cabinet, frame)] = since
+            quarantine.silent[Frame((cabinet, frame))] = since
         for where, faults in plain["faults"]:
             quarantine._faults[_board(where)] = [
                 (now - max(0.0, wall - time), kind) for time, kind in faults

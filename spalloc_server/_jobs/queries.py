@@ -11,11 +11,10 @@ from spalloc_server._jobs import census as _census
 from spalloc_server._jobs.job import JobTuple, MachineTuple
 from spalloc_server._jobs.records import Records
 from spalloc_server._jobs.whereabouts import where_is
+from spalloc_server._places import Board, Place
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.health import OutOfService
-
-Board = tuple[int, int, int]
 
 
 class Queries(Records):
@@ -44,7 +43,7 @@ class Queries(Records):
                 for machine in self._machines.values()
             ]
 
-    def get_board_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
+    def get_board_position(self, machine_name: str, x: int, y: int, z: int) -> Place | None:
         """Return the (cabinet, frame, board) of a board, None if there is none."""
         with self._lock:
             where = self._maps.get(machine_name)
@@ -54,7 +53,7 @@ class Queries(Records):
         """Return the logical place of the board at cabinet x, frame y, board z."""
         with self._lock:
             where = self._maps.get(machine_name)
-            return None if where is None else where.at((x, y, z))
+            return None if where is None else where.at(Place((x, y, z)))
 
     def where_is(self, /, **keywords: Any) -> dict[str, Any] | None:
         """Find a board or chip and tell every way of naming it.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-Board = tuple[int, int, int]
-Frame = tuple[int, int]
+from spalloc_server._places import Board, Frame
 
 
 class Release:

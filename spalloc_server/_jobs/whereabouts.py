@@ -10,7 +10,8 @@ from typing import Any
 
 from spalloc_server._jobs.job import _Job
 from spalloc_server._jobs.job_request import shown, whole_number
-from spalloc_server._jobs.machine_map import Board, MachineMap
+from spalloc_server._jobs.machine_map import MachineMap
+from spalloc_server._places import Board, Place
 
 Maps = Mapping[str, MachineMap]
 Jobs = Mapping[int, _Job]
@@ -64,7 +65,7 @@ def _physical(
     maps: Maps, jobs: Jobs, *, machine: str, cabinet: int, frame: int, board: int
 ) -> Answer | None:
     where = maps[machine]
-    found = where.at((cabinet, frame, board))
+    found = where.at(Place((cabinet, frame, board)))
     return None if found is None else _describe(where, jobs, found)
 
 

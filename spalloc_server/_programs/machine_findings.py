@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator
 from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import board_down_link
@@ -18,7 +19,6 @@ _BOARDS_PER_FRAME = 24
 #: Of many alike, this many are named. # arbitrary
 _NAMED = 5
 
-Board = tuple[int, int, int]
 
 
 class Finding(NamedTuple):

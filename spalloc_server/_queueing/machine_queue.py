@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from spalloc_server._allocation.candidate_filter import Board
 from spalloc_server._allocation.kinds import Request
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocation, Allocator
 
 #: Queues shorter than this are never searched for jobs that wait no more;

@@ -18,13 +18,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server._jobs.board_names import read_board
+from spalloc_server._places import Board
 
 if TYPE_CHECKING:
     from spalloc_server.controller import Controller
 
 log = logging.getLogger(__name__)
 
-Board = tuple[int, int, int]
 
 #: Characters of a reason.
 _LONGEST_REASON = 500

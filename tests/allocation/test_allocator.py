@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator, _AllocationType, _CandidateFilter
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links
-from tests.support.allocating import Board, block, boards_of, is_idle, triad
+from tests.support.allocating import block, boards_of, is_idle, triad
 from tests.support.fake_clock import FakeClock
 from tests.support.naive_allocator import OnlyInAndLen
 

@@ -4,10 +4,11 @@ import pickle
 
 import pytest
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator
 from spalloc_server.controller import Controller
 from spalloc_server.job_queue import JobQueue
-from tests.support.allocating import Board, block, boards_of, full_measure, triad
+from tests.support.allocating import block, boards_of, full_measure, triad
 
 
 def test_a_block_with_all_boards_is_preferred_to_one_with_fewer() -> None:

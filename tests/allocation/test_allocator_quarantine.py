@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator
-from tests.support.allocating import Board, boards_of, is_idle, triad
+from tests.support.allocating import boards_of, is_idle, triad
 from tests.support.fake_clock import FakeClock
 
 

@@ -22,11 +22,12 @@ from hypothesis.stateful import (
     rule,
 )
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocation, Allocator, Outcome
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
-from tests.support.allocating import Board, block, is_idle
+from tests.support.allocating import block, is_idle
 from tests.support.fake_clock import FakeClock
 from tests.support.naive_allocator import NaiveMachine, OnlyInAndLen
 from tests.support.naive_pack_tree import NaiveTree

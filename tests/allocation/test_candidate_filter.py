@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._allocation.candidate_filter import Board, _CandidateFilter
+from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._places import Board
 from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
 from tests.support.naive_allocator import NaiveMachine, OnlyInAndLen

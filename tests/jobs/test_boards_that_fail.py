@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from spalloc_server._jobs.out_of_service import OutOfService
+from spalloc_server._places import Board
 from spalloc_server.controller import JobState
-from tests.support.facility import Board, Facility, machine
+from tests.support.facility import Facility, machine
 
 MINUTE, HOUR = 60.0, 3600.0
 #: 1 + 5 + 15 + 60 + 60 minutes and some: each interval, and the last one again.

@@ -11,6 +11,7 @@ import pytest
 
 from spalloc_server import controller as controller_module
 from spalloc_server._allocation.kinds import Request
+from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import (
@@ -989,7 +990,7 @@ def test_every_entry_of_bmp_ips_has_a_frame(empty: Controller, rack: Rack) -> No
     empty.machines = {"m": odd, "same": same_host}
 
     assert [frame.hostname for frame in rack.frames] == [HOST, "10.9.9.9", HOST]
-    assert empty._bmp_controllers["m"][3, 4] is rack["10.9.9.9"]  # type: ignore[comparison-overlap]
+    assert empty._bmp_controllers["m"][Frame((3, 4))] is rack["10.9.9.9"]  # type: ignore[comparison-overlap]
 
 
 def test_machines_come_and_go_and_watchers_hear_of_it(empty: Controller, rack: Rack) -> None:

@@ -12,6 +12,7 @@ from spalloc_server._bmp.requests import AtomicRequests, BoardFault, FailureReas
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs import health, job_log
 from spalloc_server._jobs.job_power import MAX_MOVES
+from spalloc_server._places import Frame
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
 
@@ -309,7 +310,7 @@ def test_boards_that_somebody_has_are_not_tested(facility: Facility) -> None:
     facility.run_until(is_ready(facility, job), 60)
     where = facility.controller._maps["m"]
     text = FailureReason("it fell off", [], silent=False)
-    facility.controller._health.note("m", (0, 0), text)
+    facility.controller._health.note("m", Frame((0, 0)), text)
     assert not facility.out
     facility.controller._health._of("m").fault(A, "link", "x", facility.time.now, 0.0)
     facility.controller._health._changed("m")
@@ -706,7 +707,7 @@ def test_a_frame_that_was_silent_is_asked_after_a_restart(facility: Facility) ->
 def test_a_fault_of_a_board_that_is_not_the_machine_s_is_passed_over(facility: Facility) -> None:
     faults = [BoardFault(23, "FPGA 2 mute", "fpga"), BoardFault(1, "FPGA 0 mute", "fpga")]
 
-    facility.controller._health.note("m", (0, 0), FailureReason("two", faults))
+    facility.controller._health.note("m", Frame((0, 0)), FailureReason("two", faults))
 
     assert facility.out == {B}
 

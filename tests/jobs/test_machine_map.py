@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._places import Frame
 from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links
@@ -42,10 +43,10 @@ def test_boards_are_sorted_by_frame() -> None:
         (0, 0): [((0, 0, 0), 0)],
         (0, 1): [((0, 1, 0), 3), ((2, 0, 1), 1)],
     }
-    assert where.frame_boards((0, 0)) == {
+    assert where.frame_boards(Frame((0, 0))) == {
         (0, 0, 0), (0, 0, 2), (1, 0, 0), (1, 0, 1), (1, 0, 2),
     }  # fmt: skip
-    assert where.frame_boards((7, 7)) == set()
+    assert where.frame_boards(Frame((7, 7))) == set()
 
 
 def test_a_board_alone_is_its_own_network() -> None:

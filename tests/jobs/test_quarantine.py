@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server._jobs.quarantine import FAULT_WINDOW, TEST_AFTER, Quarantine
+from spalloc_server._places import Frame
 
 BOARD = (1, 2, 0)
 OTHER = (1, 2, 1)
@@ -205,7 +206,7 @@ def busy() -> Quarantine:
     quarantine.failed(BOARD, "FPGA 2 says 0", 160.0)
     quarantine.fault(OTHER, "power_on", "refused", 150.0, WALL + 150.0, sure=False)
     quarantine.hold((0, 0, 0), "drained", WALL + 1.0)
-    quarantine.silent[0, 3] = WALL + 2.0
+    quarantine.silent[Frame((0, 3))] = WALL + 2.0
     return quarantine
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._places import Frame
 from spalloc_server._programs import announcer as _announcer
 from spalloc_server._programs.announcer import Announcer
 from spalloc_server._programs.sdnotify import ServiceManager
@@ -179,12 +180,12 @@ def test_frames_that_do_not_answer_are_part_of_the_status(
     server: SpallocServer, systemd: NotifySocket
 ) -> None:
     frames = server.controller._bmp_controllers["frame"]
-    bmp = frames[0, 0]
+    bmp = frames[Frame((0, 0))]
     try:
-        frames[0, 0] = type("Silent", (), {"hostname": "somewhere", "answering": False})()
+        frames[Frame((0, 0))] = type("Silent", (), {"hostname": "somewhere", "answering": False})()
 
         Announcer(server, ServiceManager(systemd.environ))
     finally:
-        frames[0, 0] = bmp
+        frames[Frame((0, 0))] = bmp
 
     assert any("1 frame not answering" in line for line in systemd.received())

@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator
-
-Board = tuple[int, int, int]
 
 
 def triad(x: int, y: int) -> set[Board]:

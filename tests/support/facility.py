@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from spalloc_server import _clock, async_bmp_controller, controller
 from spalloc_server._bmp.interface import BMPAnswerError, BMPSilentError
+from spalloc_server._places import Board
 from spalloc_server._simulator import commands
 from spalloc_server._simulator.frame import Frame as SimulatedFrame
 from spalloc_server._simulator.language import read
@@ -22,8 +23,6 @@ from spalloc_server._simulator.seen import Log
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller, JobState
-
-Board = tuple[int, int, int]
 
 _REQUEST = struct.Struct("<2x8B2H3I")
 _VERSION, _READ, _WRITE, _POWER = 0, 17, 18, 57

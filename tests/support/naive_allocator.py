@@ -7,11 +7,11 @@ compared with the allocator.
 from collections.abc import Sized
 from typing import Any, NamedTuple, Protocol
 
+from spalloc_server._places import Board
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
 
-Board = tuple[int, int, int]
 Cable = frozenset[tuple[int, int, int, Links]]
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from spalloc_server._places import Board
 from spalloc_server.job_queue import JobQueue
-
-Board = tuple[int, int, int]
 
 
 class Owner:

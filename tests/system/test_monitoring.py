@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spalloc_server import _clock
+from spalloc_server._places import Frame
 from spalloc_server._programs.announcer import Announcer
 from spalloc_server._programs.metrics import METRICS, Reader
 from spalloc_server._programs.metrics_page import _MOST_AT_A_TIME, MetricsPage
@@ -268,11 +269,11 @@ def test_frames_that_do_not_tell_are_left_out(server: SpallocServer) -> None:
     frames = server.controller._bmp_controllers["frame-a"]
     (bmp,) = frames.values()
     try:
-        frames[0, 0] = type("StandIn", (), {"hostname": "somewhere"})()
+        frames[Frame((0, 0))] = type("StandIn", (), {"hostname": "somewhere"})()
 
         samples = Reader(server).samples()
     finally:
-        frames[0, 0] = bmp
+        frames[Frame((0, 0))] = bmp
 
     shown = {labels[0] for labels in samples["spalloc_bmp_requests_total"]}
     assert shown == {"frame-b", "test-board"}
