@@ -28,6 +28,8 @@ from unittest import mock
 
 from spalloc_server import controller
 from spalloc_server._bmp.requests import AtomicRequests
+from spalloc_server._jobs import book
+from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.store import Store
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
@@ -176,13 +178,13 @@ def _facility(folder: Path) -> Iterator[tuple[Controller, Store]]:
         board_locations={b: (n // 120, n // 24 % 5, n % 24) for n, b in enumerate(boards)},
     )
     with mock.patch.object(controller, "AsyncBMPController", _InstantFrame):
-        control = Controller(seconds_before_free=0)
-        control.machines = {"m": machine}
-        store = Store(folder, "m.cfg", "1.0.0")
+        store = Store(folder, "m.cfg", "1.0.0", book=book)
         store.lock("benchmark")
         store.load()
-        control.on_outcome = store.append
-        store.begin(control.__getstate__())
+        write_ahead = WriteAhead(store, lambda: None)
+        control = Controller(seconds_before_free=0, outlet=write_ahead)
+        control.machines = {"m": machine}
+        write_ahead.begin(control)
         try:
             yield control, store
         finally:
@@ -198,13 +200,12 @@ def _seconds_to_recover(jobs: int) -> float:
                 control.create_job("10.0.0.1", owner="me", keepalive=None)
                 store.commit()
         start = time.perf_counter()
-        again = Store(folder, "m.cfg", "1.0.0")
+        again = Store(folder, "m.cfg", "1.0.0", book=book)
         again.lock("benchmark")
         loaded = again.load()
         assert loaded.state is not None
         with mock.patch.object(controller, "AsyncBMPController", _InstantFrame):
-            recovered = Controller.__new__(Controller)
-            recovered.__setstate__(loaded.state)
+            recovered = Controller.restore(loaded.state)
         again.begin(recovered.__getstate__())
         seconds = time.perf_counter() - start
         again.abandon()

@@ -41,6 +41,7 @@ from spalloc_server._jobs.out_of_service import counted
 from spalloc_server._jobs.power_downs import PowerDowns
 from spalloc_server._jobs.queries import Queries
 from spalloc_server._jobs.release import Release
+from spalloc_server._jobs.write_ahead import AtOnce, Outlet
 from spalloc_server._places import Board
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
@@ -85,6 +86,9 @@ class Controller(Queries, Facility, JobPower):
         ready; it must not call back in.
     seconds_before_free : float
         How long boards rest after power-off before they are given out again.
+    outlet : Outlet
+        Where outcomes and the frames' requests go; by default requests go to the
+        frames at once, and outcomes nowhere.
 
     Notes
     -----
@@ -99,8 +103,12 @@ class Controller(Queries, Facility, JobPower):
         max_retired_jobs: int = 1200,
         on_background_state_change: Callable[[], None] | None = None,
         seconds_before_free: float = 30,
+        *,
+        outlet: Outlet | None = None,
     ) -> None:
-        self._set_up(next_id, max_retired_jobs, seconds_before_free, on_background_state_change)
+        self._set_up(
+            next_id, max_retired_jobs, seconds_before_free, on_background_state_change, outlet
+        )
 
     def _set_up(
         self,
@@ -108,18 +116,19 @@ class Controller(Queries, Facility, JobPower):
         max_retired_jobs: int,
         seconds_before_free: float,
         on_background_state_change: Callable[[], None] | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
         # Guards everything below; re-entrant, since the queue calls back.
         self._lock = self.undisturbed = threading.RLock()
         self.on_background_state_change = on_background_state_change
-        self.on_outcome: Callable[[_book.Outcome], None] | None = None
+        self._outlet: Outlet = outlet or AtOnce()
         self._next_id = next_id
         self._max_retired_jobs = max_retired_jobs
         self._jobs: dict[int, _Job] = {}
         self._retired_jobs: dict[int, str | None] = {}
         self._machines: dict[str, Machine] = {}
         self._maps: dict[str, MachineMap] = {}
-        self._fleet = Fleet(_make_frame, lambda: self.on_held, self._frame_answers)
+        self._fleet = Fleet(_make_frame, self._outlet, self._frame_answers)
         self._bmp_controllers = self._fleet.frames
         self._changed_jobs: set[int] = set()
         self._changed_machines: set[str] = set()
@@ -523,7 +532,11 @@ class Controller(Queries, Facility, JobPower):
             }
 
     def __setstate__(self, book: _book.Book) -> None:
-        """Impose what a book says, start the frames, and finish what was begun.
+        self._restore(book, None)
+
+    @classmethod
+    def restore(cls, book: _book.Book, outlet: Outlet | None = None) -> Controller:
+        """Return the controller of a book, with its frames started.
 
         Jobs that were being powered, and boards that were on their way to off,
         get their commands again; every job gets a fresh keepalive period.
@@ -533,7 +546,17 @@ class Controller(Queries, Facility, JobPower):
         KeyError, TypeError, ValueError
             If the book contradicts itself; nothing is left running.
         """
-        self._set_up(book["next_id"], book["max_retired_jobs"], book["seconds_before_free"])
+        controller = cls.__new__(cls)
+        controller._restore(book, outlet)
+        return controller
+
+    def _restore(self, book: _book.Book, outlet: Outlet | None) -> None:
+        self._set_up(
+            book["next_id"],
+            book["max_retired_jobs"],
+            book["seconds_before_free"],
+            outlet=outlet,
+        )
         machines = {name: from_plain(plain) for name, plain in book["machines"].items()}
         maps = {name: MachineMap(machine) for name, machine in machines.items()}
         gate = Gate()

@@ -7,7 +7,6 @@ come and go.  The loop is in `_wire.serving`, the life of jobs in `controller`.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 from collections.abc import Callable
@@ -16,10 +15,11 @@ from typing import Any, TypeVar
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import __version__, _clock
+from spalloc_server import __version__
 from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.job_request import shown, text, whole_number
 from spalloc_server._jobs.stopping import Hurry, join_frames
+from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.store import Store
 from spalloc_server._wire import orders
 from spalloc_server._wire.clients import Handler, Watches
@@ -36,13 +36,6 @@ log = logging.getLogger(__name__)
 
 #: Ids or names that one client may watch (protocol).
 MAX_WATCHED = 10_000
-
-#: What nobody has been told of yet (boards that are on or off now) is written together with
-#: what comes next, or after so many seconds.  Lost in a crash, the hardware is just asked again.
-_SECONDS_UNCOMMITTED = 0.25  # arbitrary; well below the second after which all is on disk
-
-#: How long the loop sleeps at most while the disk is in trouble; the store says when to try.
-_SECONDS_BETWEEN_TRIES = 1.0
 
 _COMMANDS: dict[str, Handler] = {}
 #: Commands that change nothing, so that nobody misses one that is not carried out.
@@ -119,8 +112,6 @@ class SpallocServer(Server):
         # Whose outcomes are saved, whatever others put in its place.
         self._recorded = Controller()
         self._stopped = False
-        self._committed = _clock.monotonic()
-        self._holding = False
         self._control: Control | None = None
         directory = config.absolute().parent if state_dir is None else Path(state_dir)
         self._control_path = control_path(directory, config.name, label)
@@ -130,10 +121,19 @@ class SpallocServer(Server):
             __version__,
             durability or "process",
             label=label,
+            book=book,
             at_point=at_point,
         )
         self._store.on_trouble = self.wake
-        super().__init__(config_filename, port, _COMMANDS, _READ_ONLY, self._recorded)
+        write_ahead = WriteAhead(self._store, self._wake_from_outside)
+        super().__init__(
+            config_filename,
+            port,
+            _COMMANDS,
+            _READ_ONLY,
+            self._recorded,
+            write_ahead=write_ahead,
+        )
         try:
             self._start(cold_start, before_hardware)
         except BaseException:
@@ -151,14 +151,10 @@ class SpallocServer(Server):
             raise StartError("Config file could not be loaded.")
         log.info("listening on port %d", self.port)
         self._store.lock(_who(self.port))
-        with controller.undisturbed:
-            controller.on_outcome = self._note_outcome
-            state = controller.__getstate__()
-        self._store.begin(state, 0)
+        self._write_ahead.begin(controller)
         if not clean:
             controller.power_off_unowned_boards()
-        self._commit()
-        self._holding = False
+        self._write_ahead.commit()
         controller.take_changes()
         self._drain_wakes()
         if self.config_needs_reloading:
@@ -184,18 +180,16 @@ class SpallocServer(Server):
         if before_hardware is not None:
             before_hardware(book.empty() if loaded.state is None else loaded.state)
         recovered = None if loaded.state is None else self._recover(loaded.state)
-        self._controller = self._recorded = recovered or Controller(next_id=loaded.next_id)
-        # Frames begin when what they are to do is saved, not before.
-        self._recorded.on_held = self._note_held
+        self._controller = self._recorded = recovered or Controller(
+            next_id=loaded.next_id, outlet=self._write_ahead
+        )
         as_saved = loaded.state is None or recovered is not None
         return loaded.clean and as_saved and not cold_start
 
     def _recover(self, state: book.Book) -> Controller | None:
         """Make a controller of a saved state; None if that contradicts itself."""
-        controller = Controller.__new__(Controller)
-        controller.on_held = self._note_held
         try:
-            controller.__setstate__(state)
+            controller = Controller.restore(state, self._write_ahead)
         except (LookupError, TypeError, ValueError, AttributeError):
             log.exception("the saved state contradicts itself: it is kept aside, the jobs lost")
             self._store.reject()
@@ -208,11 +202,10 @@ class SpallocServer(Server):
         self._stop_serving()
         if self._control is not None:
             self._control.stop()
-        self._controller.on_outcome = None
         self._controller.give_up()
         self._hurry.up()
         join_frames(self._controller.frames, 0.0, self._hurry)
-        self._store.abandon()
+        self._write_ahead.abandon()
 
     # --- any thread ---
 
@@ -259,26 +252,19 @@ class SpallocServer(Server):
         if self._control is not None:
             self._control.stop()
         recorded = self._recorded
-        # What is still to be done is saved as such if it is not finished.
-        recorded.on_held = None
-        try:
-            self._commit()
-        except Exception:
-            log.exception("what was done last was not written yet; it is saved with all the rest")
-            recorded.let_go(recorded.take_held())
+        # Requests that are not finished in time are saved as such.
+        self._write_ahead.stop_holding()
         try:
             recorded.stop()
             finished = join_frames(recorded.frames, self.stop_timeout, self._hurry)
             if not finished:
                 log.warning("hardware has not finished; the next start goes on with it")
-            with recorded.undisturbed:
-                recorded.on_outcome = None
-                # What was given up may have been to switch off boards that nobody has, which no
-                # state tells: then the next start does that again.
-                self._store.close(recorded.__getstate__(), clean=finished)
+            # Unfinished requests may have been to switch off boards that nobody has, which no
+            # state tells: then the next start does that again.
+            self._write_ahead.close(clean=finished)
         except Exception:
             log.exception("the state was not saved; what the journal tells counts at next start")
-            self._store.abandon()
+            self._write_ahead.abandon()
         if self._controller is not self._recorded:
             self._stop_stand_in(self._controller)
         job_log.shut_down()
@@ -296,49 +282,10 @@ class SpallocServer(Server):
 
     # --- the loop's hooks ---
 
-    def _note_outcome(self, outcome: book.Outcome) -> None:
-        """Have an outcome written at the end of this turn, or of one that begins now."""
-        self._store.append(outcome)
-        self._uncommitted = True
+    def _wake_from_outside(self) -> None:
+        """Begin a turn, unless this is called within one."""
         if not self._in_loop():
             self.wake()
-
-    @overrides(Server._commit)
-    def _commit(self) -> None:
-        """Write all that has happened, and have frames begin with what follows from it.
-
-        Any thread; under the lock, so that what happened under it is one record.
-        """
-        if not self._uncommitted:
-            return
-        with self._recorded.undisturbed:
-            if self._store.pending:
-                self._store.commit()
-                if self._store.lacks_journal:
-                    self._store.snapshot(self._recorded.__getstate__())
-                self._committed = _clock.monotonic()
-            # Not before: were writing to fail, nobody would let them go any more.
-            held = self._recorded.take_held()
-            self._uncommitted = self._store.pending
-        # Only now: a crash must not find hardware ahead of what is written.
-        self._recorded.let_go(held)
-
-    def _note_held(self) -> None:
-        """Have what frames hold back written and begun in this turn, or in one that begins now."""
-        self._holding = self._uncommitted = True
-        if not self._in_loop():
-            self.wake()
-
-    def _seconds_uncommitted(self) -> float:
-        """How long what nobody has been told of may still stay unwritten."""
-        return max(0.0, self._committed + _SECONDS_UNCOMMITTED - _clock.monotonic())
-
-    @overrides(Server._seconds_at_rest)
-    def _seconds_at_rest(self) -> float:
-        if self._holding:
-            return 0.0
-        seconds = math.inf if self._store.trouble is None else _SECONDS_BETWEEN_TRIES
-        return min(seconds, self._seconds_uncommitted()) if self._uncommitted else seconds
 
     @overrides(Server._before_replies)
     def _before_replies(self) -> None:
@@ -350,33 +297,27 @@ class SpallocServer(Server):
     def _obey_operators(self) -> None:
         """Carry out what operators asked meanwhile, and write it before they are told."""
         if self._control is not None and self._control.carry_out(self._obey):
-            self._commit()
+            self._write_ahead.commit()
             self._control.settle()
             self.wake()  # for whoever watches what was changed
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
         self._obey_operators()
-        if self._holding or (self._uncommitted and not self._seconds_uncommitted()):
-            self._holding = False
-            self._commit()
-        if self._store.wants_snapshot:
-            with self._recorded.undisturbed:
-                self._store.snapshot(self._recorded.__getstate__())
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:
         super()._load_valid_config(validated_config)
         with self._recorded.undisturbed:
             self._store.durability = self._durability or validated_config.durability or "process"
-        self._commit()
+        self._write_ahead.commit()
 
     # --- commands ---
 
     def _answered(self, client: Any) -> None:
         """Write what a call from within changed; clients are answered once a turn's is written."""
         if client is None:
-            self._commit()
+            self._write_ahead.commit()
 
     @spalloc_command
     def version(self, client: Any) -> str:

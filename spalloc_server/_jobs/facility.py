@@ -6,7 +6,7 @@ Knows nothing of clients, and of jobs only that they end with their machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from spalloc_server._jobs.fleet import Frames, Gate
@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 
 class Facility(Records):
-    """Machines and frames; any thread.
-
-    Attributes
-    ----------
-    on_held : callable or None
-        If set, frames hold back new requests until `let_go`, so that what they
-        are to do can be written first; it is called when there are any.  Set
-        it before `__setstate__` to have it hold from then on.
-    """
-
-    on_held: Callable[[], None] | None = None
+    """Machines and frames; any thread."""
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -46,15 +36,6 @@ class Facility(Records):
             gate = Gate()
             frames = self._fleet.start(change.added, gate)
             self._change_machines(machines, change, frames, gate)
-
-    def take_held(self) -> list[AsyncBMPController]:
-        """Hand over the frames that hold back what they were asked, to be let go with `let_go`."""
-        with self._lock:
-            return self._fleet.take_held()
-
-    def let_go(self, frames: Iterable[AsyncBMPController]) -> None:
-        """Have frames begin with what they held back."""
-        self._fleet.let_go(frames)
 
     def power_off_unowned_boards(self) -> None:
         """Ask each frame to switch off all its boards that no job has, in one request.
@@ -162,7 +143,6 @@ class Facility(Records):
 
     def give_up(self) -> None:
         """Have the frames end without doing what they can still leave undone."""
-        self.on_held = None
         with self._lock:
             self._fleet.give_up()
 

@@ -1,9 +1,8 @@
 """All frames' threads: those that serve machines, and those that are ending.
 
-Owns which frame serves which part of which machine, that new frames begin only
-when those that they replace have ended, and that frames can be held until what
-they are to do is written.  Knows nothing of jobs.  Guarded by the controller's
-lock.
+Owns which frame serves which part of which machine, and that new frames begin only
+when those that they replace have ended.  Requests go through the controller's outlet
+(see `_jobs.write_ahead`).  Knows nothing of jobs.  Guarded by the controller's lock.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from spalloc_server._places import Frame
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server._jobs.write_ahead import Outlet
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 Frames = dict[Frame, "AsyncBMPController"]
@@ -30,8 +30,8 @@ class Fleet:
     ----------
     make : callable
         (host, callable to be called first thing in the thread) → a frame's thread.
-    holder : callable
-        → what to call when frames hold back requests, or None if they are not to.
+    outlet : Outlet
+        Through which frames are asked for something.
     on_answering_change : callable
         Called as (MachineMap, frame, answering) from the threads of those
         frames that can tell.
@@ -45,17 +45,15 @@ class Fleet:
     def __init__(
         self,
         make: Callable[[str, Callable[[], None]], AsyncBMPController],
-        holder: Callable[[], Callable[[], None] | None],
+        outlet: Outlet,
         on_answering_change: Callable[[MachineMap, Frame, bool], None],
     ) -> None:
         self.frames: dict[str, Frames] = {}
         self._make = make
-        self._holder = holder
+        self._outlet = outlet
         self._on_answering_change = on_answering_change
         # Frames that are no longer configured and finish what they were asked.
         self._draining: list[AsyncBMPController] = []
-        # Frames that wait with new requests until `let_go`.
-        self._held: dict[int, AsyncBMPController] = {}
 
     @property
     def all(self) -> list[AsyncBMPController]:
@@ -83,7 +81,8 @@ class Fleet:
 
     def retire(self, old: list[AsyncBMPController], gate: Gate) -> None:
         """Let frames that no machine has any more end, and then those that replace them begin."""
-        _stop(old)
+        for bmp in old:
+            self._outlet.stop(bmp)
         self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
         gate.open(old)
 
@@ -91,8 +90,8 @@ class Fleet:
         """Have a frame that no machine has do one last thing."""
         bmp = self._make(host, _begin_at_once)
         self._draining.append(bmp)
-        self._ask(bmp, request)
-        bmp.stop()
+        self._outlet.send(bmp, request)
+        self._outlet.stop(bmp)
 
     # --- requests ---
 
@@ -100,41 +99,22 @@ class Fleet:
         """Ask frames of a machine, each for one thing."""
         frames = self.frames[machine_name]
         for frame, request in requests.items():
-            self._ask(frames[frame], request)
-
-    def _ask(self, bmp: AsyncBMPController, request: AtomicRequests) -> None:
-        on_held = self._holder()
-        if on_held is not None:
-            if id(bmp) not in self._held:
-                self._held[id(bmp)] = bmp
-                bmp.__enter__()
-            on_held()
-        bmp.add_requests(request)
-
-    def take_held(self) -> list[AsyncBMPController]:
-        """Hand over the frames that hold back what they were asked, to be let go by `let_go`."""
-        held, self._held = self._held, {}
-        return list(held.values())
-
-    @staticmethod
-    def let_go(frames: Iterable[AsyncBMPController]) -> None:
-        """Have frames begin with what they held back."""
-        for bmp in frames:
-            bmp.__exit__(None, None, None)
+            self._outlet.send(frames[frame], request)
 
     # --- the end ---
 
     def stop(self) -> None:
         """Have all frames finish what they were asked and end."""
-        _stop(self.all)
+        for bmp in self.all:
+            self._outlet.stop(bmp)
 
     def give_up(self) -> None:
         """Have all frames end without doing what they can still leave undone."""
         for bmp in self.all:
             if hasattr(bmp, "abandon"):
                 bmp.abandon()
-        self.let_go(self.take_held())
-        self.stop()
+        self._outlet.drop_requests()
+        _stop(self.all)
 
 
 class Gate:

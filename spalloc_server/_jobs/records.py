@@ -7,11 +7,9 @@ why anything changes: that is in the rooms above, which `controller` puts togeth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from spalloc_server._jobs import book
 from spalloc_server._jobs.job import _Job
 
 if TYPE_CHECKING:
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.power_downs import PowerDowns
+    from spalloc_server._jobs.write_ahead import Outlet
     from spalloc_server.configuration import Machine
     from spalloc_server.job_queue import JobQueue
 
@@ -28,14 +27,10 @@ class Records:
 
     Attributes
     ----------
-    on_outcome : callable or None
-        Called with each outcome (see `_jobs.book`) under the lock, from whichever
-        thread brought it about; it must only note it.
     undisturbed : context manager
         In which other threads keep out, for several calls in a row.
     """
 
-    on_outcome: Callable[[book.Outcome], None] | None
     undisturbed: AbstractContextManager[bool]
     #: Guards everything below; re-entrant, since the queue calls back.
     _lock: threading.RLock
@@ -49,14 +44,14 @@ class Records:
     _power_downs: PowerDowns
     _health: Health
     _fleet: Fleet
+    _outlet: Outlet
     _changed_jobs: set[int]
     _changed_machines: set[str]
     _due_is_stale: bool
 
     def _tell(self, *outcome: Any) -> None:
         self._due_is_stale = True
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
+        self._outlet.note(outcome)
 
     # --- changes that somebody may want to hear of ---
 

@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spalloc_server._jobs import book as _book
 from spalloc_server._saved import journal as _journal
 from spalloc_server._saved import state_file
 from spalloc_server._saved.crash_points import Hook
@@ -135,7 +134,7 @@ class Store:
         durability: str = "process",
         label: str = "",
         *,
-        book: Book = _book,
+        book: Book,
         disk: Disk | None = None,
         at_point: Hook | None = None,
     ) -> None:

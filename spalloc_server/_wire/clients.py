@@ -20,6 +20,7 @@ from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock
 from spalloc_server._jobs.job_log import escaped
+from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages
 from spalloc_server._wire.lingering import Lingering
@@ -54,6 +55,8 @@ class Clients(PollingServerCore):
         Names of the commands that change nothing.
     controller : Controller
         Whose changes are told.
+    write_ahead : WriteAhead
+        What writes the changes before anybody is told of them.
 
     Attributes
     ----------
@@ -70,12 +73,17 @@ class Clients(PollingServerCore):
     """
 
     def __init__(
-        self, commands: Mapping[str, Handler], read_only: Collection[str], controller: Controller
+        self,
+        commands: Mapping[str, Handler],
+        read_only: Collection[str],
+        controller: Controller,
+        write_ahead: WriteAhead,
     ) -> None:
         super().__init__()
         self._commands = commands
         self._read_only = read_only
         self._controller = controller
+        self._write_ahead = write_ahead
         self._client_buffers: dict[Any, bytes] = {}
         self._client_job_watches: Watches = {}
         self._client_machine_watches: Watches = {}
@@ -92,8 +100,6 @@ class Clients(PollingServerCore):
         self._taken: list[tuple[set[int], set[str]]] = []
         # Replies need not take the way through `_msg_client` as long as that is our own.
         self._own_msg_client = Clients._msg_client.__get__(self)
-        # Whether something has happened that is to be written before anybody is told of it.
-        self._uncommitted = False
         self.connections = 0
         self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
         self.command_errors = Counter(dict.fromkeys(commands, 0))
@@ -101,9 +107,6 @@ class Clients(PollingServerCore):
         self._server_thread: threading.Thread
 
     # --- to be overridden ---
-
-    def _commit(self) -> None:
-        """Write what must last, before anybody is told of it."""
 
     def _before_replies(self) -> None:
         """Do what must happen between writing and answering."""
@@ -172,7 +175,7 @@ class Clients(PollingServerCore):
         except MalformedError as e:
             self._refuse(client, e)
             return
-        if self._uncommitted or not self._messages_itself():
+        if self._write_ahead.uncommitted or not self._messages_itself():
             self._put_out(client, reply)
             return
         try:
@@ -329,7 +332,7 @@ class Clients(PollingServerCore):
         """Write what must last, then send the replies of this turn."""
         if not self._outgoing.waiting:
             return
-        self._commit()
+        self._write_ahead.commit()
         self._before_replies()
         for client in self._outgoing:
             self._send_waiting(client)
@@ -338,7 +341,7 @@ class Clients(PollingServerCore):
 
     def _answer(self, client: Any) -> None:
         """Send one client its replies now."""
-        self._commit()
+        self._write_ahead.commit()
         self._send_waiting(client)
 
     def _send_waiting(self, client: Any) -> None:
@@ -400,7 +403,7 @@ class Clients(PollingServerCore):
 
     def _msg_client(self, client: Any, message: object) -> None:
         """Send one message behind what already waits for a client, before returning."""
-        self._commit()
+        self._write_ahead.commit()
         self._transmit(client, messages.message(message))
 
     def _messages_itself(self) -> bool:
@@ -409,7 +412,7 @@ class Clients(PollingServerCore):
 
     def _message(self, client: Any, line: bytes) -> bool:
         """Have a line go out through whatever is in the place of `_msg_client`; True."""
-        self._commit()
+        self._write_ahead.commit()
         self._msg_client(client, json.loads(line))
         return True
 
@@ -444,7 +447,7 @@ class Clients(PollingServerCore):
             return
         taken, self._taken = [*self._taken, (jobs, machines)], []
         if self._client_job_watches or self._client_machine_watches:
-            self._commit()  # after taking, so that whatever is told is written
+            self._write_ahead.commit()  # after taking, so that whatever is told is written
         for jobs, machines in taken:
             self._notify(self._client_job_watches, "jobs_changed", jobs)
             self._notify(self._client_machine_watches, "machines_changed", machines)

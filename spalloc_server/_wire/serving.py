@@ -26,6 +26,7 @@ from spalloc_server._configuration_file import (
     LoadedConfiguration,
     run_configuration,
 )
+from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.clients import MAX_READ, Clients, Handler
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.port_holder import holder_of
@@ -62,6 +63,8 @@ class Server(Clients, ConfigurationReloader):
         Names of the commands that change nothing.
     controller : Controller
         Not yet configured.
+    write_ahead : WriteAhead
+        What writes its changes before anybody is told of them.
 
     Attributes
     ----------
@@ -85,8 +88,10 @@ class Server(Clients, ConfigurationReloader):
         commands: Mapping[str, Handler],
         read_only: Collection[str],
         controller: Controller,
+        *,
+        write_ahead: WriteAhead,
     ) -> None:
-        Clients.__init__(self, commands, read_only, controller)
+        Clients.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
         self._port = port
         self._ip: str | None = None
@@ -124,10 +129,6 @@ class Server(Clients, ConfigurationReloader):
         self._server_thread.join(timeout)
 
     # --- to be overridden ---
-
-    def _seconds_at_rest(self) -> float:
-        """Return how long there is nothing to do `_after_turn` if nothing happens."""
-        return math.inf
 
     def _after_turn(self) -> None:
         """Do what must not delay anybody's answers."""
@@ -169,6 +170,7 @@ class Server(Clients, ConfigurationReloader):
             self._listen_again()
         self._send_change_notifications()
         self._after_turn()
+        self._write_ahead.tend()
         if self.config_needs_reloading:
             self._reload()
         self.turns += 1
@@ -212,7 +214,8 @@ class Server(Clients, ConfigurationReloader):
         self._due = self._controller.next_due(now) if self._tells_time() else None
         if self._judging is not None or self._resumable:
             return 0.0
-        wait = min(self._timeout_check_interval, self.longest_wait, self._seconds_at_rest())
+        wait = min(self._timeout_check_interval, self.longest_wait)
+        wait = min(wait, self._write_ahead.seconds_at_rest())
         if self._lingering.sockets:
             wait = min(wait, Lingering.tick)
         if self._due is not None and self._due - now < wait:
@@ -239,7 +242,6 @@ class Server(Clients, ConfigurationReloader):
             if self._welcome(client) and self._in_loop():
                 self._guarded(client, self._handle_commands)
         return True
-
 
     # --- configuration, any thread ---
 

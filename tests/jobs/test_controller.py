@@ -27,6 +27,7 @@ from spalloc_server.links import Links
 from tests.support.fake_frame import FakeFrame, Rack
 from tests.support.hand_clock import HandClock
 from tests.support.machines import machine
+from tests.support.outcomes import hear_outcomes
 
 UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
 NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
@@ -670,7 +671,7 @@ def test_a_machine_may_go_while_its_frames_answer_at_once(made: Controller, rack
     outcomes: list[tuple[Any, ...]] = []
     made.create_job(None, owner="me")
     rack.at_once = True
-    made.on_outcome = outcomes.append
+    hear_outcomes(made, outcomes.append)
 
     made.machines = {}
 
@@ -800,9 +801,7 @@ def test_a_job_that_had_boards_may_end_without_a_reason(made: Controller, rack: 
     assert made.get_job_state(None, 1)[:4] == (JobState.destroyed, None, None, None)
 
 
-def test_what_callers_from_within_pass_for_text_becomes_text(
-    made: Controller, rack: Rack
-) -> None:
+def test_what_callers_from_within_pass_for_text_becomes_text(made: Controller, rack: Rack) -> None:
     """Anything else could not be saved, and with it nothing could."""
     host: Any = ip_address("10.0.0.7")
     reason: Any = ValueError("no more")
@@ -1074,9 +1073,7 @@ def test_what_changes_otherwise_is_another_machine(
     assert made.get_job_state(None, made.create_job(None, owner="me")).state is JobState.power
 
 
-def test_queued_jobs_find_another_machine_or_are_cancelled(
-    empty: Controller, rack: Rack
-) -> None:
+def test_queued_jobs_find_another_machine_or_are_cancelled(empty: Controller, rack: Rack) -> None:
     empty.machines = {"m": machine("m", 2, 1), "n": machine("n", net=2)}
     run_job(empty, rack, 2, 1)
     run_job(empty, rack, 1, 1)
@@ -1238,9 +1235,7 @@ def test_boards_that_were_going_off_do_not_come_back_to_another_machine(
     assert made._power_downs.going == {}
 
 
-def test_nothing_is_decided_until_the_whole_change_is_made(
-    made: Controller, rack: Rack
-) -> None:
+def test_nothing_is_decided_until_the_whole_change_is_made(made: Controller, rack: Rack) -> None:
     run_job(made, rack, 2, 1)
     waiting = made.create_job(None, owner="me")
 

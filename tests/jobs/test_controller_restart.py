@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server._jobs import book as _book
+from spalloc_server._jobs.write_ahead import AtOnce
 from spalloc_server.controller import Controller, JobState
 from spalloc_server.links import Links
 from tests.support.fake_frame import Rack
 from tests.support.hand_clock import HandClock
 from tests.support.machines import machine
+from tests.support.outcomes import hear_outcomes
 
 HOST = "10.1.0.0"
 
@@ -58,7 +60,7 @@ def test_a_pickle_holds_plain_builtins_only(rack: Rack, clock: HandClock) -> Non
     made.destroy_job(None, 1)
     made.create_job(None, 2, 1, owner="me", machine="m")
     made.on_background_state_change = lambda: None
-    made.on_outcome = lambda _: None
+    hear_outcomes(made, lambda _: None)
 
     named = [
         argument
@@ -226,7 +228,7 @@ def test_the_lock_callbacks_and_changes_are_new(rack: Rack, clock: HandClock) ->
     restarted = again(made, rack)
 
     assert restarted.on_background_state_change is None
-    assert restarted.on_outcome is None
+    assert isinstance(restarted._outlet, AtOnce)
     with restarted._lock, restarted._lock:
         assert restarted.changed_jobs == set()
 
@@ -302,7 +304,7 @@ def test_outcomes_written_into_a_book_give_the_controller_s_state(
         made = new_controller(rack)
         book = copy.deepcopy(made.__getstate__())
         outcomes: list[Any] = []
-        made.on_outcome = outcomes.append
+        hear_outcomes(made, outcomes.append)
         rack.at_once = at_once
         for name, number in actions:
             ACTIONS[name](made, rack, clock, number)

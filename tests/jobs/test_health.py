@@ -15,6 +15,7 @@ from spalloc_server._jobs.job_power import MAX_MOVES
 from spalloc_server._places import Frame
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
+from tests.support.outcomes import hear_outcomes
 
 A = (0, 0, 0)  # board 0 of frame 0
 B = (0, 0, 1)
@@ -650,7 +651,7 @@ def restarted(facility: Facility) -> Controller:
     book = facility.controller.__getstate__()
     facility.frames.clear()
     after.__setstate__(json_safe(book))
-    after.on_outcome = facility._note
+    hear_outcomes(after, facility._note)
     facility.controller = after
     return after
 

@@ -90,7 +90,7 @@ IN_THE_JOURNAL: list[list[tuple[Any, ...]]] = [
 
 def saved(directory: Path, *, crash: bool) -> Path:
     """A state file with everything in it, and with a journal after a crash."""
-    store = Store(directory, "a.cfg", "1.0.0")
+    store = Store(directory, "a.cfg", "1.0.0", book=book)
     store.load()
     state = book.empty()
     for outcome in IN_THE_SNAPSHOT:
@@ -266,7 +266,7 @@ def test_a_file_under_another_name_is_shown_as_well(state: Path, show: Any) -> N
 
 
 def test_nothing_is_changed_and_no_lock_asked_for(crashed: Path, show: Any) -> None:
-    store = Store(crashed.parent, "a.cfg", "1.0.0")
+    store = Store(crashed.parent, "a.cfg", "1.0.0", book=book)
     store.lock("a running server")
     before = files_in(crashed.parent)
 
@@ -285,7 +285,7 @@ def test_what_users_wrote_plays_no_tricks_on_a_terminal(crashed: Path, show: Any
 
 
 def test_sets_are_lists_for_programs(tmp_path: Path, show: Any) -> None:
-    store = Store(tmp_path, "a.cfg", "1.0.0")
+    store = Store(tmp_path, "a.cfg", "1.0.0", book=book)
     store.load()
     store.begin({**book.empty(), "orphans": {"10.9.9.9": {4, 3}}, "quarantine": {"big": b"x"}})
     store.abandon()
@@ -337,7 +337,7 @@ def test_a_torn_record_is_only_noted(crashed: Path, show: Any) -> None:
 def test_a_record_that_does_not_fit_is_told(crashed: Path, show: Any) -> None:
     directory = crashed.parent / "other"
     directory.mkdir()
-    store = Store(directory, "a.cfg", "1.0.0")
+    store = Store(directory, "a.cfg", "1.0.0", book=book)
     store.load()
     store.begin(book.empty())
     store.append(("ended", 99, "nobody"))
@@ -390,7 +390,7 @@ def test_a_newer_format_is_told(tmp_path: Path, show: Any) -> None:
 
 
 def test_a_state_that_makes_no_sense_is_told(tmp_path: Path, show: Any) -> None:
-    store = Store(tmp_path, "a.cfg", "1.0.0")
+    store = Store(tmp_path, "a.cfg", "1.0.0", book=book)
     store.load()
     store.begin({"next_id": 1, "jobs": {1: "what?"}})
     store.abandon()
@@ -452,7 +452,7 @@ def test_a_journal_among_snapshots_of_other_lives_is_shown_alone(
 
 
 def test_a_sound_record_that_tells_nothing_is_told(tmp_path: Path, show: Any) -> None:
-    store = Store(tmp_path, "a.cfg", "1.0.0")
+    store = Store(tmp_path, "a.cfg", "1.0.0", book=book)
     store.load()
     store.begin(book.empty())
     store.abandon()

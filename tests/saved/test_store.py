@@ -195,7 +195,7 @@ def test_a_state_that_cannot_be_written_is_told_at_the_start(tmp_path: Path, liv
 
 def test_there_are_three_durabilities(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sometimes"):
-        Store(tmp_path, CONFIG, "1.0.0", "sometimes")
+        Store(tmp_path, CONFIG, "1.0.0", "sometimes", book=BOOK)
 
 
 def test_a_label_keeps_states_apart(tmp_path: Path) -> None:
@@ -520,7 +520,7 @@ def test_a_lock_left_by_a_crash_is_no_lock(tmp_path: Path, lives: Lives) -> None
 
 def test_a_lock_removed_by_its_holder_in_between_is_taken_anew(tmp_path: Path) -> None:
     """The second opens the file, and locks it only when the first has removed it."""
-    first, second = Store(tmp_path, CONFIG, "1"), None
+    first, second = Store(tmp_path, CONFIG, "1", book=BOOK), None
 
     class Late(Disk):
         def open(self, path: Path, flags: int) -> int:
@@ -529,11 +529,11 @@ def test_a_lock_removed_by_its_holder_in_between_is_taken_anew(tmp_path: Path) -
             return fd
 
     first.lock("first")
-    second = Store(tmp_path, CONFIG, "1", disk=Late())
+    second = Store(tmp_path, CONFIG, "1", book=BOOK, disk=Late())
     second.lock("second")
 
     with pytest.raises(StoreError, match="second"):
-        Store(tmp_path, CONFIG, "1").lock("third")
+        Store(tmp_path, CONFIG, "1", book=BOOK).lock("third")
     second.abandon()
 
 

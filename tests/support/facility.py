@@ -23,6 +23,7 @@ from spalloc_server._simulator.seen import Log
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller, JobState
+from tests.support.outcomes import hear_outcomes
 
 _REQUEST = struct.Struct("<2x8B2H3I")
 _VERSION, _READ, _WRITE, _POWER = 0, 17, 18, 57
@@ -238,7 +239,7 @@ class Facility:
         self._patches.enter_context(patch.object(_clock, "wall", self.time.wall))
         self._patches.enter_context(patch.object(controller, "AsyncBMPController", frame))
         self.controller = Controller(seconds_before_free=seconds_before_free)
-        self.controller.on_outcome = self._note
+        hear_outcomes(self.controller, self._note)
         self.controller.machines = {machine.name: machine for machine in machines}
         self.on_event: Callable[[], object] = lambda: None
 

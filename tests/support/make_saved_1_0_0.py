@@ -17,15 +17,18 @@ from unittest import mock
 
 from spalloc_server import _clock, controller
 from spalloc_server._bmp.requests import BoardFault, FailureReason
+from spalloc_server._jobs import book
 from spalloc_server._saved.store import Store
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
+from tests.support.outcomes import hear_outcomes
 from tests.support.recovery_life import Frame, machine
 
 VERSION = "1.0.0"
 CONFIG = "saved.cfg"
 
 _HOST = "192.0.2.7"
+
 
 class _Clock:
     """Stands still but for who moves it."""
@@ -125,11 +128,11 @@ def main(folder: Path) -> None:
         mock.patch.object(secrets, "token_hex", lambda n: "0123456789abcdef"[: 2 * n]),
     ):
         directory = Path(temporary)
-        store = Store(directory, CONFIG, VERSION)
+        store = Store(directory, CONFIG, VERSION, book=book)
         store.load()
         life = SavedLife(clock)
         store.begin(life.controller.__getstate__())
-        life.controller.on_outcome = store.append
+        hear_outcomes(life.controller, store.append)
         life.first_half()
         store.commit()
         store.snapshot(life.controller.__getstate__())

@@ -19,6 +19,7 @@ from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
 from spalloc_server.job_queue import JobQueue
 from spalloc_server.links import Links
+from tests.support.outcomes import hear_outcomes
 
 
 class Frame:
@@ -88,7 +89,7 @@ class Life:
         self._machines = {"a": machine("a", 2, 2, dead_boards=self._dead)}
         self.controller.machines = self._machines
         self.book = json_copy(self.controller.__getstate__())
-        self.controller.on_outcome = self._write
+        hear_outcomes(self.controller, self._write)
 
     def _write(self, outcome: _book.Outcome) -> None:
         _book.apply(self.book, json.loads(json.dumps(outcome)))

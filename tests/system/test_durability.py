@@ -11,9 +11,11 @@ import sys
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved import store
 from spalloc_server.controller import Controller
 from tests.support.fake_frame import Rack
@@ -206,7 +208,7 @@ def test_what_is_told_is_taken_first_and_written_then(
     steps: list[str] = []
     with facility.server() as server, Client(server.port) as client:
         client.call("notify_job")
-        notify, commit = server._notify, server._commit
+        notify, commit = server._notify, server._write_ahead.commit
         taken = type(server.controller).changed_machines
 
         def take(controller: Any) -> set[str]:
@@ -223,7 +225,7 @@ def test_what_is_told_is_taken_first_and_written_then(
             notify(*told)
 
         monkeypatch.setattr(type(server.controller), "changed_machines", property(take))
-        monkeypatch.setattr(server, "_commit", write)
+        monkeypatch.setattr(server._write_ahead, "commit", write)
         monkeypatch.setattr(server, "_notify", tell)
 
         client.call("create_job", owner="me", keepalive=None)
@@ -238,15 +240,17 @@ def test_a_recovered_server_asks_nothing_of_hardware_before_its_state_is_saved(
 ) -> None:
     rack = Rack(monkeypatch)
     state = json_copy(json.loads(_SAVED.read_text()))
-    recovered = Controller.__new__(Controller)
-    recovered.on_held = lambda: None
+    write_ahead = WriteAhead(Mock(pending=False, lacks_journal=False), Mock())
 
-    recovered.__setstate__(state)
+    recovered = Controller.restore(state, write_ahead)
+    write_ahead.commit()
 
-    asked = [frame for frame in rack.frames if frame.requests]
-    assert {"a-0", "b-1", "gone-0"} <= {frame.hostname for frame in asked}
-    assert all(frame.holds == 1 for frame in asked)
-    recovered.let_go(recovered.take_held())
+    assert write_ahead.uncommitted
+    assert not any(frame.requests for frame in rack.frames)
+    write_ahead.begin(recovered)
+    write_ahead.commit()
+    asked = {frame.hostname for frame in rack.frames if frame.requests}
+    assert {"a-0", "b-1", "gone-0"} <= asked
     assert all(frame.holds == 0 for frame in rack.frames)
 
 
@@ -258,13 +262,12 @@ def test_a_state_that_contradicts_itself_asks_nothing_of_hardware(facility: Faci
         book = server.controller.__getstate__()
     book["jobs"][2]["allocation"]["outcome"] = ["triads", 0, 0, 9, 9]
     facility.simulation.command("f forget")
-    recovered = Controller.__new__(Controller)
-    recovered.on_held = lambda: None
+    write_ahead = WriteAhead(Mock(), Mock())
 
     with pytest.raises(ValueError, match="9"):
-        recovered.__setstate__(book)
+        Controller.restore(book, write_ahead)
 
-    recovered.join()
+    write_ahead.stop_holding()
     assert facility.seen() == {}
 
 

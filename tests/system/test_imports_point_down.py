@@ -26,7 +26,6 @@ NOT_YET = {
     "_programs.command_line imports server",
     "_programs.metrics imports server",
     "_programs.pulse imports server",
-    "_saved.store imports _jobs.book",
 }
 
 

@@ -206,15 +206,6 @@ def test_a_thread_that_cannot_be_had_leaves_nothing(
     SpallocServer(config, port=0).stop_and_join()
 
 
-def test_what_frames_hold_back_is_not_waited_with(server: SpallocServer) -> None:
-    server.stop_and_join()
-    assert server._seconds_to_wait() > 0
-
-    server._holding = True
-
-    assert server._seconds_to_wait() == 0
-
-
 def test_a_second_server_on_the_same_state_is_refused(server: SpallocServer, config: Path) -> None:
     with pytest.raises(Exception, match=f"port {server.port}"):
         SpallocServer(config, port=0)

@@ -28,7 +28,7 @@ __all__ = ("facility",)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon."""
     monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.05)
-    monkeypatch.setattr("spalloc_server.server._SECONDS_BETWEEN_TRIES", 0.05)
+    monkeypatch.setattr("spalloc_server._jobs.write_ahead._SECONDS_BETWEEN_TRIES", 0.05)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def assert_saved_is_known(
 ) -> None:
     """Check that a start now would know what the server knows."""
     with server.controller.undisturbed:
-        server._commit()
+        server._write_ahead.commit()
         known = server.controller.__getstate__()
         assert comparable(facility.book(folder)) == comparable(known)
 
@@ -76,7 +76,7 @@ def test_a_disk_that_takes_nothing_is_shown_and_got_over(
         serve_some(server)
         assert get(page.port, "/health")[0] == 200
         with server.controller.undisturbed:
-            server._commit()
+            server._write_ahead.commit()
             saved = comparable(facility.book())
             disk.fail("write", "open", "truncate", error=error)
 

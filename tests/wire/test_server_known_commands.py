@@ -65,8 +65,8 @@ def test_it_waits_for_what_is_to_be_written(
 ) -> None:
     client = FakeClient(known)
     sent_before: list[bytes] = []
-    monkeypatch.setattr(server, "_uncommitted", True)
-    monkeypatch.setattr(server, "_commit", lambda: sent_before.append(client.sent))
+    monkeypatch.setattr(server._write_ahead, "uncommitted", True)
+    monkeypatch.setattr(server._write_ahead, "commit", lambda: sent_before.append(client.sent))
 
     server._handle_commands(client)
 
@@ -80,7 +80,7 @@ def test_it_waits_for_the_end_of_the_turn_if_something_is_to_be_written(
     client = FakeClient(known)
     with server.controller.undisturbed:
         monkeypatch.setattr(server, "_in_loop", lambda: True)
-        monkeypatch.setattr(server, "_uncommitted", True)
+        monkeypatch.setattr(server._write_ahead, "uncommitted", True)
 
         server._handle_commands(client)
 

@@ -26,7 +26,7 @@ from spalloc_server import _clock
 from spalloc_server._jobs.job_log import escaped
 from spalloc_server._wire import clients as _clients
 from spalloc_server._wire import lingering, outgoing, serving
-from spalloc_server.server import Server, SpallocServer
+from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
 from tests.support.tcp_client import TcpClient
 
@@ -568,7 +568,8 @@ def test_keepalives_count_of_whoever_has_not_been_accepted_yet(
 def test_a_job_that_times_out_is_told_without_anybody_asking(client: TcpClient) -> None:
     client.call("notify_job")
     client.call("create_job", owner="me", keepalive=0.05)
-    assert client.notification() == {"jobs_changed": [1]}
+    for _ in ("created", "ready"):
+        assert client.notification() == {"jobs_changed": [1]}
 
     assert client.notification() == {"jobs_changed": [1]}
     assert client.call("get_job_state", 1)["reason"] == "Job timed out."
@@ -1050,4 +1051,4 @@ def test_output_that_waits_for_somebody_who_is_not_polled_is_only_kept(
 
 
 def test_a_loop_that_writes_nothing_rests_as_long_as_it_may(server: SpallocServer) -> None:
-    assert Server._seconds_at_rest(server) == math.inf
+    assert server._write_ahead.seconds_at_rest() == math.inf

@@ -27,8 +27,8 @@ _SEED = 20261126
 
 def _behind(server: SpallocServer) -> bool:
     """Whether something is to be written, or frames are held back, and the flag does not say."""
-    todo = server._store.pending or bool(server._recorded._fleet._held)
-    return todo and not server._uncommitted
+    todo = server._store.pending or bool(server._write_ahead._requests)
+    return todo and not server._write_ahead.uncommitted
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def _watched(server: SpallocServer) -> Iterator[None]:
     def look() -> None:
         while not done.is_set():
             with server.controller.undisturbed:
-                looks.append(server._uncommitted)
+                looks.append(server._write_ahead.uncommitted)
                 if _behind(server):
                     wrong.append(len(looks))
             done.wait(0.0005)
@@ -127,7 +127,7 @@ def test_whatever_happens(facility: Facility, told_too_early: list[bytes], numbe
             _live(facility, server, client, dice)
             if dice.random() < 0.1:
                 facility.simulation.command(f"f board {dice.randrange(6)} refuse-power")
-        wait_until(lambda: not server._uncommitted)
+        wait_until(lambda: not server._write_ahead.uncommitted)
     assert not told_too_early
 
 
@@ -135,7 +135,7 @@ def test_while_the_disk_takes_nothing(facility: Facility, monkeypatch: pytest.Mo
     disk = FailingDisk()
     monkeypatch.setattr(store, "Disk", lambda: disk)
     monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.05)
-    monkeypatch.setattr("spalloc_server.server._SECONDS_BETWEEN_TRIES", 0.05)
+    monkeypatch.setattr("spalloc_server._jobs.write_ahead._SECONDS_BETWEEN_TRIES", 0.05)
     with _served(facility) as (server, client):
         disk.fail("write", "open")
         for _ in range(5):
@@ -143,4 +143,4 @@ def test_while_the_disk_takes_nothing(facility: Facility, monkeypatch: pytest.Mo
             client.call("get_job_state", 1)
         wait_until(lambda: server.store.trouble)
         disk.fail()
-        wait_until(lambda: not server.store.trouble and not server._uncommitted)
+        wait_until(lambda: not server.store.trouble and not server._write_ahead.uncommitted)

@@ -1,0 +1,323 @@
+"""Nothing leaves before it is written."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from spalloc_server._jobs.write_ahead import AtOnce, WriteAhead
+from tests.support.hand_clock import HandClock
+
+
+class Keeper:
+    """Keeps outcomes in a list; `steps` tells what was done, in order."""
+
+    def __init__(self, steps: list[Any]) -> None:
+        self.steps = steps
+        self.appended: list[Any] = []
+        self.trouble: str | None = None
+        self.wants_snapshot = False
+        self.lacks_journal = False
+        self.takes_nothing = False
+        self.mistakes = 0
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.appended)
+
+    def begin(self, state: Any, position: int | None = None) -> None:
+        self.steps.append(("begin", state, position))
+
+    def append(self, outcome: Any) -> None:
+        self.appended.append(outcome)
+
+    def commit(self) -> None:
+        if self.mistakes:
+            self.mistakes -= 1
+            raise LookupError("a mistake of ours")
+        if not self.takes_nothing:
+            self.steps.append(("write", *self.appended))
+            self.appended.clear()
+
+    def snapshot(self, state: Any) -> None:
+        self.wants_snapshot = self.lacks_journal = False
+        self.steps.append(("snapshot", state))
+
+    def close(self, state: Any, clean: bool = True) -> None:
+        self.steps.append(("close", state, clean))
+
+    def abandon(self) -> None:
+        self.steps.append("abandon")
+
+
+class Source:
+    """A controller whose state is a number."""
+
+    def __init__(self) -> None:
+        self.undisturbed = threading.RLock()
+
+    def __getstate__(self) -> Any:
+        assert self.undisturbed._is_owned()  # type: ignore[attr-defined]
+        return 7
+
+
+class Frame:
+    """A frame that tells what it is asked, and in which hold."""
+
+    def __init__(self, name: str, steps: list[Any]) -> None:
+        self.name, self.steps = name, steps
+        self.on_request: Any = lambda: None
+
+    def __enter__(self) -> Frame:
+        self.steps.append(f"hold {self.name}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.steps.append(f"release {self.name}")
+
+    def add_requests(self, request: Any) -> None:
+        self.steps.append(f"{self.name} {request}")
+        self.on_request()
+
+    def stop(self) -> None:
+        self.steps.append(f"{self.name} ends")
+
+
+class World:
+    """A WriteAhead with all around it."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+        self.wakes = 0
+        self.keeper = Keeper(self.steps)
+        self.source = Source()
+        self.ahead = WriteAhead(self.keeper, self.wake)
+        self.a: Any = Frame("a", self.steps)
+        self.b: Any = Frame("b", self.steps)
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def begin(self) -> None:
+        self.ahead.begin(self.source)
+        self.steps.clear()
+
+    def note(self, outcome: Any) -> None:
+        with self.source.undisturbed:
+            self.ahead.note(outcome)
+
+    def send(self, frame: Any, request: Any) -> None:
+        with self.source.undisturbed:
+            self.ahead.send(frame, request)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[HandClock]:
+    yield HandClock(monkeypatch)
+
+
+def test_requests_follow_the_write_of_their_outcome(world: World) -> None:
+    world.begin()
+    world.note("job 1")
+    world.send(world.a, "on")
+    assert world.steps == []
+
+    world.ahead.commit()
+
+    assert world.steps == [("write", "job 1"), "hold a", "a on", "release a"]
+    assert not world.ahead.uncommitted
+
+
+def test_a_frame_sees_all_its_requests_at_once_and_in_order(world: World) -> None:
+    world.begin()
+    for frame, request in ((world.a, 1), (world.b, 2), (world.a, 3)):
+        world.send(frame, request)
+    world.ahead.stop(world.a)
+
+    world.ahead.commit()
+
+    assert world.steps[:2] == ["hold a", "hold b"]
+    assert world.steps[2:6] == ["a 1", "b 2", "a 3", "a ends"]
+
+
+def test_nothing_is_written_or_asked_before_the_beginning(world: World) -> None:
+    world.note("in the first state")
+    world.send(world.a, "on")
+
+    world.ahead.commit()
+    assert world.steps == []
+    world.ahead.begin(world.source)
+    world.ahead.commit()
+
+    assert world.steps == [("begin", 7, 0), "hold a", "a on", "release a"]
+
+
+def test_outcomes_of_one_commit_are_one_record(world: World) -> None:
+    world.begin()
+    world.note(1)
+    world.note(2)
+
+    world.ahead.commit()
+    world.ahead.commit()
+
+    assert world.steps == [("write", 1, 2)]
+
+
+def test_the_loop_is_woken_once_until_it_has_written(world: World) -> None:
+    world.begin()
+    for _ in range(3):
+        world.note(1)
+    assert world.wakes == 1
+    world.send(world.a, "on")
+    world.send(world.a, "off")
+    assert world.wakes == 2
+
+    world.ahead.commit()
+    world.note(2)
+
+    assert world.wakes == 3
+
+
+def test_a_frame_that_answers_at_once_has_that_written_next(world: World) -> None:
+    world.begin()
+    world.a.on_request = lambda: world.ahead.note(("ready",))
+    world.send(world.a, "on")
+
+    world.ahead.commit()
+
+    assert world.ahead.uncommitted
+    world.ahead.commit()
+    assert world.steps[-1] == ("write", ("ready",))
+
+
+def test_on_a_disk_that_takes_nothing_frames_are_asked_all_the_same(world: World) -> None:
+    world.begin()
+    world.keeper.takes_nothing, world.keeper.trouble = True, "full"
+    world.note(1)
+    world.send(world.a, "on")
+
+    world.ahead.commit()
+
+    assert "a on" in world.steps
+    assert world.ahead.uncommitted
+    assert world.ahead.seconds_at_rest() <= 1
+
+
+def test_a_mistake_in_writing_keeps_the_requests_for_the_next_commit(world: World) -> None:
+    world.begin()
+    world.keeper.mistakes = 1
+    world.note(1)
+    world.send(world.a, "on")
+
+    with pytest.raises(LookupError):
+        world.ahead.commit()
+    assert world.steps == []
+    assert world.ahead.seconds_at_rest() == 0
+    world.ahead.tend()
+
+    assert world.steps == [("write", 1), "hold a", "a on", "release a"]
+
+
+def test_without_a_journal_a_commit_writes_the_whole_state(world: World) -> None:
+    world.begin()
+    world.keeper.lacks_journal = True
+    world.note(1)
+
+    world.ahead.commit()
+
+    assert world.steps == [("write", 1), ("snapshot", 7)]
+
+
+def test_outcomes_alone_are_written_after_a_while(world: World, clock: HandClock) -> None:
+    world.begin()
+    world.note("ready")
+    world.ahead.commit()
+    world.steps.clear()
+    assert world.ahead.seconds_at_rest() == math.inf
+    world.note("ready")
+
+    seconds = world.ahead.seconds_at_rest()
+    world.ahead.tend()
+    assert world.steps == []
+    clock.advance(seconds)
+    world.ahead.tend()
+
+    assert 0 < seconds < 1
+    assert world.steps == [("write", "ready")]
+
+
+def test_the_keeper_gets_the_snapshot_that_it_wants(world: World) -> None:
+    world.begin()
+    world.ahead.tend()
+    assert world.steps == []
+    world.keeper.wants_snapshot = True
+
+    world.ahead.tend()
+
+    assert world.steps == [("snapshot", 7)]
+
+
+def test_at_the_end_requests_are_not_held_back_any_more(world: World) -> None:
+    world.begin()
+    world.note(1)
+    world.send(world.a, "on")
+
+    world.ahead.stop_holding()
+    world.send(world.b, "off")
+    world.ahead.close(clean=False)
+    world.note("too late")
+
+    assert world.steps == [
+        ("write", 1),
+        *("hold a", "a on", "release a"),
+        *("hold b", "b off", "release b"),
+        ("close", 7, False),
+    ]
+    assert world.keeper.appended == []
+
+
+def test_at_the_end_a_mistake_in_writing_keeps_no_frame_waiting(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.begin()
+    world.keeper.mistakes = 1
+    world.note(1)
+    world.send(world.a, "on")
+
+    world.ahead.stop_holding()
+
+    assert "a on" in world.steps
+    assert "a mistake of ours" in caplog.text
+
+
+def test_requests_that_were_dropped_are_never_made(world: World) -> None:
+    world.begin()
+    world.send(world.a, "on")
+    world.ahead.drop_requests()
+
+    world.ahead.commit()
+    world.ahead.abandon()
+    world.note(1)
+
+    assert world.steps == ["abandon"]
+    assert world.keeper.appended == []
+
+
+def test_a_controller_by_itself_asks_its_frames_at_once(world: World) -> None:
+    outlet = AtOnce()
+
+    outlet.note("forgotten")  # type: ignore[arg-type]
+    outlet.send(world.a, "on")  # type: ignore[arg-type]
+    outlet.drop_requests()
+    outlet.stop(world.a)
+
+    assert world.steps == ["a on", "a ends"]
