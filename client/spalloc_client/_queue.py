@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from spalloc_client._answers import JobRow, MachineRow
 from spalloc_client._fit import Request, jobs_ahead, request_of, why_not
-from spalloc_client._terminal import clean
+from spalloc_client._text import clean
 
 
 def describe_queue(job: JobRow, machines: Sequence[MachineRow], jobs: Sequence[JobRow]) -> str:

@@ -19,7 +19,8 @@ from spalloc_client._fit import request_of
 from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour
 from spalloc_client._hexagons import Mark, dead_link_sign
 from spalloc_client._palette import STRONG, field, word
-from spalloc_client._terminal import clean, draws_unicode, map_width, plain
+from spalloc_client._terminal import draws_unicode, map_width, plain
+from spalloc_client._text import clean
 from spalloc_client.states import JobState
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase

@@ -11,6 +11,8 @@ from typing import TextIO
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from spalloc_client._text import clean
+
 #: Wide enough that nothing is cut where there is no terminal to cut for.
 _ENDLESS = 100_000
 
@@ -79,14 +81,6 @@ def show(console: Console, *parts: RenderableType) -> None:
     for line in capture.get().splitlines():
         console.file.write(line.rstrip() + "\n")
     console.file.flush()
-
-
-def clean(text: str) -> str:
-    """Make a text from elsewhere harmless: what does not print is shown escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def plain(text: str) -> Text:

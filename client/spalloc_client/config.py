@@ -12,6 +12,7 @@
 import sys
 from collections.abc import Sequence
 
+from spalloc_client._program import run
 from spalloc_client._settings import Settings, merge, read_sources, search_path
 from spalloc_client.errors import ConfigError
 
@@ -41,16 +42,20 @@ def read_config(filenames: Sequence[str] | None = None) -> Settings:
     return merge(read_sources(search_path() if filenames is None else filenames))
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print where configuration is looked for and what it comes to."""
+    return run("spalloc_client.config", _show, argv)
+
+
+def _show(_argv: Sequence[str] | None) -> int:
+    places = search_path()
     print("Places, rising priority:")
     try:
-        sources = [(place, read_sources([place])) for place in search_path()]
-    except ConfigError as exc:
-        for place in search_path():
+        sources = [(place, read_sources([place])) for place in places]
+    except ConfigError:
+        for place in places:
             print(f"  {place}")
-        print(f"spalloc_client.config: {exc}", file=sys.stderr)
-        return 1
+        raise
     for place, found in sources:
         print(f"  {place}" + ("" if found else "  (not there)"))
         for source in found:

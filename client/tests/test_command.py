@@ -2,12 +2,17 @@
 
 import io
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from spalloc_client.scripts._command import Terminated, _Signals, run, shield
+from spalloc_client._program import CommandError, Terminated, _Signals, run, shield
+
+from tests.fake_server import FakeServer
 
 
 def raising(error: BaseException) -> NoReturn:
@@ -65,6 +70,76 @@ def test_a_signal_ends_a_command_with_the_status_that_shells_know(number: signal
         return 0
 
     assert run("p", body, []) == 128 + number
+
+
+PROGRAMS = [
+    *(f"from spalloc_client.scripts import {name} as main" for name in
+      ("spalloc", "spalloc_ps", "spalloc_machine", "spalloc_job", "spalloc_where_is")),
+    "from spalloc_client.config import main",
+]
+
+#: Runs a program whose reader goes away before anything is written.
+_UNREAD = """
+import os, sys
+ears, mouth = os.pipe()
+os.dup2(mouth, 1)
+os.close(ears)
+os.close(mouth)
+{}
+sys.argv = ["program", *sys.argv[1:]]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_program_that_nobody_reads_ends_as_shells_expect(program: str, option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _UNREAD.format(program), option],
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_closed_outputs_are_replaced(server: FakeServer, tmp_path: Path) -> None:
+    code = (
+        "import sys; from spalloc_client.scripts import spalloc_ps as main; sys.argv = sys.argv;"
+        "sys.exit(main())"
+    )
+    line = '"$@" >&- 2>&-'
+    address = ["-H", "127.0.0.1", "-P", str(server.port)]
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, "sh", sys.executable, "-c", code, *address], check=False
+    )
+
+    assert done.returncode == 0
+    assert [name for name, *_ in server.heard] == ["version", "list_jobs"]
+
+
+class Terminal(io.StringIO):
+    """Looks like a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_line_that_an_interrupt_broke_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+
+    assert run("p", lambda _: raising(KeyboardInterrupt()), []) == 128 + signal.SIGINT
+    assert shown.getvalue() == "\n"
+
+
+def test_a_password_in_a_url_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "cannot use https://me:secret@host/x or http://u@h"
+
+    assert run("p", lambda _: raising(CommandError(words)), []) == 1
+
+    assert capsys.readouterr().err == "p: cannot use https://...@host/x or http://...@h\n"
 
 
 @contextmanager

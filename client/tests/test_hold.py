@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from spalloc_client._program import CommandError, Terminated
 from spalloc_client.errors import ServerLostError
 from spalloc_client.scripts import _hold, alloc
-from spalloc_client.scripts._command import CommandError, Terminated
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
 

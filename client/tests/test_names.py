@@ -55,6 +55,19 @@ def test_the_library_alone_does_not_load_the_drawing_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_names_are_loaded_when_they_are_asked_for() -> None:
+    code = (
+        "import sys, spalloc_client; early = {n for n in sys.modules if 'spalloc_client.' in n};"
+        "assert early == {'spalloc_client._version'}, early;"
+        "spalloc_client.errors; spalloc_client.config; spalloc_client.Job; spalloc_client.job"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    assert {*spalloc_client.__all__, "config", "errors"} <= set(dir(spalloc_client))
+    with pytest.raises(AttributeError, match="'spalloc_client' has no attribute 'job_s'"):
+        spalloc_client.job_s  # noqa: B018
+
+
 def test_the_installed_version_is_the_packages() -> None:
     assert metadata.version("spalloc-client") == spalloc_client.__version__
 

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.text import Text
 from spalloc_client._answers import JobRow
 from spalloc_client._tables import Column, Lettering, jobs_table, letters, make_table
-from spalloc_client._terminal import clean, draws_unicode, make_console, plain, show
+from spalloc_client._terminal import draws_unicode, make_console, plain, show
+from spalloc_client._text import clean
 from spalloc_client.states import JobState
 
 JOBS = [

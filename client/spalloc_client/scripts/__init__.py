@@ -1,17 +1,18 @@
 """The commands: spalloc, spalloc-ps, spalloc-machine, spalloc-job, spalloc-where-is.
 
-Here is what the installed programs call. It loads the command only when Ctrl-C ends it
-without a word; a traceback from half-loaded modules would tell nobody anything.
+The installed programs call the functions here. Each first has Ctrl-C end the program
+without a word, then loads its command; a traceback from half-loaded modules helps nobody.
 """
 
-import signal
+# The module `signal` itself takes longer to load than all the rest here.
+import _signal  # type: ignore[import-not-found]
 from importlib import import_module
 
 
 def _start(name: str) -> int:
-    # Ignored by a shell's &, or handled by who called us, it stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Ignored by a shell's &, or handled by our caller, it stays so.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     status: int = import_module(f"{__name__}.{name}").main()
     return status
 

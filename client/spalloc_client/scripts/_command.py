@@ -1,53 +1,23 @@
-"""What all commands have in common: options, errors, signals, and how they end.
-
-A command gives a parser and a body; `run` turns whatever happens into an exit status and,
-at most, a line on standard error.
-"""
+"""Options, settings and answers that all commands have in common."""
 
 import argparse
 import copy
 import json
-import logging
-import os
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NoReturn
 
+from spalloc_client._program import CommandError
 from spalloc_client._session import Session
 from spalloc_client._settings import Settings
-from spalloc_client._terminal import clean
 from spalloc_client._version import __version__
 from spalloc_client.config import read_config, search_path
-from spalloc_client.errors import SpallocError
 from spalloc_client.states import JobState
 
-_log = logging.getLogger(__name__)
-
-#: What a shell says of a process ended by signal n is 128 + n.
-_SIGNALLED = 128
-
-#: What argparse takes for an option, known or not; numbers below zero are none.
+#: A word that argparse takes for an option, known or not; numbers below zero are none.
 _OPTION = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
-
-
-class CommandError(Exception):
-    """Something to tell the user in a line; the command then ends with `status`."""
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP came; passes through everything, like KeyboardInterrupt."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,6 +74,10 @@ class Parser(argparse.ArgumentParser):
         )
         return part
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # The library's keeps it to itself when nobody reads the help.
+        (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Complain about the arguments and exit with status 2."""
         raise CommandError(f"{message} (--help shows what there is)", status=2)
@@ -147,36 +121,7 @@ def positive(text: str) -> float:
     return value
 
 
-# --- the life of a command ---
-
-
-def run(prog: str, body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
-    """Run a command's body and return the status to exit with."""
-    try:
-        with _signals():
-            status = body(argv)
-            sys.stdout.flush()
-            return status
-    except (KeyboardInterrupt, Terminated, BrokenPipeError) as exc:
-        return _stopped(exc)
-    except (CommandError, SpallocError) as exc:
-        return _complain(prog, str(exc), getattr(exc, "status", 1))
-    except OSError as exc:  # a full disk behind standard output, say
-        _abandon_output()
-        return _complain(prog, str(exc))
-    except Exception as exc:  # noqa: BLE001 (the user gets a line, not a traceback)
-        _log.debug("unexpected failure", exc_info=True)
-        return _complain(prog, f"unexpected failure: {type(exc).__name__}: {exc}")
-
-
-def _stopped(exc: BaseException) -> int:
-    """Return the status that a shell would give to a program ended by this signal."""
-    if isinstance(exc, Terminated):
-        return _SIGNALLED + exc.number
-    if isinstance(exc, BrokenPipeError):  # `| head` has seen enough
-        _abandon_output()
-        return _SIGNALLED + signal.SIGPIPE
-    return _SIGNALLED + signal.SIGINT
+# --- the server ---
 
 
 def settings_for(arguments: argparse.Namespace) -> Settings:
@@ -226,84 +171,3 @@ def with_state_name(job: dict[str, Any]) -> dict[str, Any]:
 def print_json(data: Any) -> None:
     """Print data for programs."""
     print(json.dumps(data, indent=2))
-
-
-def note(text: str) -> None:
-    """Print a line on standard error; what does not print in it is shown escaped."""
-    print(clean(text), file=sys.stderr, flush=True)
-
-
-def _complain(prog: str, message: str, status: int = 1) -> int:
-    try:
-        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    except (AttributeError, OSError):
-        _log.debug("standard error stays as it is")
-    try:
-        note(f"{prog}: {' '.join(message.split())}")
-    except OSError:
-        _log.debug("nobody reads standard error")
-    return status
-
-
-def _abandon_output() -> None:
-    """Keep the interpreter from trying again, at its end, to write what nobody takes."""
-    try:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
-    except (OSError, ValueError):
-        _log.debug("standard output is no file")
-
-
-
-class _Signals:
-    """What signals have come, and whether they may strike."""
-
-    def __init__(self) -> None:
-        self.ending = False
-        self.shielded = False
-        self.pending: int | None = None
-
-    def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Strike at the first signal; the clean-up after it is not disturbed."""
-        if self.ending:
-            return
-        if self.shielded:
-            self.pending = number
-            return
-        self.ending = True
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Terminated(number)
-
-
-_signals_now = _Signals()
-
-
-@contextmanager
-def shield() -> Iterator[None]:
-    """Have signals wait for the end of the block, which must be short, and strike there."""
-    _signals_now.shielded = True
-    try:
-        yield
-    finally:
-        _signals_now.shielded = False
-        if _signals_now.pending is not None:
-            _signals_now.on_signal(_signals_now.pending, None)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first signal into an exception."""
-    vars(_signals_now).update(vars(_Signals()))
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup has SIGHUP ignored, and means it. A shell's & has SIGINT ignored, but who
-        # sends that to us on purpose wants us to end.
-        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
-            before[number] = signal.signal(number, _signals_now.on_signal)
-    try:
-        yield
-    finally:
-        for number, old_handler in before.items():
-            signal.signal(number, old_handler)

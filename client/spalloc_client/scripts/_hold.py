@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from spalloc_client._program import CommandError, Terminated, shield
 from spalloc_client._session import Session
 from spalloc_client._watch import Bell
 from spalloc_client.errors import ProtocolTimeoutError, ServerLostError, SpallocError
 from spalloc_client.job import Job
-from spalloc_client.scripts._command import CommandError, Terminated, shield
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
 

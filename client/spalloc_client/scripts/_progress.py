@@ -10,7 +10,8 @@ from rich.status import Status
 from rich.text import Text
 
 from spalloc_client._palette import STRONG, word
-from spalloc_client._terminal import clean, draws_unicode, make_console, plain
+from spalloc_client._terminal import draws_unicode, make_console, plain
+from spalloc_client._text import clean
 from spalloc_client.states import JobState
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from spalloc_client._answers import JobMachine, read_jobs, read_machine_info, read_machines
 from spalloc_client._fit import Request
+from spalloc_client._program import CommandError, note, run
 from spalloc_client._queue import describe_misfits, describe_queue
 from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings
@@ -27,13 +28,10 @@ from spalloc_client.errors import (
 )
 from spalloc_client.job import Job
 from spalloc_client.scripts._command import (
-    CommandError,
     Parser,
     no_such_machine,
-    note,
     number,
     positive,
-    run,
     session_with,
     settings_for,
     whole,

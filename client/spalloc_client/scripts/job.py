@@ -19,21 +19,20 @@ from spalloc_client._answers import (
     read_machines,
     read_status,
 )
+from spalloc_client._program import CommandError, note, run
 from spalloc_client._queue import describe_queue
 from spalloc_client._session import Session
 from spalloc_client._settings import Settings
 from spalloc_client._tables import facts, job_map, on_off, seconds, state_text, when
-from spalloc_client._terminal import clean, make_console, show
+from spalloc_client._terminal import make_console, show
+from spalloc_client._text import clean
 from spalloc_client._watch import watch
 from spalloc_client.errors import JobDestroyedError
 from spalloc_client.job import Job
 from spalloc_client.scripts._command import (
-    CommandError,
     Parser,
     check_json,
-    note,
     print_json,
-    run,
     session_with,
     settings_for,
     whole,

@@ -11,6 +11,7 @@ from rich.text import Text
 from spalloc_client._answers import JobRow, MachineRow, read_jobs, read_machines
 from spalloc_client._geometry import both_ends
 from spalloc_client._palette import field
+from spalloc_client._program import run
 from spalloc_client._session import Session
 from spalloc_client._tables import (
     FREE,
@@ -34,7 +35,6 @@ from spalloc_client.scripts._command import (
     check_json,
     no_such_machine,
     print_json,
-    run,
     session_with,
     settings_for,
     with_state_name,

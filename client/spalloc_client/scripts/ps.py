@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from spalloc_client._answers import read_jobs, read_machines
+from spalloc_client._program import run
 from spalloc_client._session import Session
 from spalloc_client._tables import jobs_table
 from spalloc_client._terminal import make_console, show
@@ -16,7 +17,6 @@ from spalloc_client.scripts._command import (
     check_json,
     no_such_machine,
     print_json,
-    run,
     session_with,
     settings_for,
     with_state_name,

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from spalloc_client._answers import Place, read_machines, read_place
+from spalloc_client._program import CommandError, run
 from spalloc_client._tables import facts
 from spalloc_client._terminal import make_console, show
 from spalloc_client.scripts._command import (
-    CommandError,
     Parser,
     no_such_machine,
     print_json,
-    run,
     session_with,
     settings_for,
     whole,
