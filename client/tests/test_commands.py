@@ -113,6 +113,22 @@ def test_the_installed_commands_are_these(
     assert capsys.readouterr().out == f"{name} {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("spalloc-ps --jsno", "--json"),
+        ("spalloc-machine demo --detialed", "--detailed"),
+        ("spalloc-job --poweron 3", "--power-on or --power-off"),
+        ("spalloc-where-is --phisical demo 0 0 0", "--physical"),
+        ("spalloc-ps --host-name x", "--hostname"),
+    ],
+)
+def test_an_unknown_option_is_said_with_the_one_meant(run: Run, line: str, meant: str) -> None:
+    option = next(word for word in line.split() if word.startswith("--"))
+
+    one_line(run, line, f"unknown option {option}; did you mean {meant}? (", status=2)
+
+
 def one_line(run: Run, line: str, words: str, status: int = 1) -> None:
     name = line.split(maxsplit=1)[0]
     got, out, err = run(line)

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import difflib
 import json
 import re
 import sys
@@ -49,22 +50,36 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # the library's is a row of overloads
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Read the options first, then what is left; returns also what nobody knows."""
+        """Read the options first, then the other words; returns also the surplus."""
         # As it is, argparse has arguments that may be left out match nothing at the first
         # option; its `parse_intermixed_args` loses a "--".
         given = list(sys.argv[1:] if args is None else args)
         options = [action for action in self._actions if action.option_strings]
         others = [action for action in self._actions if not action.option_strings]
+        end = given.index("--") if "--" in given else len(given)
+        if options:  # said before anything about the words behind it, which may belong to it
+            self._refuse_unknown(given[:end])
         if not options or not others:
             return super().parse_known_args(given, namespace)
-        end = given.index("--") if "--" in given else len(given)
         namespace, left = self._only(options).parse_known_args(given[:end], namespace)
-        unknown = [word for word in left if _OPTION.fullmatch(word)]
-        words = [word for word in left if not _OPTION.fullmatch(word)] + given[end + 1 :]
-        # They are none, whatever they begin with.
+        words = left + given[end + 1 :]
+        # They are no options, whichever sign they begin with.
         quoted = ["--", *words] if words else []
-        namespace, surplus = self._only(others).parse_known_args(quoted, namespace)
-        return namespace, unknown + surplus
+        return self._only(others).parse_known_args(quoted, namespace)
+
+    def _refuse_unknown(self, words: list[str]) -> None:
+        """Complain about an option that is none of ours, and name those that it resembles."""
+        known = self._option_string_actions
+        for word in filter(_OPTION.fullmatch, words):
+            option = word.partition("=")[0]
+            short = {option, option[:2]} if option[1] != "-" else {option}
+            if short & known.keys() or any(name.startswith(option) for name in known):
+                continue
+            names = [name for name in known if name.startswith("--")]
+            meant = " or ".join(difflib.get_close_matches(option, names, n=2, cutoff=0.7))
+            self.error(
+                f"unknown option {option}" + (f"; did you mean {meant}?" if meant else "")
+            )
 
     def _only(self, actions: list[argparse.Action]) -> "Parser":
         """Return a parser of some of the arguments, which explains them all."""
