@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from spalloc_client._address import address_text
 from spalloc_client._framing import LineBuffer, encode_call
 from spalloc_client.errors import (
     ProtocolError,
@@ -106,7 +107,7 @@ class Connection:
         port: int,
         on_message: Callable[[dict[str, Any] | ProtocolError], None],
     ) -> None:
-        self.server = f"{hostname}:{port}"
+        self.server = address_text(hostname, port)
         self._address = (hostname, port)
         self._on_message = on_message
         self._outbox: deque[tuple[bytes, Outcome]] = deque()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from spalloc_client._address import address_text
 from spalloc_client._connection import Connection
 from spalloc_client.errors import (
     ProtocolError,
@@ -100,7 +101,7 @@ class Session:
     def __init__(
         self, hostname: str, port: int, timeout: float | None, reconnect_delay: float
     ) -> None:
-        self.server = f"{hostname}:{port}"
+        self.server = address_text(hostname, port)
         self.timeout = timeout
         self.reconnect_delay = reconnect_delay
         self._address = (hostname, port)

@@ -1,19 +1,31 @@
-"""Where configuration files are, and what may stand in them.
+"""Where settings come from: configuration files and the environment, and their values.
 
-Nothing here knows what the settings are used for.
+Nothing here knows the use of a setting.
 """
 
 import configparser
+import difflib
+import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import platformdirs
 
+from spalloc_client._address import check_hostname
 from spalloc_client.errors import ConfigError
 
+_log = logging.getLogger(__name__)
+
 SECTION = "spalloc"
+
+#: The environment variable of an option is its name behind this, in capitals.
+PREFIX = "SPALLOC_"
+
+#: How much a name must resemble an option for us to ask whether that was meant, from 0 to 1.
+_RESEMBLANCE = 0.6  # arbitrary
 
 #: In a folder of configuration, the files looked for, rising priority.
 FILES_IN_FOLDER = ("spalloc.ini", ".spalloc")
@@ -53,30 +65,30 @@ def _user_place() -> list[str]:
     return [] if place.startswith("~") else [place]
 
 
-# --- what each option allows; each function raises ValueError(what is allowed) ---
+# --- the values of each option; each function raises ValueError("must be ...") ---
 
 
-def _fail(allowed: str) -> ValueError:
-    return ValueError(allowed)
+def _fail(allowed: str, value: str) -> ValueError:
+    return ValueError(f"must be {allowed}, not {value!r}")
 
 
 def _text(value: str) -> str:
-    if not value:
-        raise _fail("a text")
+    if not value or "\n" in value:
+        raise _fail("a text of one line", value)
     return value
 
 
 def _port(value: str) -> int:
     number = _whole(value, "a whole number from 1 to 65535")
     if not 1 <= number <= 65535:
-        raise _fail("a whole number from 1 to 65535")
+        raise _fail("a whole number from 1 to 65535", value)
     return number
 
 
 def _whole(value: str, allowed: str = "a whole number from 0, or None") -> int:
     # int() would take "1_000" and "+3" too, which nobody means here.
     if not (value.isascii() and value.isdigit()):
-        raise _fail(allowed)
+        raise _fail(allowed, value)
     return int(value)
 
 
@@ -84,9 +96,9 @@ def _number(value: str, allowed: str, above_zero: bool) -> float:
     try:
         number = float(value)
     except ValueError:
-        raise _fail(allowed) from None
+        raise _fail(allowed, value) from None
     if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
-        raise _fail(allowed)
+        raise _fail(allowed, value)
     return number
 
 
@@ -99,7 +111,10 @@ def _seconds(value: str) -> float:
 
 
 def _ratio(value: str) -> float:
-    return _number(value, "a number, 0 or more", above_zero=False)
+    ratio = _number(value, "a number from 0 to 1", above_zero=False)
+    if ratio > 1:
+        raise _fail("a number from 0 to 1", value)
+    return ratio
 
 
 def _tags(value: str) -> list[str]:
@@ -110,12 +125,12 @@ def _boolean(value: str) -> bool:
     try:
         return configparser.ConfigParser.BOOLEAN_STATES[value.lower()]
     except KeyError:
-        raise _fail("True or False") from None
+        raise _fail("True or False", value) from None
 
 
 #: How each option is read, and whether None may stand there.
 _OPTIONS: dict[str, tuple[Callable[[str], Any], bool]] = {
-    "hostname": (_text, True),
+    "hostname": (check_hostname, True),
     "owner": (_text, True),
     "port": (_port, False),
     "keepalive": (_seconds_or_none, True),
@@ -131,11 +146,12 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], bool]] = {
 
 
 class Source(NamedTuple):
-    """A file that was read, and what it set."""
+    """A file that was read, or the environment, and the settings in it."""
 
-    filename: str
+    name: str
     values: dict[str, Any]
-    unknown: list[str]
+    remarks: list[str]
+    """Sentences about things in it that were passed over, and can hardly be meant."""
 
 
 def read_sources(filenames: Sequence[str]) -> list[Source]:
@@ -149,18 +165,66 @@ def read_sources(filenames: Sequence[str]) -> list[Source]:
     Raises
     ------
     ConfigError
-        If a file cannot be read or holds a bad value; names file, option and what is
-        allowed.
+        If a file cannot be read or holds a bad value; names file, option and the values
+        that are allowed.
     """
     return [_read_file(path) for name in filenames for path in _files(name)]
 
 
+def read_environment(environment: Mapping[str, str] | None = None) -> Source:
+    """Read the settings in environment variables; an empty one counts as not set.
+
+    Raises
+    ------
+    ConfigError
+        If a variable holds a bad value; names it and the values that are allowed.
+    """
+    values, remarks = {}, []
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        option = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or not text:
+            continue
+        if option == "port" and text.startswith("tcp://"):
+            continue  # Kubernetes says so where there is a service called spalloc
+        if option in _OPTIONS and name.isupper():
+            values[option] = _read_option(f"environment: {name}", option, text.strip())
+        elif meant := _resembling(option):
+            meant = PREFIX + meant.upper()
+            remarks.append(f"environment: {name} is not read; did you mean {meant}?")
+    return Source("environment", values, remarks)
+
+
+def usual_sources() -> list[Source]:
+    """Read all places where settings may be, rising priority: the files, the environment.
+
+    Raises
+    ------
+    ConfigError
+        As `read_sources` and `read_environment` do.
+    """
+    return [*read_sources(search_path()), read_environment()]
+
+
 def merge(sources: Sequence[Source]) -> Settings:
-    """Lay the sources over the defaults, the last on top."""
+    """Lay the sources over the defaults, the last on top.
+
+    A machine overrules tags of the sources below it, and the other way.
+    """
     settings = Settings()
     for source in sources:
+        if source.values.get("machine") is not None:
+            settings = settings._replace(tags=None)
+        if source.values.get("tags") is not None:
+            settings = settings._replace(machine=None)
         settings = settings._replace(**source.values)
     return settings
+
+
+def log_remarks(sources: Sequence[Source]) -> None:
+    """Warn of the settings that were passed over, where a program did not ask for them."""
+    for source in sources:
+        for remark in source.remarks:
+            _log.warning("%s", remark)
 
 
 def _files(name: str) -> list[Path]:
@@ -173,25 +237,48 @@ def _files(name: str) -> list[Path]:
 
 
 def _read_file(path: Path) -> Source:
-    parser = configparser.ConfigParser(interpolation=None)
+    # A comment may stand behind a value, after a space: nobody means it as part of it.
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"))
     try:
         parser.read_string(path.read_text("utf-8-sig"), str(path))
     except (OSError, UnicodeError) as exc:
         raise ConfigError(f"{path}: cannot be read: {exc}") from exc
     except configparser.Error as exc:
         raise ConfigError(f"{path}: {' '.join(str(exc).split())}") from exc
-    values = {}
+    values, remarks = {}, [f"{path}: {text}" for text in _odd_sections(parser)]
     section = parser[SECTION] if parser.has_section(SECTION) else {}
-    for option in _OPTIONS.keys() & set(section):
-        values[option] = _read_option(path, option, section[option].strip())
-    return Source(str(path), values, sorted(set(section) - _OPTIONS.keys()))
+    for option in section:
+        text = section[option].strip()
+        if option not in _OPTIONS:
+            meant = _resembling(option)
+            question = f"; did you mean {meant}?" if meant else ""
+            remarks.append(f"{path}: {option} is no option of ours{question}")
+            continue
+        values[option] = _read_option(f"{path}: {option}", option, text)
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+            remarks.append(f"{path}: {option}: the quotes count as part of the value")
+    return Source(str(path), values, remarks)
 
 
-def _read_option(path: Path, option: str, text: str) -> Any:
+def _odd_sections(parser: configparser.ConfigParser) -> list[str]:
+    return [
+        f"section [{name}] is not read; did you mean [{SECTION}]?"
+        for name in parser.sections()
+        if name != SECTION
+        and difflib.get_close_matches(name.strip().lower(), [SECTION], cutoff=_RESEMBLANCE)
+    ]
+
+
+def _resembling(option: str) -> str | None:
+    found = difflib.get_close_matches(option, _OPTIONS, n=1, cutoff=_RESEMBLANCE)
+    return found[0] if found else None
+
+
+def _read_option(place: str, option: str, text: str) -> Any:
     read, may_be_none = _OPTIONS[option]
     if may_be_none and text.lower() == "none":
         return None
     try:
         return read(text)
-    except ValueError as allowed:
-        raise ConfigError(f"{path}: {option} = {text!r}: must be {allowed}") from None
+    except ValueError as exc:
+        raise ConfigError(f"{place} {exc}") from None

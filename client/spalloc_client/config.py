@@ -6,14 +6,25 @@
     hostname = spalloc.example.org
     owner = me@example.org
 
-``python -m spalloc_client.config`` prints where files are looked for, and what they say.
+Environment variables beat the files: ``SPALLOC_HOSTNAME``, ``SPALLOC_OWNER``, and so on for
+every option. ``python -m spalloc_client.config`` prints where settings are looked for, and
+those that are found.
 """
 
 import sys
 from collections.abc import Sequence
 
 from spalloc_client._program import run
-from spalloc_client._settings import Settings, merge, read_sources, search_path
+from spalloc_client._settings import (
+    PREFIX,
+    Settings,
+    log_remarks,
+    merge,
+    read_environment,
+    read_sources,
+    search_path,
+    usual_sources,
+)
 from spalloc_client.errors import ConfigError
 
 __all__ = ["ConfigError", "Settings", "main", "read_config", "search_path"]
@@ -25,8 +36,8 @@ def read_config(filenames: Sequence[str] | None = None) -> Settings:
     Parameters
     ----------
     filenames : sequence of str, optional
-        Files in rising priority instead of those of the `search_path`; those that do not
-        exist are passed over.
+        Files in rising priority instead of those of the `search_path` and of the
+        environment; those that do not exist are passed over.
 
     Returns
     -------
@@ -37,13 +48,15 @@ def read_config(filenames: Sequence[str] | None = None) -> Settings:
     Raises
     ------
     ConfigError
-        If a value is bad; the text names file, option and what is allowed.
+        If a value is bad; the text names file, option and the values that are allowed.
     """
-    return merge(read_sources(search_path() if filenames is None else filenames))
+    sources = usual_sources() if filenames is None else read_sources(filenames)
+    log_remarks(sources)
+    return merge(sources)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print where configuration is looked for and what it comes to."""
+    """Print where configuration is looked for, and the settings that result."""
     return run("spalloc_client.config", _show, argv)
 
 
@@ -52,6 +65,7 @@ def _show(_argv: Sequence[str] | None) -> int:
     print("Places, rising priority:")
     try:
         sources = [(place, read_sources([place])) for place in places]
+        environment = read_environment()
     except ConfigError:
         for place in places:
             print(f"  {place}")
@@ -59,12 +73,15 @@ def _show(_argv: Sequence[str] | None) -> int:
     for place, found in sources:
         print(f"  {place}" + ("" if found else "  (not there)"))
         for source in found:
-            for option in source.unknown:
-                print(f"    {option} is no option of ours")
+            for remark in source.remarks:
+                print(f"    {remark}")
+    print(f"  environment variables {PREFIX}HOSTNAME, {PREFIX}OWNER ...")
+    for remark in environment.remarks:
+        print(f"    {remark}")
     print("Settings:")
-    everything = [source for _, found in sources for source in found]
+    everything = [*(source for _, found in sources for source in found), environment]
     for option, value in merge(everything)._asdict().items():
-        setter = [source.filename for source in everything if option in source.values][-1:]
+        setter = [source.name for source in everything if option in source.values][-1:]
         origin = f"  (from {setter[0]})" if setter else ""
         shown = ", ".join(value) if isinstance(value, list) else value
         print(f"  {option} = {shown}{origin}")

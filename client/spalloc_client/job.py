@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from spalloc_client._address import check_hostname
 from spalloc_client._answers import (
     Board,
     JobMachine,
@@ -26,7 +27,7 @@ from spalloc_client._answers import (
 from spalloc_client._connection import Outcome
 from spalloc_client._keepalive import Keepalive
 from spalloc_client._session import Changes, Session
-from spalloc_client._settings import Settings, merge, read_sources, search_path
+from spalloc_client._settings import Settings, log_remarks, merge, read_sources, usual_sources
 from spalloc_client.errors import (
     JobDestroyedError,
     ProtocolError,
@@ -50,7 +51,7 @@ _NUMBERS = {
     "keepalive": "a number of seconds above 0, or None",
     "timeout": "a number of seconds above 0, or None",
     "reconnect_delay": "a number of seconds, 0 or more",
-    "min_ratio": "a number, 0 or more, or None",
+    "min_ratio": "a number from 0 to 1, or None",
 }
 
 
@@ -92,7 +93,7 @@ class Job:
     timeout : float or None
         Seconds to wait for an answer of the server; None: for ever.
     config_filenames : str or sequence of str
-        Configuration files to read instead of the usual ones.
+        Configuration files to read instead of the usual ones and the environment.
     resume_job_id : int
         Take over this job, rather than ask for a new one.
     owner : str
@@ -531,13 +532,14 @@ def _left(end: float | None, at_least: float = -math.inf) -> float:
 def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any]) -> Settings:
     """Lay what was given as arguments over what the files say."""
     if config_filenames is None:
-        filenames: Sequence[str] = search_path()
+        sources = usual_sources()
     elif isinstance(config_filenames, str):
-        filenames = [config_filenames]
+        sources = read_sources([config_filenames])
     else:
-        filenames = config_filenames
+        sources = read_sources(config_filenames)
+    log_remarks(sources)
     chosen = {name: value for name, value in given.items() if value is not _NOT_GIVEN}
-    settings = merge(read_sources(filenames))
+    settings = merge(sources)
     # A machine asked for here and now overrules tags from a file, and the other way.
     if chosen.get("machine") is not None:
         settings = settings._replace(tags=None)
@@ -548,21 +550,28 @@ def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any])
         raise ValueError("only one of machine and tags may be given")
     if isinstance(settings.tags, str):
         raise ValueError(f"tags must be a sequence of texts, not the text {settings.tags!r}")
-    _check(settings)
+    settings = _check(settings)
     # Any sequence or set; on its way to the server it becomes an array.
     return settings._replace(tags=None if settings.tags is None else list(settings.tags))
 
 
-def _check(settings: Settings) -> None:
-    """Refuse what would fail later, and in other words."""
+def _check(settings: Settings) -> Settings:
+    """Refuse settings that would fail later, and in other words."""
     if not isinstance(settings.hostname, str | None):
         raise ValueError(f"hostname must be a text, not {settings.hostname!r}")
+    if settings.hostname is not None:
+        try:
+            settings = settings._replace(hostname=check_hostname(settings.hostname))
+        except ValueError as exc:
+            raise ValueError(f"hostname {exc}") from None
     if not isinstance(settings.port, int) or not 1 <= settings.port <= 65535:
         raise ValueError(f"port must be a whole number from 1 to 65535, not {settings.port!r}")
     for name, allowed in _NUMBERS.items():
         value = getattr(settings, name)
         if value is None and allowed.endswith("or None"):
             continue
-        fits = isinstance(value, int | float) and 0 <= value < math.inf
+        most = 1 if name == "min_ratio" else math.inf
+        fits = isinstance(value, int | float) and 0 <= value <= most and value < math.inf
         if not fits or (value == 0 and "above 0" in allowed):
             raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    return settings

@@ -8,6 +8,7 @@ import queue
 from types import TracebackType
 from typing import Any
 
+from spalloc_client._address import address_text, check_hostname
 from spalloc_client._connection import Connection
 from spalloc_client.errors import (
     ProtocolError,
@@ -50,7 +51,7 @@ class ProtocolClient:
     def __init__(
         self, hostname: str, port: int = DEFAULT_PORT, timeout: float | None = None
     ) -> None:
-        self._hostname = hostname
+        self._hostname = check_hostname(hostname)
         self._port = port
         self._timeout = timeout
         self._connection: Connection | None = None
@@ -131,7 +132,7 @@ class ProtocolClient:
         """
         connection = self._connection
         if connection is None:
-            raise ServerLostError(f"not connected to {self._hostname}:{self._port}")
+            raise ServerLostError(f"not connected to {address_text(self._hostname, self._port)}")
         limit = self._timeout if timeout is None else timeout
         return connection.call(limit, name, *args, **kwargs)
 
@@ -157,7 +158,7 @@ class ProtocolClient:
             If there is no connection, or it ended.
         """
         if self._connection is None:
-            raise ServerLostError(f"not connected to {self._hostname}:{self._port}")
+            raise ServerLostError(f"not connected to {address_text(self._hostname, self._port)}")
         messages = self._messages
         try:
             if timeout is not None and timeout <= 0:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from spalloc_client._connection import Connection
+from spalloc_client._settings import Settings
 
 from tests.fake_server import FakeServer
 
@@ -34,6 +35,8 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONWARNINGS"):
         monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() & {f"SPALLOC_{option.upper()}" for option in Settings._fields}:
+        monkeypatch.delenv(name)
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -268,7 +268,7 @@ def test_after_two_dashes_nothing_is_an_option(run: Run) -> None:
 
 def test_a_bad_configuration_is_said_in_a_line(run: Run) -> None:
     Path(".spalloc").write_text("[spalloc]\nport = x\n")
-    one_line(run, "spalloc-ps", ".spalloc: port = 'x': must be a whole number from 1 to 65535")
+    one_line(run, "spalloc-ps", ".spalloc: port must be a whole number from 1 to 65535, not 'x'")
 
 
 def test_hostname_and_port_come_from_files(

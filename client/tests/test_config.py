@@ -7,7 +7,9 @@ from typing import NoReturn
 
 import pytest
 from spalloc_client import config
+from spalloc_client._settings import read_environment
 from spalloc_client.config import ConfigError, Settings, read_config, search_path
+from spalloc_client.scripts import ps
 
 
 def write(path: Path, text: str) -> Path:
@@ -137,12 +139,14 @@ def test_none_may_be_said(places: dict[str, Path], option: str) -> None:
         ("keepalive = inf", "a number of seconds above 0, or None"),
         ("timeout = -1", "a number of seconds above 0, or None"),
         ("reconnect_delay = nan", "a number of seconds, 0 or more"),
-        ("min_ratio = -0.1", "a number, 0 or more"),
+        ("min_ratio = -0.1", "a number from 0 to 1"),
+        ("min_ratio = 5", "a number from 0 to 1"),
         ("max_dead_boards = -1", "a whole number from 0, or None"),
         ("max_dead_boards = 1.5", "a whole number from 0, or None"),
         ("max_dead_links = x", "a whole number from 0, or None"),
         ("require_torus = maybe", "True or False"),
-        ("hostname =", "a text"),
+        ("hostname =", "a host name"),
+        ("owner = me\n  machine = m", "a text of one line"),
     ],
 )
 def test_a_bad_value_names_file_option_and_what_is_allowed(
@@ -154,8 +158,8 @@ def test_a_bad_value_names_file_option_and_what_is_allowed(
         read_config()
 
     option = line.split(maxsplit=1)[0]
-    assert str(caught.value).startswith(f"{places['user']}: {option} = ")
-    assert str(caught.value).endswith(f"must be {allowed}")
+    text = str(caught.value)
+    assert text.startswith(f"{places['user']}: {option} must be {allowed}, not ")
     assert isinstance(caught.value, ValueError)
 
 
@@ -188,12 +192,13 @@ def test_the_module_prints_where_it_looks_and_what_it_found(places: dict[str, Pa
     assert done.returncode == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "Places, rising priority:",
         f"  {places['system']}  (not there)",
         f"  {places['user']}",
-        "    hostnam is no option of ours",
+        f"    {places['user']}: hostnam is no option of ours; did you mean hostname?",
         "  .spalloc  (not there)",
+        "  environment variables SPALLOC_HOSTNAME, SPALLOC_OWNER ...",
         "Settings:",
     ]
     assert f"  hostname = example  (from {places['user']})" in lines
@@ -210,4 +215,112 @@ def test_the_module_tells_a_bad_value(
 
     out, err = capsys.readouterr()
     assert str(places["user"]) in out
-    assert "port = 'x'" in err
+    assert "port must be a whole number from 1 to 65535, not 'x'" in err
+
+
+# --- the environment ---
+
+
+def test_the_environment_beats_files(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(places["here"], "hostname = file\nowner = file\ntags = a\n")
+    monkeypatch.setenv("SPALLOC_HOSTNAME", "variable")
+    monkeypatch.setenv("SPALLOC_OWNER", "")
+    monkeypatch.setenv("SPALLOC_MACHINE", "m")
+    monkeypatch.setenv("SPALLOC_KEEPALIVE", "None")
+    monkeypatch.setenv("SPALLOC_REQUIRE_TORUS", "true")
+
+    settings = read_config()
+
+    assert settings[:2] == ("variable", "file")
+    assert (settings.machine, settings.tags) == ("m", None)
+    assert (settings.keepalive, settings.require_torus) == (None, True)
+    assert read_config([str(places["here"])]).hostname == "file"
+
+
+def test_every_option_has_a_variable() -> None:
+    given = {
+        "hostname": "h", "owner": "o", "port": "1", "keepalive": "2", "reconnect_delay": "3",
+        "timeout": "4", "machine": "None", "tags": "a,b", "min_ratio": "0.5",
+        "max_dead_boards": "6", "max_dead_links": "7", "require_torus": "1",
+    }  # fmt: skip
+    assert sorted(given) == sorted(Settings._fields)
+
+    source = read_environment({f"SPALLOC_{name.upper()}": text for name, text in given.items()})
+
+    assert source.values == {
+        "hostname": "h", "owner": "o", "port": 1, "keepalive": 2.0, "reconnect_delay": 3.0,
+        "timeout": 4.0, "machine": None, "tags": ["a", "b"], "min_ratio": 0.5,
+        "max_dead_boards": 6, "max_dead_links": 7, "require_torus": True,
+    }  # fmt: skip
+    assert source.remarks == []
+
+
+def test_a_bad_value_names_the_variable() -> None:
+    with pytest.raises(ConfigError, match=r"^environment: SPALLOC_PORT must be .*, not 'x'$"):
+        read_environment({"SPALLOC_PORT": "x"})
+
+
+def test_a_variable_that_resembles_an_option_is_remarked_on() -> None:
+    source = read_environment({
+        "SPALLOC_HOST": "h",
+        "SPALLOC_PORT": "tcp://10.0.0.1:22244",
+        "SPALLOC_PORT_22244_TCP_ADDR": "10.0.0.1",
+        "SPALLOC_SERVER_BIN": "/x",
+        "SPALLOC_port": "5",
+    })
+
+    assert source.values == {}
+    assert source.remarks == [
+        "environment: SPALLOC_HOST is not read; did you mean SPALLOC_HOSTNAME?",
+        "environment: SPALLOC_port is not read; did you mean SPALLOC_PORT?",
+    ]
+
+
+# --- files that say something else than was meant ---
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("[Spalloc]\nhostname = h\n", "section [Spalloc] is not read; did you mean [spalloc]?"),
+        ("[spaloc]\nhostname = h\n", "section [spaloc] is not read; did you mean [spalloc]?"),
+        ("[spalloc]\nhostnam = h\n", "hostnam is no option of ours; did you mean hostname?"),
+        ("[spalloc]\nmax-dead-links=1\n", "max-dead-links is no option of ours; did you mean "
+                                          "max_dead_links?"),
+        ("[spalloc]\ncolour = red\n", "colour is no option of ours"),
+        ("[spalloc]\nowner = 'me'\n", "owner: the quotes count as part of the value"),
+    ],
+)  # fmt: skip
+def test_things_that_are_passed_over_are_remarked_on(
+    places: dict[str, Path], caplog: pytest.LogCaptureFixture, text: str, remark: str
+) -> None:
+    places["here"].write_text(text)
+
+    read_config()
+
+    assert caplog.messages == [f".spalloc: {remark}"]
+
+
+def test_commands_remark_on_them_too(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(places["user"], "hostnam = x\n")
+
+    assert ps.main([]) == 1
+
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"{places['user']}: hostnam is no option of ours; did you mean hostname?"
+    )
+
+
+def test_a_comment_may_stand_behind_a_value(
+    places: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(places["here"], "tags = default # two\nmachine = None ; any\nowner = a#b;c\n")
+
+    settings = read_config()
+
+    assert (settings.tags, settings.machine, settings.owner) == (["default"], None, "a#b;c")
+    assert caplog.messages == []

@@ -119,7 +119,7 @@ def test_a_machine_given_overrules_tags_of_files_and_the_other_way(
         ({"timeout": "5"}, "timeout must be .* not '5'"),
         ({"reconnect_delay": -1}, "reconnect_delay must be .* 0 or more, not -1"),
         ({"reconnect_delay": None}, "reconnect_delay must be .* not None"),
-        ({"min_ratio": float("nan")}, "min_ratio must be a number, 0 or more, or None, not nan"),
+        ({"min_ratio": float("nan")}, "min_ratio must be a number from 0 to 1, or None, not nan"),
     ],
 )
 def test_wrong_arguments_are_value_errors(

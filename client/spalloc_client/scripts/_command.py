@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from spalloc_client._program import CommandError
+from spalloc_client._address import check_hostname
+from spalloc_client._program import CommandError, note
 from spalloc_client._session import Session
-from spalloc_client._settings import Settings
+from spalloc_client._settings import Settings, merge, search_path, usual_sources
 from spalloc_client._version import __version__
-from spalloc_client.config import read_config, search_path
 from spalloc_client.states import JobState
 
 #: A word that argparse takes for an option, known or not; numbers below zero are none.
@@ -37,10 +37,13 @@ class Parser(argparse.ArgumentParser):
         """Add the options that say which server, and how patient to be with it."""
         group = self.add_argument_group(
             "server",
-            "Not given here, these come from the configuration files; "
+            "Not given here, these come from the environment (SPALLOC_HOSTNAME and so on) or the "
+            "configuration files; "
             "`python -m spalloc_client.config` shows them.",
         )
-        group.add_argument("--hostname", "-H", metavar="NAME", help="the server's host")
+        group.add_argument(
+            "--hostname", "-H", type=hostname, metavar="NAME", help="the server's host"
+        )
         group.add_argument("--port", "-P", type=port, help="the server's port")
         group.add_argument(
             "--timeout", type=positive, metavar="SECONDS", help="how long to wait for an answer"
@@ -101,6 +104,14 @@ class Parser(argparse.ArgumentParser):
 # --- types of arguments; ArgumentTypeError's text says what is allowed ---
 
 
+def hostname(text: str) -> str:
+    """Read the name or address of a host."""
+    try:
+        return check_hostname(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
 def whole(text: str) -> int:
     """Read a whole number."""
     try:
@@ -128,6 +139,14 @@ def number(text: str) -> float:
     return value
 
 
+def ratio(text: str) -> float:
+    """Read a number from 0 to 1."""
+    value = number(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def positive(text: str) -> float:
     """Read a number of seconds above 0."""
     value = number(text)
@@ -141,7 +160,11 @@ def positive(text: str) -> float:
 
 def settings_for(arguments: argparse.Namespace) -> Settings:
     """Read the configuration and lay the arguments over it; a hostname there must be."""
-    settings = read_config()
+    sources = usual_sources()
+    for source in sources:
+        for remark in source.remarks:
+            note(remark)
+    settings = merge(sources)
     given = {
         name: value
         for name in ("hostname", "port", "timeout", "owner")
@@ -150,7 +173,9 @@ def settings_for(arguments: argparse.Namespace) -> Settings:
     settings = settings._replace(**given)
     if settings.hostname is None:
         places = ", ".join(search_path())
-        raise CommandError(f"no hostname: give --hostname, or write it into one of {places}")
+        raise CommandError(
+            f"no hostname: give --hostname, set SPALLOC_HOSTNAME, or write it into one of {places}"
+        )
     return settings
 
 

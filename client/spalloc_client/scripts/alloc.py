@@ -32,6 +32,7 @@ from spalloc_client.scripts._command import (
     no_such_machine,
     number,
     positive,
+    ratio,
     session_with,
     settings_for,
     whole,
@@ -118,7 +119,10 @@ def _add_limits(parser: Parser) -> None:
         help="of a machine with all of these tags; -- ends them",
     )
     limits.add_argument(
-        "--min-ratio", type=number, metavar="RATIO", help="least short side / long side"
+        "--min-ratio",
+        type=ratio,
+        metavar="RATIO",
+        help="least short side / long side, from 0 to 1",
     )
     limits.add_argument(
         "--max-dead-boards", type=_minus_one_or(_count), metavar="N", help="-1: any number"
