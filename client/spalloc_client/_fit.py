@@ -7,7 +7,7 @@ It judges the machine as if it were idle, as the server does.
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from spalloc_client._answers import JobRow, MachineRow
 from spalloc_client._geometry import (
@@ -20,36 +20,7 @@ from spalloc_client._geometry import (
     opposite,
     wrap,
 )
-
-
-class Request(NamedTuple):
-    """What a job asks for."""
-
-    args: tuple[int, ...] = ()
-    machine: str | None = None
-    tags: frozenset[str] = frozenset({"default"})
-    min_ratio: float = 0.0
-    max_dead_boards: int | None = None
-    max_dead_links: int | None = None
-    require_torus: bool = False
-
-    @property
-    def boards(self) -> int:
-        """How many boards that is."""
-        if len(self.args) == 2:
-            return self.args[0] * self.args[1] * 3
-        return self.args[0] if len(self.args) == 1 else 1
-
-
-def request_of(args: Iterable[int], kwargs: dict[str, Any]) -> Request:
-    """Make a request from create_job's arguments; null means not given."""
-    given = {name: value for name, value in kwargs.items() if value is not None}
-    given.pop("owner", None)
-    given.pop("keepalive", None)
-    if "tags" in given:
-        given["tags"] = frozenset(str(tag) for tag in given["tags"])
-    known = {name: value for name, value in given.items() if name in Request._fields}
-    return Request(tuple(args), **known)
+from spalloc_client._request import Request, request_of
 
 
 class _Block(NamedTuple):

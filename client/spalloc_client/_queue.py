@@ -7,7 +7,8 @@ before, in words.
 from collections.abc import Sequence
 
 from spalloc_client._answers import JobRow, MachineRow
-from spalloc_client._fit import Request, jobs_ahead, request_of, why_not
+from spalloc_client._fit import jobs_ahead, why_not
+from spalloc_client._request import Request, request_of
 from spalloc_client._text import clean
 
 

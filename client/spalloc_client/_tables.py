@@ -15,10 +15,10 @@ from rich.text import Text
 
 from spalloc_client import _hexagons
 from spalloc_client._answers import Board, JobRow, MachineRow
-from spalloc_client._fit import request_of
 from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour
 from spalloc_client._hexagons import Mark, dead_link_sign
 from spalloc_client._palette import STRONG, field, word
+from spalloc_client._request import request_of
 from spalloc_client._terminal import draws_unicode, map_width, plain
 from spalloc_client._text import clean
 from spalloc_client.states import JobState

@@ -26,6 +26,7 @@ from spalloc_client._answers import (
 )
 from spalloc_client._connection import Outcome
 from spalloc_client._keepalive import Keepalive
+from spalloc_client._request import check_numbers
 from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings, log_remarks, merge, read_sources, usual_sources
 from spalloc_client.errors import (
@@ -120,8 +121,8 @@ class Job:
     Raises
     ------
     ValueError
-        If hostname or owner are missing, both machine and tags are given, or a setting
-        is none that can be meant.
+        If hostname or owner are missing, both machine and tags are given, or a number or
+        a setting is none that can be meant.
     JobDestroyedError
         If the job to be taken over is gone.
     SpallocServerException
@@ -163,6 +164,7 @@ class Job:
             "max_dead_links": max_dead_links,
             "require_torus": require_torus,
         }
+        numbers = check_numbers(what)
         settings = _settle(config_filenames, given)
         if settings.hostname is None:
             raise ValueError("no hostname: give one, or put it into a configuration file")
@@ -179,7 +181,7 @@ class Job:
         creation = Outcome()
         try:
             if resume_job_id is None:
-                self.id = self._create(creation, what)
+                self.id = self._create(creation, numbers)
                 self._keepalive = settings.keepalive
             else:
                 self.id = resume_job_id

@@ -621,9 +621,27 @@ def test_where_is_tells_all_ways_to_say_it(
 ) -> None:
     server.behave["where_is"] = lambda **_: PLACE
 
-    assert run(f"spalloc-where-is {words}") == (0, WHERE, "")
+    assert run(f"spalloc-where-is {words}")[:2] == (0, WHERE)
     assert json.loads(run(f"spalloc-where-is --json {words}")[1]) == PLACE
     assert server.calls("where_is") == [([], query)] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-c demo 60 25", "chip (60, 25) lies outside machine demo, and wraps around to (12, 25)"),
+        ("-b demo -3 2 0", "board (-3, 2, 0) lies outside machine demo, and wraps around to "
+                           "(1, 2, 0)"),
+        ("-j 10 0 17", "chip (0, 17) lies outside job 10, and wraps around to (0, 1)"),
+    ],
+)  # fmt: skip
+def test_where_is_says_that_coordinates_wrapped_around(
+    server: FakeServer, run: Run, words: str, said: str
+) -> None:
+    server.behave["where_is"] = lambda **_: PLACE
+
+    assert run(f"spalloc-where-is {words}") == (0, WHERE, said + "\n")
+    assert run(f"spalloc-where-is --json {words}")[2] == said + "\n"
 
 
 def test_where_is_keeps_its_labels_whole_where_there_is_no_room(

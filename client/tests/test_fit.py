@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 from spalloc_client import _fit
 from spalloc_client._answers import JobRow, MachineRow
-from spalloc_client._fit import Request, request_of, why_not
+from spalloc_client._fit import why_not
 from spalloc_client._queue import describe_misfits, describe_queue
+from spalloc_client._request import Request, request_of
 from spalloc_client.states import JobState
 
 

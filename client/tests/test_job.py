@@ -107,6 +107,36 @@ def test_a_machine_given_overrules_tags_of_files_and_the_other_way(
 
 
 @pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ((0,), "the number of boards must be whole numbers from 1, not 0"),
+        ((1, -1), "width and height in triads must be whole numbers from 1, not -1"),
+        ((0, 0, -1), "the coordinates of a board must be whole numbers from 0, not -1"),
+        ((1, 2, 3, 4), "at most three numbers choose boards, not 4"),
+        ((2.0,), "boards are chosen by whole numbers, not 2.0"),
+        ((True,), "boards are chosen by whole numbers, not True"),
+        (("3",), "boards are chosen by whole numbers, not '3'"),
+        ((None, 3), "boards are chosen by whole numbers, not None"),
+    ],
+)
+def test_wrong_numbers_are_value_errors(
+    server: FakeServer, what: tuple[Any, ...], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        make(server, *what)
+
+    assert server.connections == 0
+
+
+def test_numbers_that_are_not_given_may_be_none(server: FakeServer) -> None:
+    what: tuple[Any, ...] = (3, None, None)
+
+    make(server, *what).destroy()
+
+    assert server.calls("create_job")[0][0] == [3]
+
+
+@pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"owner": None}, "owner"),

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from spalloc_client._answers import JobMachine, read_jobs, read_machine_info, read_machines
-from spalloc_client._fit import Request
 from spalloc_client._program import CommandError, note, run
 from spalloc_client._queue import describe_misfits, describe_queue
+from spalloc_client._request import Request, check_numbers
 from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings
 from spalloc_client._tables import facts
@@ -189,8 +189,10 @@ def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Set
     arguments = _parser().parse_args(options)
     if command is not None:
         arguments.command = command
-    if len(arguments.what) > 3:
-        raise CommandError("WHAT is at most three numbers", status=2)
+    try:
+        arguments.what = check_numbers(arguments.what)
+    except ValueError as exc:
+        raise CommandError(f"WHAT: {exc}", status=2) from None
     if arguments.command is not None and not arguments.command:
         raise CommandError("--command: which?", status=2)
     settings = settings_for(arguments)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from spalloc_client._answers import Place, read_machines, read_place
-from spalloc_client._program import CommandError, run
+from spalloc_client._program import CommandError, note, run
 from spalloc_client._tables import facts
 from spalloc_client._terminal import make_console, show
 from spalloc_client.scripts._command import (
@@ -83,6 +83,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if place is None:
             machines = read_machines(session.call("list_machines"))
             raise _nowhere(query, [machine.name for machine in machines])
+    _remark_on_wrapping(query, place)
     if arguments.json:
         print_json(answer)
     else:
@@ -100,6 +101,22 @@ def _nowhere(query: dict[str, str | int], machines: list[str]) -> CommandError:
         return no_such_machine(str(query["machine"]), machines)
     place = ", ".join(f"{name} {value}" for name, value in query.items() if name != "machine")
     return CommandError(f"machine {query['machine']} has nothing at {place}")
+
+
+def _remark_on_wrapping(query: dict[str, str | int], place: Place) -> None:
+    """Say that coordinates outside the machine, or the job, lead around it."""
+    keywords = tuple(query)[1:]
+    asked = tuple(query[keyword] for keyword in keywords)
+    found: tuple[int, ...] | None
+    if keywords == ("x", "y", "z"):
+        kind, found = "board", place.logical
+    elif keywords == ("chip_x", "chip_y"):
+        kind, found = "chip", place.job_chip if "job_id" in query else place.chip
+    else:
+        return  # places in the machine room do not wrap around
+    if found is not None and found != asked:
+        where = f"job {query['job_id']}" if "job_id" in query else f"machine {query['machine']}"
+        note(f"{kind} {asked} lies outside {where}, and wraps around to {found}")
 
 
 def _facts(place: Place) -> RenderableType:
