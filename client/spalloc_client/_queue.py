@@ -1,9 +1,10 @@
-"""What is known of a job's prospects while it is queued, or when it was refused.
+"""Words about a job's prospects while it is queued, or about the refusal of a request.
 
-The server tells no place in the queue; this says which machines fit and who was there
-before, in words.
+A server that tells no place in the queue leaves it to us to say which machines fit, and how
+many jobs were there before.
 """
 
+import re
 from collections.abc import Sequence
 
 from spalloc_client._answers import JobRow, MachineRow
@@ -28,7 +29,10 @@ def describe_queue(job: JobRow, machines: Sequence[MachineRow], jobs: Sequence[J
 
 
 def describe_misfits(request: Request, machines: Sequence[MachineRow]) -> list[str]:
-    """Tell for each machine why the request does not suit it, a line each."""
+    """Tell for each machine why the request does not suit it, a line each.
+
+    Limits are named as options of commands; `as_arguments` names them as the library does.
+    """
     if not machines:
         return ["the server has no machines"]
     longest = max(len(clean(machine.name)) for machine in machines)
@@ -37,3 +41,17 @@ def describe_misfits(request: Request, machines: Sequence[MachineRow]) -> list[s
         why = why_not(machine, request) or "would do as far as can be seen from here"
         lines.append(f"{clean(machine.name).ljust(longest)}  {clean(why)}")
     return lines
+
+
+def as_arguments(text: str) -> str:
+    """Name limits as arguments of a function, rather than as options of a command."""
+    return re.sub(r"--([a-z-]+)", lambda match: match[1].replace("-", "_"), text)
+
+
+def explain_refusal(request: Request, machines: Sequence[MachineRow]) -> str:
+    """Tell in one line why no machine suits, for programs in Python."""
+    names = [clean(machine.name) for machine in machines]
+    if request.machine is not None and request.machine not in names:
+        return f"no machine is called {clean(request.machine)}; there are: {', '.join(names)}"
+    lines = [" ".join(line.split()) for line in describe_misfits(request, machines)]
+    return as_arguments("; ".join(lines))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import platformdirs
 
 from spalloc_client._address import check_hostname
+from spalloc_client._request import Request
 from spalloc_client.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,18 @@ class Settings(NamedTuple):
     max_dead_boards: int | None = 0
     max_dead_links: int | None = None
     require_torus: bool = False
+
+    def request(self, numbers: tuple[int, ...]) -> Request:
+        """Return the request for boards that these settings and some numbers make."""
+        return Request(
+            numbers,
+            self.machine,
+            frozenset(["default"] if self.tags is None else self.tags),
+            self.min_ratio or 0.0,
+            self.max_dead_boards,
+            self.max_dead_links,
+            self.require_torus,
+        )
 
 
 def search_path() -> list[str]:

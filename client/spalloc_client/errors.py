@@ -15,7 +15,7 @@
 
 
 class SpallocError(Exception):
-    """Anything that this library raises on purpose, wrong arguments apart."""
+    """Base of all errors that this library raises on purpose, wrong arguments apart."""
 
 
 class SpallocServerException(SpallocError):  # noqa: N818 (the name is fixed by the interface)
@@ -23,7 +23,18 @@ class SpallocServerException(SpallocError):  # noqa: N818 (the name is fixed by 
 
 
 class JobDestroyedError(SpallocError):
-    """The job has been destroyed, or the server does not know it; the text says why."""
+    """The job has been destroyed, or the server does not know it; the text says why.
+
+    Attributes
+    ----------
+    reason : str or None
+        The server's own words, if it had any. The text may say more: for example which
+        limit excluded which machine.
+    """
+
+    def __init__(self, text: str = "", reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class StateChangeTimeoutError(SpallocError):

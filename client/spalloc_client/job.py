@@ -21,11 +21,13 @@ from spalloc_client._answers import (
     JobStatus,
     read_job_id,
     read_machine_info,
+    read_machines,
     read_place,
     read_status,
 )
 from spalloc_client._connection import Outcome
 from spalloc_client._keepalive import Keepalive
+from spalloc_client._queue import explain_refusal
 from spalloc_client._request import check_numbers
 from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings, log_remarks, merge, read_sources, usual_sources
@@ -47,7 +49,10 @@ _log = logging.getLogger(__name__)
 _PATIENCE_AFTER_INTERRUPT = 5.0
 
 
-#: What settings that are numbers may be.
+#: How the reason of a job begins that no machine suits.
+NO_MACHINE = "Cancelled: No suitable machines available"
+
+#: The values that settings may have which are numbers.
 _NUMBERS = {
     "keepalive": "a number of seconds above 0, or None",
     "timeout": "a number of seconds above 0, or None",
@@ -166,6 +171,8 @@ class Job:
         }
         numbers = check_numbers(what)
         settings = _settle(config_filenames, given)
+        # A job that is taken over may have been asked for in other words.
+        self._request = None if resume_job_id is not None else settings.request(numbers)
         if settings.hostname is None:
             raise ValueError("no hostname: give one, or put it into a configuration file")
         if settings.owner is None and resume_job_id is None:
@@ -450,7 +457,19 @@ class Job:
         if status.state is JobState.unknown:
             raise JobDestroyedError(f"the server does not know job {self.id} (any more)")
         if status.state is JobState.destroyed:
-            raise JobDestroyedError(status.reason or f"job {self.id} was destroyed")
+            text = status.reason or f"job {self.id} was destroyed"
+            raise JobDestroyedError(text + self._explanation(text), status.reason)
+
+    def _explanation(self, reason: str) -> str:
+        """Say which limit excluded which machine, if that is why the job ended."""
+        if self._request is None or not reason.startswith(NO_MACHINE):
+            return ""
+        try:
+            machines = read_machines(self._ask("list_machines"))
+        except (ProtocolError, SpallocServerException) as exc:
+            _log.debug("no machines to explain it by: %s", exc)
+            return ""
+        return f" {explain_refusal(self._request, machines)}"
 
     def _create(self, creation: Outcome, what: tuple[int, ...]) -> int:
         settings = self._settings

@@ -128,6 +128,53 @@ def test_wrong_numbers_are_value_errors(
     assert server.connections == 0
 
 
+def refuse(server: FakeServer) -> None:
+    def create(*args: int, **kwargs: Any) -> int:
+        job_id = server.do_create_job(*args, **kwargs)
+        server.destroy(job_id, "Cancelled: No suitable machines available.")
+        return job_id
+
+    server.behave["create_job"] = create
+
+
+def test_a_refused_job_tells_which_limit_excluded_which_machine(server: FakeServer) -> None:
+    refuse(server)
+
+    with pytest.raises(JobDestroyedError) as caught, make(server, 400, max_dead_boards=0):
+        pass
+
+    assert caught.value.reason == "Cancelled: No suitable machines available."
+    assert str(caught.value) == (
+        "Cancelled: No suitable machines available. "
+        "demo is too small for 400 boards: it is of 4 x 3 triads, 36 boards; "
+        "little tags: lacks default"
+    )
+
+
+def test_a_refused_job_tells_limits_by_the_names_of_arguments(server: FakeServer) -> None:
+    refuse(server)
+
+    with pytest.raises(
+        JobDestroyedError, match=r"demo max_dead_boards 0: at least 2 of 36 boards"
+    ), make(server, 4, 3, tags=["fast"], max_dead_boards=0):
+        pass
+
+    with pytest.raises(
+        JobDestroyedError, match=r"\. no machine is called x; there are: demo, little$"
+    ), make(server, machine="x"):
+        pass
+
+
+def test_a_refusal_is_told_without_explanation_if_need_be(server: FakeServer) -> None:
+    refuse(server)
+    server.behave["list_machines"] = lambda: 7
+
+    with pytest.raises(JobDestroyedError) as caught, make(server, 400):
+        pass
+
+    assert str(caught.value) == "Cancelled: No suitable machines available."
+
+
 def test_numbers_that_are_not_given_may_be_none(server: FakeServer) -> None:
     what: tuple[Any, ...] = (3, None, None)
 

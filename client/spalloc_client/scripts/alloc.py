@@ -26,7 +26,7 @@ from spalloc_client.errors import (
     ServerLostError,
     SpallocServerException,
 )
-from spalloc_client.job import Job
+from spalloc_client.job import NO_MACHINE, Job
 from spalloc_client.scripts._command import (
     Parser,
     no_such_machine,
@@ -40,9 +40,6 @@ from spalloc_client.scripts._command import (
 from spalloc_client.scripts._hold import Guard, fill_in, hold, run_command
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
-
-#: How the reason of a job begins that no machine suits.
-_NO_MACHINE = "Cancelled: No suitable machines available"
 
 #: The shortest time between two looks at the queue, seconds.  # arbitrary
 _PAUSE = 0.1
@@ -236,9 +233,9 @@ def _main(argv: Sequence[str] | None) -> int:
             _wait_until_ready(job, session, progress)
         except JobDestroyedError as exc:
             progress.clear()
-            if arguments.resume is None and str(exc).startswith(_NO_MACHINE):
-                _explain(_request(arguments, settings), session)
-            raise CommandError(f"job {job.id} was destroyed: {exc}") from None
+            if arguments.resume is None and str(exc).startswith(NO_MACHINE):
+                _explain(settings.request(arguments.what), session)
+            raise CommandError(f"job {job.id} was destroyed: {exc.reason or exc}") from None
         session.close()  # what becomes of other jobs is of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
             info = read_machine_info(guarding.call("get_job_machine_info", job.id))
@@ -320,18 +317,6 @@ def _leave(job: Job, alone: bool, progress: Progress) -> None:
         if job.keepalive is not None:
             when = f"the server will destroy it within {job.keepalive:g} s"
         note(f"spalloc: job {job.id} could not be destroyed ({exc}); {when}")
-
-
-def _request(arguments: argparse.Namespace, settings: Settings) -> Request:
-    return Request(
-        tuple(arguments.what),
-        settings.machine,
-        frozenset(["default"] if settings.tags is None else settings.tags),
-        settings.min_ratio or 0.0,
-        settings.max_dead_boards,
-        settings.max_dead_links,
-        settings.require_torus,
-    )
 
 
 def _explain(request: Request, session: Session) -> None:
