@@ -1,7 +1,7 @@
 """A conversation with a server that outlives its connections.
 
-It makes connections when they are needed, asks each new server's version, and tells it
-again what we want to be notified of. It knows no jobs; who uses it says what to repeat.
+It makes connections when they are needed, asks each new server's version, and repeats our
+subscriptions to notifications. It knows no jobs; its user says which commands to repeat.
 """
 
 import logging
@@ -194,6 +194,11 @@ class Session:
         finally:
             self._listeners.remove(listener)
 
+    def tell_listeners(self) -> None:
+        """Tell the listeners that something changed; from any thread."""
+        for listener in list(self._listeners):
+            listener.tell()
+
     def close(self) -> None:
         """Close the connection; the next call would make another."""
         connection, self._connection = self._connection, None
@@ -218,8 +223,7 @@ class Session:
         return connection
 
     def _hear(self, message: dict[str, Any] | ProtocolError) -> None:  # noqa: ARG002 (any is news)
-        for listener in list(self._listeners):
-            listener.tell()
+        self.tell_listeners()
 
 
 def _forget_all() -> None:

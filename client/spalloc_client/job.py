@@ -181,6 +181,7 @@ class Job:
         self._settings = settings
         self._process_id = os.getpid()
         self._closed = False
+        self._end: JobStatus | None = None  # set once we have destroyed the job
         self._guard: Keepalive | None = None
         self._session = Session(
             settings.hostname, settings.port, settings.timeout, settings.reconnect_delay
@@ -240,6 +241,7 @@ class Job:
         """
         try:
             self._ask("destroy_job", self.id, reason)
+            self._end = JobStatus(JobState.destroyed, None, None, reason, None, None)
         finally:
             self.close()
 
@@ -247,7 +249,8 @@ class Job:
         """Let go of the job without destroying it.
 
         The signs of life stop: unless somebody takes it over (`resume_job_id`), the
-        server destroys it when its keepalive period is over.
+        server destroys it when its keepalive period is over. Threads that wait for the
+        job stop waiting.
         """
         self._closed = True
         guard, self._guard = self._guard, None
@@ -256,6 +259,7 @@ class Job:
                 guard.stop()
         finally:
             self._session.close()
+            self._session.tell_listeners()
 
     # --- what is known of it ---
 
@@ -362,7 +366,7 @@ class Job:
         Returns
         -------
         JobState
-            The new state; `old_state` if there was none in time.
+            The new state; `old_state` if there was none in time, or before `close`.
 
         Raises
         ------
@@ -384,7 +388,7 @@ class Job:
         Raises
         ------
         StateChangeTimeoutError
-            If that was not long enough.
+            If that was not long enough, or `close` was called meanwhile.
         JobDestroyedError
             If the job is over; the text is the server's reason.
         ProtocolError
@@ -394,6 +398,8 @@ class Job:
         state: JobState | None = None
         while state is not JobState.ready:
             status = self._wait(state, end)
+            if status is None and self._closed:
+                raise StateChangeTimeoutError(f"job {self.id} was closed before it was ready")
             if status is None:
                 known = "its server is silent" if state is None else f"it is still {state.name}"
                 raise StateChangeTimeoutError(
@@ -403,22 +409,34 @@ class Job:
             state = status.state
 
     def _wait(self, old_state: JobState | None, end: float | None) -> JobStatus | None:
-        """Wait for another state; None if there was none until `end`."""
+        """Wait for another state; None if there was none until `end`, or `close`."""
         self._session.subscribe("notify_job", self.id)
         changes = Changes()
-        with self._session.listen(changes):
-            while True:
-                status = self._look(end)
-                # By value: a state may have been kept as the number that it is.
-                if status is not None and status.state != old_state:
-                    return status
-                left = _left(end)
-                if left <= 0:
-                    return None
-                if status is None:
-                    time.sleep(min(left, max(self._settings.reconnect_delay, 0.05)))
-                else:
-                    changes.wait(left)
+        try:
+            with self._session.listen(changes):
+                while True:
+                    status = self._look(end)
+                    # By value: a state may have been kept as the number that it is.
+                    if status is not None and status.state != old_state:
+                        return status
+                    left = _left(end)
+                    if left <= 0:
+                        return None
+                    if status is None:
+                        left = min(left, max(self._settings.reconnect_delay, 0.05))
+                    self._pause(changes, left, until_news=status is not None)
+                    if self._closed:
+                        return None if old_state == JobState.destroyed else self._end
+        finally:
+            if self._closed:  # we may have made a connection since
+                self._session.close()
+
+    def _pause(self, changes: Changes, seconds: float, until_news: bool) -> None:
+        """Wait so long, or until there are news, and never after `close`."""
+        end = time.monotonic() + seconds
+        while not self._closed and (left := end - time.monotonic()) > 0:
+            if changes.wait(left) and until_news:
+                return
 
     def _look(self, end: float | None) -> JobStatus | None:
         """Ask for the state once; None if the server cannot be asked just now."""

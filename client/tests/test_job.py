@@ -502,6 +502,59 @@ def test_waiting_for_a_job_that_is_destroyed_says_why(queueing: FakeServer) -> N
         job.close()
 
 
+def test_closing_wakes_threads_that_wait(queueing: FakeServer) -> None:
+    job = make(queueing, keepalive=60.0)
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [run_aside(pool, job, JobState.queued) for _ in range(2)]
+        ready = pool.submit(job.wait_until_ready)
+        queueing.wait_heard("get_job_state", 3)
+
+        job.close()
+
+        assert [future.result() for future in waiting] == [JobState.queued] * 2
+        with pytest.raises(StateChangeTimeoutError, match="job 1 was closed before it was ready"):
+            ready.result()
+    queueing.wait_clients(0)
+    assert list(queueing.jobs) == [job.id]
+
+
+def test_closing_wakes_threads_that_wait_for_a_lost_server(queueing: FakeServer) -> None:
+    job = make(queueing, reconnect_delay=3600.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = run_aside(pool, job, JobState.queued)
+        queueing.wait_heard("get_job_state")
+        queueing.stop()
+
+        job.close()
+
+        assert waiting.result() is JobState.queued
+
+
+def test_destroying_wakes_threads_that_wait(queueing: FakeServer) -> None:
+    job = make(queueing)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = run_aside(pool, job, JobState.queued)
+        ready = pool.submit(job.wait_until_ready)
+        queueing.wait_heard("get_job_state", 2)
+        queueing.behave["destroy_job"] = lambda *_: queueing.jobs.clear()  # without a notification
+
+        job.destroy("enough")
+
+        assert waiting.result() is JobState.destroyed
+        with pytest.raises(JobDestroyedError, match="enough"):
+            ready.result()
+    queueing.wait_clients(0)
+
+
+def test_a_closed_job_is_waited_for_no_longer(queueing: FakeServer) -> None:
+    job = make(queueing)
+    job.close()
+
+    assert job.wait_for_state_change(JobState.queued) is JobState.queued
+    assert job.wait_for_state_change(JobState.ready) is JobState.queued
+    queueing.wait_clients(0)
+
+
 def test_waiting_outlives_a_restart_of_the_server(queueing: FakeServer) -> None:
     with ThreadPoolExecutor(1) as pool:
         job = make(queueing)
