@@ -43,6 +43,10 @@ class Bench:
         Whether a work is wanted.
     side : (int, int)
         Width and height of the machine, in triads.
+    quick : bool
+        Whether a rough figure will do.
+    pages : list of str
+        What is printed beside the table.
     """
 
     folder: Path
@@ -53,6 +57,8 @@ class Bench:
     clients: int = 1000
     chosen: Callable[[Work], bool] = lambda _: True
     side: tuple[int, int] = (20, 20)
+    quick: bool = False
+    pages: list[str] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
 
     def select(self, works: Sequence[Work]) -> list[Work]:

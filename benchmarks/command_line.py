@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import commands, growth, hardware, jobs
+from benchmarks import commands, growth, hardware, jobs, waits
 from benchmarks.bench import Bench
 from benchmarks.processes import REQUIREMENT, Contestant, Trouble, bare, original, ours
 from benchmarks.results import Work, table
 
 #: What can be measured, in the order of the table.
-SCENES = (hardware, commands, jobs, growth)
+SCENES = (hardware, commands, jobs, growth, waits)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -53,6 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
             clients=options.clients,
             chosen=lambda work: work in chosen,
             side=(options.side, options.side),
+            quick=options.quick,
         )
         for scene in SCENES:
             scene.run(bench)
@@ -60,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.json is not None:
         text = json.dumps([result.plain() for result in results], indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
-    print(table(results))
+    print("\n\n".join([*bench.pages, table(results)]))
     return 0
 
 
@@ -112,5 +113,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--original", type=Path, metavar="VENV", help="where the original is installed already"
     )
+    parser.add_argument("--quick", action="store_true", help="rough figures of the waits will do")
     parser.add_argument("--ours-alone", action="store_true", help="leave the original out")
     return parser

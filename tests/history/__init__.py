@@ -1,0 +1,1 @@
+"""Tests of `spalloc_server._history`."""
