@@ -1,14 +1,18 @@
-"""One thread per frame that does what is asked of its boards, in the background.
+"""One thread per frame that powers its boards and sets their links, in the background.
 
-Owns the thread, its lock and the callbacks. What is done next is decided by
-`_bmp.request_queue`, how it is done by `_bmp.batch_run`, and the packets are `_bmp.transceiver`'s.
-Knows nothing of jobs or machines.
+Owns the thread, its lock and the callbacks. `_bmp.request_queue` chooses the next
+requests, `_bmp.batch_run` does them, and the packets are `_bmp.transceiver`'s. Knows
+nothing of jobs or machines.
 """
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
+from typing import NamedTuple
 
 from spalloc_server import _clock
 from spalloc_server._bmp.batch_run import BatchRun
@@ -17,7 +21,7 @@ from spalloc_server._bmp.frame_hardware import (
     FrameHardware,
     FrameStatistics,
 )
-from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
+from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver, FPGAWait
 from spalloc_server._bmp.request_queue import RequestQueue
 from spalloc_server._bmp.requests import (
     AtomicRequests,
@@ -46,17 +50,35 @@ _SECONDS_BETWEEN_TRIES = 15.0
 _SECONDS_BETWEEN_PROBES = 5.0
 
 
+#: Seconds for which a frame that answers may be idle before it is asked whether it still
+#: does; each frame takes a quarter more or less, so that not all are asked at once.
+_SECONDS_BETWEEN_QUESTIONS = 60.0
+
+#: Seconds between looks for late answers while FPGAs configure. # arbitrary
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class _Try(NamedTuple):
+    """A batch that has been begun; `due` are the second tries that were due then."""
+
+    batch: Sequence[AtomicRequests]
+    run: BatchRun
+    steps: Iterator[list[FPGAWait]]
+    due: list[AtomicRequests]
+
+
 class AsyncBMPController:
     """Powers boards and switches links of one frame, in a thread of its own.
 
-    Used as a context manager it holds its queue: what is added inside is seen by the
-    thread all at once.
+    Used as a context manager it holds its queue: the thread sees the requests that are
+    added inside all at once.
 
     Parameters
     ----------
     hostname : str
-        The frame's BMP, as configured. Nothing is sent to it before it is asked to do
-        something.
+        The frame's BMP, as configured. Nothing is sent to it before there is a request,
+        or before it has been idle for about a minute: then it is asked for its version,
+        and so from then on whenever it has been idle for that long.
     on_thread_start : callable, optional
         Called without arguments, first thing in the thread.
 
@@ -90,8 +112,11 @@ class AsyncBMPController:
         self._stop = False
         self._holds = 0
         self._ended = False
+        # The frame's thread's own: batches whose boards configure their FPGAs.
+        self._suspended: list[tuple[_Try, list[FPGAWait]]] = []
 
         # A daemon: a frame that is never stopped must not keep the process alive.
+        self._spread = 0.75 + zlib.crc32(hostname.encode()) / 2**33
         self._thread = threading.Thread(target=self._run, name=f"bmp-{hostname}", daemon=True)
         self._thread.start()
 
@@ -122,9 +147,9 @@ class AsyncBMPController:
             self._changed.notify()
 
     def abandon(self) -> None:
-        """Let the thread end within about a second, whatever it is doing.
+        """Let the thread end within about a second, in the middle of anything.
 
-        No callback is called for what is not done then; it is found in `unfinished`. A
+        No callback is called for requests that are not done then; `unfinished` has them. A
         thread that is still inside `on_thread_start` or another callback has to return
         from there first.
         """
@@ -159,7 +184,7 @@ class AsyncBMPController:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the thread see what was added."""
+        """Let the thread see the requests that were added."""
         with self._changed:
             self._holds -= 1
             self._changed.notify()
@@ -188,10 +213,7 @@ class AsyncBMPController:
             self._call_back(self._on_thread_start)
         try:
             while (work := self._next_work()) is not None:
-                if work:
-                    self._do(work)
-                else:
-                    self._frame.probe()
+                work()
         except AbandonedError:
             _log.info("%s: gives up %d requests", self.hostname, self.queue_length)
         finally:
@@ -199,49 +221,102 @@ class AsyncBMPController:
                 self._ended = True
             self._own_transceiver.close()
 
-    def _next_work(self) -> Sequence[AtomicRequests] | None:
-        """Wait for something to do: a batch, nothing (for a probe), or None for the end."""
-        probe_at = _clock.monotonic() + _SECONDS_BETWEEN_PROBES
+    def _next_work(self) -> Callable[[], object] | None:
+        """Wait for something to do; None for the end."""
+        idle_since = _clock.monotonic()
         while True:
             self._drop_overtaken()
             with self._changed:
-                if self._abandoned.is_set():
-                    return None
                 now = _clock.monotonic()
-                due: float | None = None
-                if not self._holds:
-                    if batch := self._queue.next_batch(now):
-                        return batch
-                    if self._stop and self._queue.is_idle:
-                        return None
-                    if batch := self._queue.next_background():
-                        return batch
-                    due = self._queue.next_due()
-                if self._queue.is_idle and self.answering is False:
-                    if now >= probe_at:
-                        return ()
-                    due = probe_at
+                if self._is_at_end():
+                    return None
+                if (work := self._work_at(now, idle_since)) is not None:
+                    return work
+                due = self._next_time(idle_since)
                 self._changed.wait(None if due is None else max(0.0, due - now))
 
-    def _do(self, batch: Sequence[AtomicRequests]) -> None:
-        """Try one batch, and answer those whose outcome is known."""
-        with self._changed:
-            due = self._queue.due_retries(_clock.monotonic())
+    def _is_at_end(self) -> bool:
+        done = self._stop and not self._holds and self._queue.is_idle and not self._suspended
+        return done or self._abandoned.is_set()
+
+    def _work_at(self, now: float, idle_since: float) -> Callable[[], object] | None:
+        """Choose what to do now; boards whose FPGAs are usable go before new requests."""
+        if self._suspended and now >= self._usable_at():
+            return self._continue
+        if not self._holds:
+            batch = self._queue.next_batch(now) or self._queue.next_background()
+            if batch:
+                due = self._queue.due_retries(now)
+                # At once: a request that has not begun may be overtaken.
+                self._queue.begin(batch)
+                return partial(self._begin, batch, due)
+        idle_at, idle_work = self._idle_work(idle_since)
+        return idle_work if now >= idle_at else None
+
+    def _next_time(self, idle_since: float) -> float | None:
+        """When there is something to do though nobody asks; None for never."""
+        times = [self._idle_work(idle_since)[0]]
+        if self._suspended:
+            times.append(self._usable_at())
+        if not self._holds and (due := self._queue.next_due()) is not None:
+            times.append(due)
+        earliest = min(times)
+        return None if earliest == math.inf else earliest
+
+    def _idle_work(self, idle_since: float) -> tuple[float, Callable[[], object]]:
+        """Return work for a thread that has been idle for a while, and when it is due."""
+        if self._suspended:
+            return idle_since + _SECONDS_BETWEEN_LOOKS, self._frame.take_late_answers
+        if not self._queue.is_idle:
+            return math.inf, self._frame.probe
+        if self.answering is False:
+            return idle_since + _SECONDS_BETWEEN_PROBES, self._frame.probe
+        return idle_since + _SECONDS_BETWEEN_QUESTIONS * self._spread, self._frame.ask
+
+    def _usable_at(self) -> float:
+        """When the first of the suspended batches may go on."""
+        return min(map(_over_at, self._suspended))
+
+    def _begin(self, batch: Sequence[AtomicRequests], due: list[AtomicRequests]) -> None:
+        """Begin a try of one batch; `due` are the second tries that are due."""
+        self._guarded(batch, lambda: self._advance(self._try(batch, due)))
+
+    def _try(self, batch: Sequence[AtomicRequests], due: list[AtomicRequests]) -> _Try:
+        run = BatchRun(batch, self._frame, self._succeeded)
+        return _Try(batch, run, run.run(), due)
+
+    def _continue(self) -> None:
+        """Go on with the batch whose FPGAs are usable, unless a late answer says otherwise."""
+        self._frame.take_late_answers()
+        first = min(self._suspended, key=_over_at)
+        if _over_at(first) <= _clock.monotonic():
+            self._suspended.remove(first)
+            self._guarded(first[0].batch, lambda: self._advance(first[0]))
+
+    def _guarded(self, batch: Sequence[AtomicRequests], work: Callable[[], object]) -> None:
+        """Work on a batch; a fault of this program is its own."""
         try:
-            run = BatchRun(batch, self._frame, self._succeeded)
-            run.run()
+            work()
         except AbandonedError:
             raise
         except Exception:  # noqa: BLE001 - top of the thread; it is logged
             self._broke(batch)
+
+    def _advance(self, attempt: _Try) -> None:
+        """Do a batch up to its next wait or its end, and answer failed requests."""
+        waits = next(attempt.steps, None)
+        if waits is not None:
+            self._suspended.append((attempt, waits))
             return
+        with self._changed:
+            self._queue.end(attempt.batch)
         retry_at = _clock.monotonic() + _SECONDS_BETWEEN_TRIES
-        for request, faults in run.failed:
+        for request, faults in attempt.run.failed:
             self._failed(request, faults, retry_at)
-        if run.silent and batch[0] in due:
+        if attempt.run.silent and attempt.batch[0] in attempt.due:
             # Trying the others would find the same silence, one after the other.
-            for request in due:
-                if request is not batch[0]:
+            for request in attempt.due:
+                if request is not attempt.batch[0]:
                     self._failed(request, [], retry_at)
 
     def _succeeded(self, request: AtomicRequests) -> None:
@@ -264,9 +339,10 @@ class AsyncBMPController:
             self._answer(request, False, reason)
 
     def _broke(self, batch: Sequence[AtomicRequests]) -> None:
-        """Answer a batch that met a mistake of ours, so that it is not done for ever."""
+        """Answer a batch that met a fault of this program, so that it is not done for ever."""
         _log.exception("%s: batch failed", self.hostname)
         with self._changed:
+            self._queue.end(batch)
             left = [request for request in batch if request in self._queue.unanswered]
         for request in left:
             self.statistics.failures += 1
@@ -312,7 +388,7 @@ class AsyncBMPController:
             self._call_back(self.on_answering_change, answering)
 
     def _call_back(self, callback: Callable[..., object], *args: object) -> None:
-        """Call out; what goes wrong there must not end the thread.
+        """Call out; a fault there must not end the thread.
 
         SystemExit would end it without a word, and nobody interrupts it from a keyboard.
         """
@@ -320,3 +396,8 @@ class AsyncBMPController:
             callback(*args)
         except BaseException:  # noqa: BLE001 - somebody else's code; it is logged
             _log.exception("%s: callback failed", self.hostname)
+
+
+def _over_at(suspended: tuple[_Try, list[FPGAWait]]) -> float:
+    """When the boards of a suspended batch are usable."""
+    return max(wait.over_at for wait in suspended[1])

@@ -1,15 +1,23 @@
-"""Does one batch of requests on the hardware, and sorts out whose fault a fault is.
+"""Does one batch of requests on the hardware, and attributes each fault to a request.
 
 Owns the phases of a batch and each request's own outcome. Knows nothing of threads,
 queues or second tries; the hardware is behind `FrameHardware`.
+
+While boards that were switched on configure their FPGAs, the run is suspended::
+
+    power on -> set links and power off where no board configures
+             -> (suspended) -> check FPGAs -> set links -> power off
+
+Boards with wrong FPGAs are switched on again and the run is suspended once more. A
+transceiver that blocks until the FPGAs are usable leaves nothing to wait for.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
-from spalloc_server._bmp.interface import AbandonedError, describe
+from spalloc_server._bmp.interface import AbandonedError, FPGAWait, describe
 from spalloc_server._bmp.request_batch import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest
 
@@ -23,7 +31,7 @@ class _State(Enum):
     LIVE = "not finished"
     DONE = "finished well"
     FAILED = "this try failed"
-    HELD = "has to wait behind one that failed"
+    BEHIND = "has to wait behind one that failed"
 
 
 class _Progress:
@@ -72,6 +80,8 @@ class BatchRun:
         self.silent = False
         self._frame = frame
         self._on_success = on_success
+        # True for a request that silence of the frame would fail now.
+        self._takes_part: Callable[[_Progress], object] = _no
         self._all = [
             _Progress(request, links)
             for request, links in zip(batch, links_to_set(batch), strict=True)
@@ -86,59 +96,75 @@ class BatchRun:
             if progress.state is _State.FAILED
         ]
 
-    def run(self) -> None:
-        """Do it.
+    def run(self) -> Iterator[list[FPGAWait]]:
+        """Do it; the iterator ends when the batch has had its try.
+
+        Yields
+        ------
+        list of FPGAWait
+            The run is to be continued when all of them are over.
 
         Raises
         ------
         AbandonedError
             If the frame's thread was told to give up.
         """
-        phases: list[tuple[Callable[[], None], Callable[[_Progress], object]]] = [
-            (self._power_on, lambda p: p.request.power_on_boards),
-            (self._check_fpgas, lambda p: p.request.power_on_boards),
-            (self._set_links, lambda p: p.links and not p.complete),
-            (self._power_off, lambda p: p.request.power_off_boards),
-        ]
-        for phase, takes_part in phases:
-            try:
-                phase()
-            except FrameSilentError:
-                self.silent = True
-                for progress in self._live():
-                    if takes_part(progress):
-                        progress.state = _State.FAILED
-                return
-            self._settle()
+        try:
+            yield from self._run()
+        except FrameSilentError:
+            self.silent = True
+            for progress in self._live():
+                if self._takes_part(progress):
+                    progress.state = _State.FAILED
 
     # --- phases ---
 
-    def _power_on(self) -> None:
-        self._switch(True, {p: in_order(p.request.power_on_boards) for p in self._live()})
-
-    def _check_fpgas(self) -> None:
-        """Check what was powered on, and power-cycle boards that came up wrong."""
-        wrong = self._wrong_boards(p.request.power_on_boards for p in self._live())
-        for _ in range(POWER_ON_TRIES - 1):
-            if not wrong:
+    def _run(self) -> Iterator[list[FPGAWait]]:
+        switched = {p: in_order(p.request.power_on_boards) for p in self._live()}
+        waits = self._switch(True, switched)
+        self._settle()
+        wrong: dict[int, str] = {}
+        for tries_left in reversed(range(POWER_ON_TRIES)):
+            if waits:
+                self._finish(self._untouched_by(itertools.chain(*switched.values())))
+                yield waits
+            wrong = self._wrong_boards(switched)
+            if not wrong or not tries_left:
                 break
-            self._go_on_without(wrong)
-            again = {
-                progress: [b for b in in_order(progress.request.power_on_boards) if b in wrong]
+            self._finish(self._untouched_by(wrong))
+            switched = {
+                progress: [board for board in switched[progress] if board in wrong]
                 for progress in self._live()
+                if progress in switched
             }
-            self._switch(True, again)
-            wrong = self._wrong_boards(again[progress] for progress in self._live())
+            waits = self._switch(True, switched)
         for board, what in wrong.items():
             self._blame(BoardFault(board, what, "fpga"))
-        for progress in self._live():
+        self._finish(self._all)
+
+    def _untouched_by(self, boards: Iterable[int]) -> list[_Progress]:
+        """List requests that wait neither for boards nor behind requests that do."""
+        awaited = set(boards)
+        untouched = []
+        for progress in self._all:
+            if progress.state is _State.LIVE and not progress.boards & awaited:
+                untouched.append(progress)
+            elif progress.state is not _State.DONE:
+                awaited |= progress.boards
+        return untouched
+
+    def _finish(self, group: Collection[_Progress]) -> None:
+        """Set the links of requests whose boards are on, and power off."""
+        for progress in group:
             progress.complete = not progress.links and not progress.request.power_off_boards
+        self._takes_part = lambda p: p in group and p.links and not p.complete
+        self._settle()
+        self._settle(lambda p: self._set_links_of(p) if p in group else None)
+        self._power_off(group)
+        self._settle()
 
-    def _set_links(self) -> None:
-        self._settle(self._set_links_of)
-
-    def _power_off(self) -> None:
-        """Power off, also what a failed background request has powered on.
+    def _power_off(self, group: Collection[_Progress]) -> None:
+        """Power off, also boards that a failed background request has powered on.
 
         It is not tried again, and nobody owns its board.
         """
@@ -146,24 +172,14 @@ class BatchRun:
             False,
             {
                 p: in_order(p.request.power_off_boards)
-                for p in self._all
+                for p in group
                 if p.state is _State.LIVE or (p.state is _State.FAILED and p.request.background)
             },
         )
-        for progress in self._live():
-            progress.complete = True
+        for progress in group:
+            progress.complete = progress.complete or progress.state is _State.LIVE
 
     # --- helpers ---
-
-    def _go_on_without(self, wrong: Iterable[int]) -> None:
-        """Set the links of requests that need not wait for boards to be power-cycled."""
-        waiting = set(wrong)
-        for progress in self._all:
-            if progress.state is _State.LIVE and not progress.boards & waiting:
-                self._set_links_of(progress)
-            elif progress.state is not _State.DONE:
-                waiting |= progress.boards
-        self._settle()
 
     def _set_links_of(self, progress: _Progress) -> None:
         for link in progress.links:
@@ -177,41 +193,49 @@ class BatchRun:
         progress.links = []
         progress.complete = not progress.request.power_off_boards
 
-    def _switch(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
-        """Give one power command for all; if it is refused, one for each request."""
+    def _switch(self, on: bool, wanted: dict[_Progress, list[int]]) -> list[FPGAWait]:
+        """Give one power command for all; if it is refused, one for each request.
+
+        Returns the waits after power-on that the transceiver left to us.
+        """
         wanted = {progress: boards for progress, boards in wanted.items() if boards}
         boards = in_order(board for boards in wanted.values() for board in boards)
+        self._takes_part = wanted.__contains__
+        waits: list[FPGAWait] = []
         if not boards:
-            return
-        error = self._power(on, boards)
-        if error is None:
-            return
-        if len(wanted) == 1:
+            return waits
+        error = self._power(on, boards, waits)
+        if error is not None and len(wanted) == 1:
             (progress,) = wanted
             self._refused(progress, on, boards, error)
-        else:
-            self._switch_one_by_one(on, wanted)
+        elif error is not None:
+            self._switch_one_by_one(on, wanted, waits)
+        return waits
 
-    def _switch_one_by_one(self, on: bool, wanted: dict[_Progress, list[int]]) -> None:
+    def _switch_one_by_one(
+        self, on: bool, wanted: dict[_Progress, list[int]], waits: list[FPGAWait]
+    ) -> None:
         """Give one power command for each request that asks for more than those before."""
         switched: set[int] = set()
         for progress, boards in wanted.items():
             if switched.issuperset(boards):
                 continue
-            error = self._power(on, boards)
+            error = self._power(on, boards, waits)
             if error is None:
                 switched.update(boards)
             else:
                 self._refused(progress, on, boards, error)
 
-    def _power(self, on: bool, boards: list[int]) -> Exception | None:
+    def _power(self, on: bool, boards: list[int], waits: list[FPGAWait]) -> Exception | None:
         """Give one power command; silence is the frame's, anything else is returned."""
         try:
-            self._frame.power(on, boards)
+            wait = self._frame.power(on, boards)
         except (AbandonedError, FrameSilentError):
             raise
         except Exception as error:  # noqa: BLE001 - one hardware request
             return error
+        if wait is not None:
+            waits.append(wait)
         return None
 
     def _refused(
@@ -221,10 +245,12 @@ class BatchRun:
         during = "power_on" if on else "power_off"
         self._fail(progress, [BoardFault(board, what, during) for board in boards])
 
-    def _wrong_boards(self, boards: Iterable[Iterable[int]]) -> dict[int, str]:
-        """Check boards; those that cannot even be asked fail their requests."""
+    def _wrong_boards(self, switched: dict[_Progress, list[int]]) -> dict[int, str]:
+        """Check boards that were switched on; a board that cannot be asked fails its requests."""
         wrong: dict[int, str] = {}
-        for board in in_order(itertools.chain.from_iterable(boards)):
+        self._takes_part = lambda p: p.request.power_on_boards
+        live = [boards for p, boards in switched.items() if p.state is _State.LIVE]
+        for board in in_order(itertools.chain.from_iterable(live)):
             try:
                 what = self._frame.wrong_fpgas(board)
             except (AbandonedError, FrameSilentError):
@@ -253,9 +279,9 @@ class BatchRun:
         return [progress for progress in self._all if progress.state is _State.LIVE]
 
     def _settle(self, step: Callable[[_Progress], None] | None = None) -> None:
-        """Finish what is complete; hold back what comes behind a failure.
+        """Finish complete requests; have those behind a failure wait.
 
-        `step` is done for each request in turn, unless it is held back.
+        `step` is done for each request in turn, unless it has to wait.
 
         A request that follows a failed one on a board must not go on: the failed one
         will be tried again, and has to be done with that board first. For the same
@@ -267,7 +293,7 @@ class BatchRun:
             if progress.state is _State.DONE:
                 continue
             if progress.state is _State.LIVE and progress.boards & stuck:
-                progress.state = _State.HELD
+                progress.state = _State.BEHIND
             if step is not None and progress.state is _State.LIVE:
                 step(progress)
             if progress.state is not _State.LIVE:
@@ -277,3 +303,8 @@ class BatchRun:
                 self._on_success(progress.request)
                 continue
             unfinished |= progress.boards
+
+
+def _no(_: _Progress) -> bool:
+    """No request takes part."""
+    return False

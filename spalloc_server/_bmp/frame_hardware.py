@@ -1,7 +1,8 @@
 """One frame's hardware as a batch sees it: power, FPGA checks, links.
 
-Owns what is known of the frame: its boards' versions, whether it answers, and counts of
-what was done. Belongs to the frame's thread. Knows nothing of requests or queues.
+Owns all that is known of the frame: its boards' versions, whether it answers, and
+counts of the commands. Belongs to the frame's thread. Knows nothing of requests or
+queues.
 """
 
 import contextlib
@@ -10,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from spalloc_server._bmp import wiring
 from spalloc_server._bmp.interface import (
     AbandonedError,
     BMPAnswerError,
     BMPSilentError,
     BMPTransceiver,
+    FPGAWait,
     is_silence,
 )
 from spalloc_server._bmp.requests import LinkRequest
+from spalloc_server._bmp.transceiver import Transceiver
 from spalloc_server.links import Links
 
 _Answer = TypeVar("_Answer")
@@ -38,6 +42,9 @@ FPGA_FLAG_REGISTER = 0x00040004
 FPGA_FLAG_ID_MASK = 0x3
 FPGAS_PER_BOARD = 3
 
+#: Times that an idle frame is asked before it counts as silent.
+_QUESTIONS_TO_IDLE_FRAMES = 3
+
 #: A BMP older than this has no FPGA registers.
 FIRST_BMP_WITH_FPGAS = 2
 
@@ -52,7 +59,7 @@ class BoardSilentError(Exception):
 
 @dataclass
 class FrameStatistics:
-    """What one frame was asked since its thread started; all are counts.
+    """Counts of one frame's work since its thread started.
 
     Attributes
     ----------
@@ -109,8 +116,8 @@ class FrameHardware:
         self._on_answering_change = on_answering_change
         self._major_versions: dict[int, int] = {}
 
-    def power(self, on: bool, boards: list[int]) -> None:
-        """Power boards on or off; after power-on their FPGAs can be used.
+    def power(self, on: bool, boards: list[int]) -> FPGAWait | None:
+        """Power boards on or off.
 
         Parameters
         ----------
@@ -118,6 +125,11 @@ class FrameHardware:
             True for on.
         boards : list of int
             At least one, each once.
+
+        Returns
+        -------
+        FPGAWait or None
+            After power-on: when the FPGAs can be used; None if they can be used now.
 
         Raises
         ------
@@ -128,14 +140,27 @@ class FrameHardware:
         Exception
             Anything else says that the command was refused.
         """
-        transceiver = self._transceiver()
-        command = transceiver.power_on if on else transceiver.power_off
         self._statistics.power_commands += 1
         try:
-            self._ask(lambda: command(boards=boards, frame=0, cabinet=0))
+            return self._ask(lambda: self._switch(on, boards))
         except BMPSilentError as error:
             self._fell_silent()
             raise FrameSilentError from error
+
+    def _switch(self, on: bool, boards: list[int]) -> FPGAWait | None:
+        transceiver = self._transceiver()
+        # A stand-in or a subclass may count on the wait being inside.
+        if on and wiring.overlap_power_on and type(transceiver) is Transceiver:
+            return transceiver.begin_power_on(boards=boards)
+        command = transceiver.power_on if on else transceiver.power_off
+        command(boards=boards, frame=0, cabinet=0)
+        return None
+
+    def take_late_answers(self) -> None:
+        """Have late answers to power-ons move the ends of their waits."""
+        transceiver = self._transceiver()
+        if type(transceiver) is Transceiver:
+            transceiver.take_late_answers()
 
     def wrong_fpgas(self, board: int) -> str | None:
         """Check that a board's FPGAs have configured properly.
@@ -199,16 +224,21 @@ class FrameHardware:
         AbandonedError
             If the thread was told to give up.
         """
-        try:
-            self._ask(lambda: self._transceiver().read_bmp_version(board=0, frame=0, cabinet=0))
-        except AbandonedError:
-            raise
-        except BMPSilentError:
+        answers = self._answers()
+        if not answers:
             self._fell_silent()
-            return False
-        except Exception:  # noqa: BLE001 - one hardware request; whatever it was, it is no silence
-            self._set_answering(True)
-        return True
+        return answers
+
+    def ask(self) -> None:
+        """Find out whether an idle frame still answers.
+
+        Losing packets is no silence: it is asked more often than another frame that is
+        known to have fallen silent.
+        """
+        for _ in range(_QUESTIONS_TO_IDLE_FRAMES):
+            if self._answers():
+                return
+        self._fell_silent()
 
     def forget(self, boards: frozenset[int]) -> None:
         """Ask boards for their versions again at next use: something failed there."""
@@ -216,6 +246,18 @@ class FrameHardware:
             self._major_versions.pop(board, None)
 
     # --- helpers ---
+
+    def _answers(self) -> bool:
+        """Ask board 0 for its version; whether there was an answer of any kind."""
+        try:
+            self._ask(lambda: self._transceiver().read_bmp_version(board=0, frame=0, cabinet=0))
+        except AbandonedError:
+            raise
+        except BMPSilentError:
+            return False
+        except Exception:  # noqa: BLE001 - one hardware request; no exception but these is silence
+            self._set_answering(True)
+        return True
 
     def _has_fpga_registers(self, board: int) -> bool:
         major = self._major_versions.get(board)

@@ -1,7 +1,7 @@
-"""What a frame's thread asks of the object that talks to its BMP, and how that fails.
+"""The interface of the object that talks to a frame's BMP, and the ways it fails.
 
-Owns the interface and the meaning of its exceptions. Knows nothing of packets or of what
-is asked for.
+Owns the interface and the meaning of its exceptions. Knows nothing of packets or
+requests.
 """
 
 from typing import Protocol
@@ -19,8 +19,29 @@ class BMPAnswerError(Exception):
     """The BMP answered with an error."""
 
 
+class FPGAWait:
+    """Boards that were switched on and whose FPGAs configure.
+
+    Parameters
+    ----------
+    over_at : float
+        See below.
+
+    Attributes
+    ----------
+    over_at : float
+        Monotonic time from which on the FPGAs can be used. It moves if the BMP turns
+        out to have carried the command out once more.
+    """
+
+    __slots__ = ("over_at",)
+
+    def __init__(self, over_at: float) -> None:
+        self.over_at = over_at
+
+
 class BMPVersion(Protocol):
-    """What `BMPTransceiver.read_bmp_version` returns."""
+    """The answer of `BMPTransceiver.read_bmp_version`."""
 
     @property
     def version_number(self) -> tuple[int, ...]:
@@ -28,7 +49,7 @@ class BMPVersion(Protocol):
 
 
 class BMPTransceiver(Protocol):
-    """What a frame's thread asks of the object that talks to its BMP.
+    """The object that talks to a BMP, as a frame's thread uses it.
 
     Each method raises if it could not be done; see `is_silence`.
     """

@@ -1,4 +1,4 @@
-"""Which waiting requests may be done together, and what that comes to.
+"""Which waiting requests may be done together, and which of their links are set.
 
 Owns the rules of order and merging. Pure: no hardware, threads or clocks.
 
@@ -18,7 +18,7 @@ from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
 
 
 class Phase(IntEnum):
-    """What a batch does to a board, in this order."""
+    """The parts of a batch, in this order."""
 
     POWER_ON = 0
     LINK = 1
@@ -50,7 +50,12 @@ def first_and_last_phases(request: AtomicRequests) -> dict[int, tuple[Phase, Pha
 
 
 class BatchBuilder:
-    """Collects, in order of arrival, what may be done in one batch.
+    """Collects, in order of arrival, the requests that may be done in one batch.
+
+    Parameters
+    ----------
+    blocked : set of int, optional
+        Boards that no request of the batch may touch.
 
     Attributes
     ----------
@@ -59,8 +64,8 @@ class BatchBuilder:
         have to stay behind as well.
     """
 
-    def __init__(self) -> None:
-        self.blocked: set[int] = set()
+    def __init__(self, blocked: set[int] | None = None) -> None:
+        self.blocked: set[int] = set() if blocked is None else blocked
         self._reached: dict[int, Phase] = {}
         # Boards on which a request that ends with power-off does something before that.
         self._not_settled: set[int] = set()

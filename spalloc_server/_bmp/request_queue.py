@@ -1,7 +1,7 @@
-"""What one frame still has to do, in order of arrival, with what failed once.
+"""The requests that one frame still has to do, in order of arrival.
 
-Owns the choice of what is done next. Knows nothing of hardware, threads or clocks:
-time is passed in, and whoever calls holds the lock.
+Owns the choice of the next ones to do. Knows nothing of hardware, threads or clocks:
+time is passed in, and the caller holds the lock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,25 @@ from spalloc_server._bmp.requests import AtomicRequests
 
 
 class _Entry:
-    """One request that has not been answered; `due` is None until a try failed."""
+    """One request that has not been answered.
 
-    __slots__ = ("due", "request")
+    `due` is None until a try failed; `under_way` is True during a try.
+    """
+
+    __slots__ = ("due", "request", "under_way")
 
     def __init__(self, request: AtomicRequests) -> None:
         self.request = request
         self.due: float | None = None
+        self.under_way = False
 
 
 class RequestQueue:
-    """Requests that have not been answered yet, the one being done included.
+    """Requests that have not been answered yet, those under way included.
 
-    A request stays in its place until `remove` takes it out, so that whatever names one
-    of its boards stays behind it, also while it waits for its second try.
+    A request stays in its place until `remove` takes it out, so that later requests for
+    its boards stay behind it, also while its FPGAs configure and while it waits for its
+    second try.
     """
 
     def __init__(self) -> None:
@@ -46,7 +51,7 @@ class RequestQueue:
 
     @property
     def is_idle(self) -> bool:
-        """True if nothing waits but background requests."""
+        """True if there are no requests but background ones."""
         return not self._entries
 
     def add(self, request: AtomicRequests) -> None:
@@ -116,6 +121,29 @@ class RequestQueue:
                 return True
         return False
 
+    def begin(self, batch: Sequence[AtomicRequests]) -> None:
+        """Note that requests are under way: until `end` nothing else is done on their boards.
+
+        Parameters
+        ----------
+        batch : sequence of AtomicRequests
+            From `next_batch` or `next_background`.
+        """
+        self._mark(batch, True)
+        if batch[0] in self._background:
+            self._begun = batch[0]
+
+    def end(self, batch: Sequence[AtomicRequests]) -> None:
+        """Note that requests are under way no more, answered or not."""
+        self._mark(batch, False)
+        if self._begun in batch:
+            self._begun = None
+
+    def _mark(self, batch: Sequence[AtomicRequests], under_way: bool) -> None:
+        for entry in self._entries:
+            if entry.request in batch:
+                entry.under_way = under_way
+
     def due_retries(self, now: float) -> list[AtomicRequests]:
         """List requests that failed once and whose second try is due.
 
@@ -129,10 +157,14 @@ class RequestQueue:
         list of AtomicRequests
             In order of arrival.
         """
-        return [e.request for e in self._entries if e.due is not None and e.due <= now]
+        return [
+            entry.request
+            for entry in self._entries
+            if entry.due is not None and entry.due <= now and not entry.under_way
+        ]
 
     def next_due(self) -> float | None:
-        """Monotonic time of the earliest second try that nothing older stands in front of.
+        """Monotonic time of the earliest second try that is behind no older request.
 
         Returns
         -------
@@ -147,10 +179,10 @@ class RequestQueue:
         return list(self._overtaken)
 
     def next_batch(self, now: float) -> Sequence[AtomicRequests]:
-        """Choose what to do next.
+        """Choose the requests to begin with next.
 
-        Second tries are done one by one, and take turns with everything else, which is
-        merged as far as order allows.
+        Second tries are done one by one, and take turns with all other requests, which
+        are merged as far as order allows.
 
         Parameters
         ----------
@@ -168,17 +200,16 @@ class RequestQueue:
         return merged or retry
 
     def next_background(self) -> Sequence[AtomicRequests]:
-        """One background request, if nothing else waits.
+        """One background request, if there are no others and none is under way.
 
         Returns
         -------
         sequence of AtomicRequests
             One or none.
         """
-        if not self.is_idle or not self._background:
+        if not self.is_idle or self._begun is not None:
             return []
-        self._begun = self._background[0]
-        return [self._begun]
+        return self._background[:1]
 
     def _due_retry(self, now: float) -> list[AtomicRequests]:
         """First second try that is due, as a list of one or none."""
@@ -188,21 +219,25 @@ class RequestQueue:
         return []
 
     def _free_retries(self) -> Iterator[tuple[float, AtomicRequests]]:
-        """Second tries that nothing older stands in front of, with the time of each."""
-        blocked: set[int] = set()
+        """Second tries that are behind no older request, with the time of each."""
+        blocked = self._boards_of_background()
         for entry in self._entries:
             boards = entry.request.boards
-            if entry.due is not None and not boards & blocked:
+            if entry.due is not None and not entry.under_way and not boards & blocked:
                 yield entry.due, entry.request
             blocked |= boards
 
     def _merged(self) -> list[AtomicRequests]:
         """All first tries that order allows to be done together."""
-        builder = BatchBuilder()
+        builder = BatchBuilder(self._boards_of_background())
         batch = []
         for entry in self._entries:
-            if entry.due is not None:
+            if entry.under_way or entry.due is not None:
                 builder.leave(entry.request)
             elif builder.join(entry.request):
                 batch.append(entry.request)
         return batch
+
+    def _boards_of_background(self) -> set[int]:
+        """Boards of the background request that is under way."""
+        return set() if self._begun is None else set(self._begun.boards)

@@ -29,6 +29,7 @@ from spalloc_server._bmp.interface import (
     BMPAnswerError,
     BMPSilentError,
     BMPVersion,
+    FPGAWait,
     describe,
 )
 from spalloc_server._bmp.name_lookup import LONGEST_NAP, ipv4_address
@@ -65,6 +66,9 @@ _POWER_OFF_WAITS = (1.0, 1.0, 1.0, 1.0)
 #: Results that say "not now"; the command is sent again after this many seconds.
 _PASSING_RESULTS = frozenset(("RC_LEN", "RC_TIMEOUT", "RC_P2P_NOREPLY", "RC_P2P_TIMEOUT"))
 _PASSING_RESULT_PAUSE = 0.1
+
+#: Seconds for which a packet is awaited that ought to be there already.
+_NO_TIME = 0.001
 
 #: Result and sequence number come after 2 zero bytes and 8 of SDP header.
 _RESULT_AND_SEQUENCE = struct.Struct("<10x2H")
@@ -133,7 +137,7 @@ class Transceiver:
     Parameters
     ----------
     hostname : str
-        BMP host as configured; `_bmp.wiring.resolve` says whom to talk to instead.
+        BMP host as configured; `_bmp.wiring.resolve` names the one to talk to instead.
     abandoned : threading.Event, optional
         Once it is set, every wait ends with `AbandonedError` within half a second.
     """
@@ -142,7 +146,9 @@ class Transceiver:
         self._hostname = hostname
         self._abandoned = threading.Event() if abandoned is None else abandoned
         self._connection: BMPConnection | None = None
-        # Anywhere: a BMP may remember the numbers of who had this port before.
+        # By sequence number: power-ons whose boards may still configure their FPGAs.
+        self._waits: dict[int, FPGAWait] = {}
+        # Anywhere: a BMP may remember the numbers of this port's user before us.
         self._sequence = random.randrange(0x10000)
 
     def close(self) -> None:
@@ -167,10 +173,53 @@ class Transceiver:
         ------
         BMPSilentError, BMPAnswerError, AbandonedError
         """
+        wait = self.begin_power_on(boards=boards)
+        while wait.over_at > _clock.monotonic():
+            try:
+                self._receive(self._connected(), None, wait.over_at)
+            except _spinnman().io_error as error:
+                _log.debug("%s: %s", self._hostname, error)
+                self._pause(wait.over_at - _clock.monotonic())
+
+    def begin_power_on(self, *, boards: Sequence[int]) -> FPGAWait:
+        """Power boards on; other commands may be given while their FPGAs configure.
+
+        If the command has to be sent more than once, the BMP may carry out the other
+        copy later: an answer to it, seen during any other command or by
+        `take_late_answers`, begins the wait anew.
+
+        Parameters
+        ----------
+        boards : sequence of int
+            Boards of the frame, each once.
+
+        Returns
+        -------
+        FPGAWait
+            When the FPGAs can be used.
+
+        Raises
+        ------
+        BMPSilentError, BMPAnswerError, AbandonedError
+        """
         spinnman = _spinnman()
         command = spinnman.set_power(spinnman.power_command.POWER_ON, list(boards))
         self._ask(command, _POWER_ON_WAITS)
-        self._wait_for_fpgas(command.scp_request_header.sequence)
+        now = _clock.monotonic()
+        wait = FPGAWait(now + wiring.fpga_wait)
+        self._waits = {number: w for number, w in self._waits.items() if w.over_at > now}
+        self._waits[command.scp_request_header.sequence] = wait
+        return wait
+
+    def take_late_answers(self) -> None:
+        """Read the packets that have arrived since the last command, without waiting."""
+        if self._connection is None:
+            return
+        try:
+            while self._next_packet(self._connection, _NO_TIME) is not None:
+                pass
+        except _spinnman().io_error as error:
+            _log.debug("%s: %s", self._hostname, error)
 
     def power_off(self, *, boards: Sequence[int], frame: int = 0, cabinet: int = 0) -> None:
         """Power boards off.
@@ -305,19 +354,27 @@ class Transceiver:
         self._pause(deadline - _clock.monotonic())
         return None
 
-    def _receive(self, connection: BMPConnection, sequence: int, deadline: float) -> bytes | None:
-        """Wait for the answer to one command; whatever else arrives is thrown away."""
+    def _receive(
+        self, connection: BMPConnection, sequence: int | None, deadline: float
+    ) -> bytes | None:
+        """Wait for the answer to one command, or for none; other packets are thrown away."""
         while (left := deadline - _clock.monotonic()) > 0:
             self._check_abandoned()
-            try:
-                packet = connection.receive(min(left, LONGEST_NAP))
-            except _spinnman().timeout_error:
-                continue
-            if len(packet) >= _RESULT_AND_SEQUENCE.size:
-                _, answered = _RESULT_AND_SEQUENCE.unpack_from(packet)
-                if answered == sequence:
-                    return packet
+            packet = self._next_packet(connection, min(left, LONGEST_NAP))
+            if packet is not None and _sequence_of(packet) == sequence is not None:
+                return packet
         return None
+
+    def _next_packet(self, connection: BMPConnection, seconds: float) -> bytes | None:
+        """Receive a packet; one that answers a past power-on begins its wait anew."""
+        try:
+            packet = connection.receive(seconds)
+        except _spinnman().timeout_error:
+            return None
+        wait = self._waits.get(_sequence_of(packet))
+        if wait is not None:
+            wait.over_at = _clock.monotonic() + wiring.fpga_wait
+        return packet
 
     def _read(self, command: AbstractSCPRequest[_Response], packet: bytes) -> _Response:
         """Make sense of an answer."""
@@ -330,23 +387,6 @@ class Transceiver:
             asked = repr(command).rpartition(".")[2]
             raise kind(f"{asked} answered {name or error}") from error
         return response
-
-    def _wait_for_fpgas(self, sequence: int) -> None:
-        """Wait until the boards that were powered on can be used.
-
-        If the command had to be sent more than once, the BMP may carry out the other copy
-        now: the wait counts from the last answer.
-        """
-        connection = self._connected()
-        while True:
-            deadline = _clock.monotonic() + wiring.fpga_wait
-            try:
-                if self._receive(connection, sequence, deadline) is None:
-                    return
-            except _spinnman().io_error as error:
-                _log.debug("%s: %s", self._hostname, error)
-                self._pause(deadline - _clock.monotonic())
-                return
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0:
@@ -374,3 +414,11 @@ class Transceiver:
             except Exception as error:
                 raise BMPSilentError(f"cannot be reached: {describe(error)}") from error
         return self._connection
+
+
+def _sequence_of(packet: bytes) -> int:
+    """Sequence number of an answer; -1 if it is too short to have one."""
+    if len(packet) < _RESULT_AND_SEQUENCE.size:
+        return -1
+    sequence: int = _RESULT_AND_SEQUENCE.unpack_from(packet)[1]
+    return sequence

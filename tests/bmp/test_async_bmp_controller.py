@@ -821,8 +821,51 @@ def test_an_answering_frame_is_left_alone(rig: Rig, monkeypatch: pytest.MonkeyPa
         assert asked.done.wait(PATIENCE)
     rig.finish()
 
-    assert set(waits) <= {None}, "an idle thread does not wake up by itself"
+    assert all(wait is not None and 44 < wait < 76 for wait in waits), "about once a minute"
     assert rig.bmp.count("version") == 1
+
+
+def test_an_idle_frame_is_asked_whether_it_still_answers(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_QUESTIONS", 0.0)
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_PROBES", 1e6)
+    silent = threading.Event()
+    rig.controller.on_answering_change = lambda answering: None if answering else silent.set()
+    asked = Asked(on=[1])
+    rig.ask(asked)
+    assert asked.done.wait(PATIENCE)
+
+    rig.bmp.silences = 3
+
+    assert silent.wait(PATIENCE)
+    assert rig.controller.answering is False
+
+
+def test_losing_a_few_packets_makes_no_idle_frame_silent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.controller._frame.answering = True
+    rig.bmp.silences = 2
+
+    rig.controller._frame.ask()
+
+    assert rig.controller.answering is True
+    assert rig.answering == []
+    assert rig.bmp.count("version") == 3
+
+
+def test_frames_are_not_all_asked_at_once() -> None:
+    frames = [AsyncBMPController(f"bmp-{number}") for number in range(20)]
+    for frame in frames:
+        frame.stop()
+        frame.join(PATIENCE)
+
+    spreads = {frame._spread for frame in frames}
+
+    assert len(spreads) == 20
+    assert min(spreads) < 0.85
+    assert max(spreads) > 1.15
 
 
 # --- callbacks ---

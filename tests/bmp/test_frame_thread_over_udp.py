@@ -1,13 +1,14 @@
 """Frame threads and simulated frames, talking over real UDP, with every fault."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from spalloc_server import async_bmp_controller
 from spalloc_server._bmp import name_lookup, wiring
 from spalloc_server._bmp import transceiver as _transceiver
+from spalloc_server._bmp.interface import FPGAWait
 from spalloc_server._simulator import Simulation
 from spalloc_server.async_bmp_controller import AsyncBMPController, BoardFault, LinkRequest
 from spalloc_server.links import Links
@@ -350,18 +351,24 @@ def test_abandon_ends_the_wait_for_an_answer(
     assert controller.unfinished == [asked.requests]
 
 
+@pytest.mark.parametrize("overlap", [True, False])
 def test_abandon_ends_the_wait_for_the_fpgas(
-    simulation: Simulation, controller: AsyncBMPController, monkeypatch: pytest.MonkeyPatch
+    simulation: Simulation,
+    controller: AsyncBMPController,
+    monkeypatch: pytest.MonkeyPatch,
+    overlap: bool,
 ) -> None:
     monkeypatch.setattr(wiring, "fpga_wait", 1000.0)
     waits = threading.Event()
-    wait_for_fpgas = _transceiver.Transceiver._wait_for_fpgas
+    begin_power_on = _transceiver.Transceiver.begin_power_on
 
-    def note(transceiver: _transceiver.Transceiver, sequence: int) -> None:
+    def note(transceiver: _transceiver.Transceiver, *, boards: Sequence[int]) -> FPGAWait:
+        wait = begin_power_on(transceiver, boards=boards)
         waits.set()
-        wait_for_fpgas(transceiver, sequence)
+        return wait
 
-    monkeypatch.setattr(_transceiver.Transceiver, "_wait_for_fpgas", note)
+    monkeypatch.setattr(_transceiver.Transceiver, "begin_power_on", note)
+    monkeypatch.setattr(wiring, "overlap_power_on", overlap)
     asked = Asked(on=[1])
 
     ask(controller, asked)

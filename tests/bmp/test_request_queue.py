@@ -138,6 +138,7 @@ def test_a_background_request_is_overtaken_unless_it_has_begun() -> None:
     for request in (begun, waiting, other):
         queue.add(request)
     assert queue.next_background() == [begun]
+    queue.begin([begun])
 
     queue.add(requests_for(1, 2))
 

@@ -167,7 +167,9 @@ class SteppedFrame(AsyncBMPController):
         work = self._queue.next_batch(now) or self._queue.next_background()
         if work:
             self._probe_at = None
-            self._work(lambda: self._do(work))
+            due = self._queue.due_retries(now)
+            self._queue.begin(work)
+            self._work(lambda: self._begin(work, due))
             return True
         if self.answering is not False or not self._queue.is_idle:
             return bool(self._answers)
