@@ -1,8 +1,8 @@
-"""Runs a configuration file and hands over what it set.
+"""Runs a configuration file and hands over its configuration and settings.
 
-Owns the namespace a configuration file sees, the wording of what is wrong with
-one, and finding the line. Must not know when files are read again
-(`configuration_reloader`), nor what is done with a configuration.
+Owns the namespace a configuration file sees, the wording of its faults, and finding
+the line. Must not know when files are read again (`configuration_reloader`), nor how a
+configuration is used.
 """
 
 import ast
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from spalloc_server import configuration as _configuration
 from spalloc_server import coordinates as _coordinates
+from spalloc_server._checks.settings import SettingError, Settings, settings_among
 from spalloc_server.configuration import Configuration, Machine, folder_of_running_file
 from spalloc_server.links import Links
 
@@ -49,17 +50,10 @@ class ConfigurationError(Exception):
 
 
 class LoadedConfiguration(NamedTuple):
-    """What a configuration file set.
-
-    Attributes
-    ----------
-    configuration : Configuration
-    durability : str or None
-        One of `DURABILITIES`; None if the file does not say.
-    """
+    """A configuration file's configuration and its other settings."""
 
     configuration: Configuration
-    durability: str | None
+    settings: Settings
 
 
 def load_configuration(filename: str | Path) -> Configuration:
@@ -149,7 +143,7 @@ def run_configuration(text: str, filename: str | Path) -> LoadedConfiguration:
     finally:
         folder_of_running_file.reset(token)
     return LoadedConfiguration(
-        _configuration_of(namespace, name, tree, text), _durability_of(namespace, name, tree)
+        _configuration_of(namespace, name, tree, text), _settings_of(namespace, name, tree)
     )
 
 
@@ -272,17 +266,11 @@ def _configuration_of(
     return configuration
 
 
-def _durability_of(namespace: dict[str, Any], name: str, tree: ast.Module) -> str | None:
-    durability = namespace.get("durability")
-    if durability is None or (isinstance(durability, str) and durability in DURABILITIES):
-        return durability
-    told = repr(durability) if isinstance(durability, str) else f"a {type(durability).__name__}"
-    allowed = ", ".join(repr(one) for one in DURABILITIES)
-    raise ConfigurationError(
-        name,
-        _line_assigning("durability", tree),
-        f"`durability` is {told}: expected one of {allowed}",
-    )
+def _settings_of(namespace: dict[str, Any], name: str, tree: ast.Module) -> Settings:
+    try:
+        return settings_among(namespace)
+    except SettingError as exc:
+        raise ConfigurationError(name, _line_assigning(exc.name, tree), str(exc)) from exc
 
 
 def _line_assigning(name: str, tree: ast.Module) -> int | None:

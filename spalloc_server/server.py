@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import __version__
+from spalloc_server._bmp import wiring
 from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.job_request import shown, text, whole_number
 from spalloc_server._jobs.stopping import Hurry, join_frames
@@ -309,7 +310,9 @@ class SpallocServer(Server):
     def _load_valid_config(self, validated_config: Any) -> None:
         super()._load_valid_config(validated_config)
         with self._recorded.undisturbed:
-            self._store.durability = self._durability or validated_config.durability or "process"
+            settings = validated_config.settings
+            self._store.durability = self._durability or settings.durability or "process"
+            wiring.overlap_power_on = settings.overlap_power_on
         self._write_ahead.commit()
 
     # --- commands ---

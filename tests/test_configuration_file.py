@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from spalloc_server import configuration, coordinates
+from spalloc_server._checks.settings import DURABILITIES, Settings
 from spalloc_server._configuration_file import (
-    DURABILITIES,
     ConfigurationError,
     configuration_namespace,
     load_configuration,
@@ -109,18 +109,20 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     assert load_configuration(file) == Configuration(ip="é")
 
 
-# --- durability ---
+# --- settings ---
+
+MINIMAL = "configuration = Configuration()"
 
 
 @pytest.mark.parametrize("level", DURABILITIES)
 def test_the_durability_is_handed_over(level: str) -> None:
     loaded = run_configuration(f"durability = {level!r}\nconfiguration = Configuration()", "m.cfg")
 
-    assert loaded == (Configuration(), level)
+    assert loaded == (Configuration(), Settings(durability=level))
 
 
 def test_the_durability_need_not_be_given() -> None:
-    assert run_configuration("configuration = Configuration()", "m.cfg").durability is None
+    assert run_configuration("configuration = Configuration()", "m.cfg").settings == Settings()
 
 
 @pytest.mark.parametrize(("value", "told"), [("'sometimes'", "'sometimes'"), ("[1]", "a list")])
@@ -129,6 +131,21 @@ def test_another_durability_is_refused(value: str, told: str) -> None:
 
     assert error.line == 2
     assert f"`durability` is {told}: expected one of 'process', 'always', 'none'" in str(error)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_whether_power_ons_overlap_is_handed_over(value: bool) -> None:
+    loaded = run_configuration(f"overlap_power_on = {value}\n" + MINIMAL, "m.cfg")
+
+    assert loaded.settings.overlap_power_on is value
+
+
+@pytest.mark.parametrize("value", ["1", "'no'", "None"])
+def test_overlapping_is_true_or_false(value: str) -> None:
+    error = refused(f"{MINIMAL}\noverlap_power_on = {value}\n")
+
+    assert error.line == 2
+    assert f"`overlap_power_on` is {value}: expected True or False" in str(error)
 
 
 # --- what cannot be used ---

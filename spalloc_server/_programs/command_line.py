@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from spalloc_server import __version__
 from spalloc_server._bmp import transceiver, wiring
-from spalloc_server._configuration_file import DURABILITIES, ConfigurationError
+from spalloc_server._checks.settings import DURABILITIES
+from spalloc_server._configuration_file import ConfigurationError
 from spalloc_server._jobs import job_log
 from spalloc_server._programs import logs
 from spalloc_server._programs.announcer import Announcer

@@ -63,7 +63,7 @@ def test_the_frames_of_the_million_cores_are_full() -> None:
 def test_an_example_sets_the_durability() -> None:
     file = EXAMPLES / "several-machines.cfg"
 
-    assert run_configuration(file.read_text(), file).durability == "process"
+    assert run_configuration(file.read_text(), file).settings.durability == "process"
 
 
 def test_the_spinner_file_is_what_its_script_writes() -> None:
