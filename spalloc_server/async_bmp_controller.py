@@ -103,7 +103,11 @@ class AsyncBMPController:
         self._own_transceiver = Transceiver(hostname, self._abandoned)
         self._transceiver: BMPTransceiver = self._own_transceiver
         self._frame = FrameHardware(
-            lambda: self._transceiver, self._abandoned, self.statistics, self._answering_changed
+            lambda: self._transceiver,
+            self._abandoned,
+            self.statistics,
+            self._answering_changed,
+            self._shortage_changed,
         )
 
         # Guards _queue, _stop, _holds, _ended; notified when any of them changes.
@@ -205,6 +209,11 @@ class AsyncBMPController:
     def answering(self) -> bool | None:
         """Whether the frame answered when last asked; None before that."""
         return self._frame.answering
+
+    @property
+    def shortage(self) -> str | None:
+        """A thing that this computer lacks to talk to the frame, for people; None if nothing."""
+        return self._frame.shortage
 
     # --- the frame's thread only ---
 
@@ -386,6 +395,12 @@ class AsyncBMPController:
             _log.warning("BMP %s does not answer", self.hostname)
         if self.on_answering_change is not None:
             self._call_back(self.on_answering_change, answering)
+
+    def _shortage_changed(self, lack: str | None) -> None:
+        if lack is None:
+            _log.info("%s: can be talked to again", self.hostname)
+        else:
+            _log.error("%s: %s here, not the frame's fault; trying again", self.hostname, lack)
 
     def _call_back(self, callback: Callable[..., object], *args: object) -> None:
         """Call out; a fault there must not end the thread.

@@ -6,6 +6,7 @@ queues.
 """
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from spalloc_server._bmp.interface import (
     BMPTransceiver,
     FPGAWait,
     is_silence,
+    shortage,
 )
 from spalloc_server._bmp.requests import LinkRequest
 from spalloc_server._bmp.transceiver import Transceiver
@@ -41,6 +43,9 @@ FPGA_LINK_STOP_REGISTERS: dict[Links, tuple[int, int]] = {
 FPGA_FLAG_REGISTER = 0x00040004
 FPGA_FLAG_ID_MASK = 0x3
 FPGAS_PER_BOARD = 3
+
+#: Seconds between tries while this computer lacks something; the last one is repeated.
+_PAUSES_IN_SHORTAGE = (0.1, 0.2, 0.5, 1.0, 2.0)  # arbitrary
 
 #: Times that an idle frame is asked before it counts as silent.
 _QUESTIONS_TO_IDLE_FRAMES = 3
@@ -73,6 +78,8 @@ class FrameStatistics:
         Requests whose first try failed and that were tried again.
     failures : int
         Requests that failed for good.
+    shortages : int
+        Times that this computer lacked something to talk to the frame.
     """
 
     requests: int = 0
@@ -80,6 +87,7 @@ class FrameStatistics:
     link_writes: int = 0
     retries: int = 0
     failures: int = 0
+    shortages: int = 0
 
 
 class FrameHardware:
@@ -95,11 +103,16 @@ class FrameHardware:
         Counted up.
     on_answering_change : callable
         ``on_answering_change(answering)`` when the frame falls silent or answers again.
+    on_shortage : callable
+        ``on_shortage(lack)`` when this computer lacks something to talk to the frame, and
+        ``on_shortage(None)`` when it does no more.
 
     Attributes
     ----------
     answering : bool or None
         Whether the frame answered when last asked; None before that.
+    shortage : str or None
+        The thing that is lacking now.
     """
 
     def __init__(
@@ -108,12 +121,15 @@ class FrameHardware:
         abandoned: threading.Event,
         statistics: FrameStatistics,
         on_answering_change: Callable[[bool], None],
+        on_shortage: Callable[[str | None], None],
     ) -> None:
         self.answering: bool | None = None
         self._transceiver = transceiver
         self._abandoned = abandoned
         self._statistics = statistics
         self._on_answering_change = on_answering_change
+        self._on_shortage = on_shortage
+        self.shortage: str | None = None
         self._major_versions: dict[int, int] = {}
 
     def power(self, on: bool, boards: list[int]) -> FPGAWait | None:
@@ -294,22 +310,44 @@ class FrameHardware:
             raise BoardSilentError("no answer") from error
 
     def _ask(self, call: Callable[[], _Answer]) -> _Answer:
-        """Ask anything; silence of any kind is a BMPSilentError."""
+        """Ask anything; silence of any kind is a BMPSilentError.
+
+        While this computer lacks something, which is no fault of the frame, it is tried
+        again and again.
+        """
+        pauses = itertools.chain(_PAUSES_IN_SHORTAGE, itertools.repeat(_PAUSES_IN_SHORTAGE[-1]))
+        for pause in pauses:
+            if self._abandoned.is_set():
+                raise AbandonedError
+            try:
+                answer = call()
+            except BMPAnswerError:
+                self._set_shortage(None)
+                self._set_answering(True)
+                raise
+            except Exception as error:
+                if (lack := shortage(error)) is None:
+                    self._set_shortage(None)
+                    if is_silence(error):
+                        raise BMPSilentError("no answer") from error
+                    raise
+                self._set_shortage(lack)
+                self._abandoned.wait(pause)
+                continue
+            break
         if self._abandoned.is_set():
             raise AbandonedError
-        try:
-            answer = call()
-        except BMPAnswerError:
-            self._set_answering(True)
-            raise
-        except Exception as error:
-            if is_silence(error):
-                raise BMPSilentError("no answer") from error
-            raise
-        if self._abandoned.is_set():
-            raise AbandonedError
+        self._set_shortage(None)
         self._set_answering(True)
         return answer
+
+    def _set_shortage(self, lack: str | None) -> None:
+        before, self.shortage = self.shortage, lack
+        if lack is not None and lack != before:
+            self._statistics.shortages += before is None
+            self._on_shortage(lack)
+        elif lack is None and before is not None:
+            self._on_shortage(None)
 
     def _fell_silent(self) -> None:
         self._major_versions.clear()

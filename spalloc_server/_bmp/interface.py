@@ -4,7 +4,18 @@ Owns the interface and the meaning of its exceptions. Knows nothing of packets o
 requests.
 """
 
+import errno
 from typing import Protocol
+
+#: Errors of system calls that are this computer's fault, whatever was to be talked to.
+_LACKS = {
+    errno.EMFILE: "no file descriptors left",
+    errno.ENFILE: "no file descriptors left in the system",
+    errno.ENOBUFS: "no network buffers left",
+    errno.ENOMEM: "no memory left",
+}
+#: Begins the text of the RuntimeError of a thread that cannot be started.
+_NO_THREAD = "can't start new thread"
 
 
 class AbandonedError(Exception):
@@ -17,6 +28,13 @@ class BMPSilentError(Exception):
 
 class BMPAnswerError(Exception):
     """The BMP answered with an error."""
+
+
+class ShortageError(Exception):
+    """The computer that runs this lacks descriptors, memory, threads or a library.
+
+    It says nothing about the BMP.
+    """
 
 
 class FPGAWait:
@@ -78,6 +96,43 @@ def _root_cause(error: BaseException) -> BaseException:
     """Unwrap SpiNNMan's exception around exceptions."""
     inner = getattr(error, "exception", None)
     return inner if isinstance(inner, BaseException) else error
+
+
+def shortage(error: BaseException) -> str | None:
+    """Name the thing that this computer lacks, if that is the reason for an exception.
+
+    Parameters
+    ----------
+    error : BaseException
+        From anywhere; the exceptions that led to it are looked at too.
+
+    Returns
+    -------
+    str or None
+        For people, such as "no file descriptors left (EMFILE)".
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if (lack := _lack(_root_cause(cause))) is not None:
+            return lack
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _lack(error: BaseException) -> str | None:
+    if isinstance(error, ShortageError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _LACKS:
+        return f"{_LACKS[error.errno]} ({errno.errorcode[error.errno]})"
+    if isinstance(error, MemoryError):
+        return "no memory left"
+    if isinstance(error, ImportError):
+        return f"cannot import: {error}"
+    if isinstance(error, RuntimeError) and str(error).startswith(_NO_THREAD):
+        return "no more threads can be started"
+    return None
 
 
 def is_silence(error: BaseException) -> bool:

@@ -30,9 +30,11 @@ from spalloc_server._bmp.interface import (
     BMPSilentError,
     BMPVersion,
     FPGAWait,
+    ShortageError,
     describe,
+    shortage,
 )
-from spalloc_server._bmp.name_lookup import LONGEST_NAP, ipv4_address
+from spalloc_server._bmp.name_lookup import LONGEST_NAP, ipv4_address, no_descriptors
 
 if TYPE_CHECKING:
     from spinnman.connections.udp_packet_connections import BMPConnection
@@ -73,6 +75,7 @@ _NO_TIME = 0.001
 #: Result and sequence number come after 2 zero bytes and 8 of SDP header.
 _RESULT_AND_SEQUENCE = struct.Struct("<10x2H")
 _RESPONSE_OFFSET = 2
+_OK = 0x80
 
 
 class _PassingError(BMPAnswerError):
@@ -327,42 +330,58 @@ class Transceiver:
         data = connection.get_scp_data(command)
         passing: BMPAnswerError | None = None
         for wait in waits:
-            answer = self._exchange(connection, data, sequence, wait)
-            if answer is None:
-                continue
             try:
-                return self._read(command, answer)
+                answer = self._exchange(connection, command, data, wait)
             except _PassingError as error:
                 passing = error
                 self._pause(_PASSING_RESULT_PAUSE)
+                continue
+            if answer is not None:
+                return answer
         if passing is not None:
             raise passing
         self.close()
         raise BMPSilentError("no answer")
 
     def _exchange(
-        self, connection: BMPConnection, data: bytes, sequence: int, wait: float
-    ) -> bytes | None:
+        self,
+        connection: BMPConnection,
+        command: AbstractSCPRequest[_Response],
+        data: bytes,
+        wait: float,
+    ) -> _Response | None:
         """Send one packet and wait for its answer; None if none came in time."""
         deadline = _clock.monotonic() + wait
         try:
             connection.send(data)
-            return self._receive(connection, sequence, deadline)
+            return self._receive(connection, command, deadline)
         except _spinnman().io_error as error:
+            if (lack := shortage(error)) is not None:
+                raise ShortageError(lack) from error
             # Such as "connection refused": nobody is there now, but may be soon.
             _log.debug("%s: %s", self._hostname, error)
         self._pause(deadline - _clock.monotonic())
         return None
 
     def _receive(
-        self, connection: BMPConnection, sequence: int | None, deadline: float
-    ) -> bytes | None:
-        """Wait for the answer to one command, or for none; other packets are thrown away."""
+        self,
+        connection: BMPConnection,
+        command: AbstractSCPRequest[_Response] | None,
+        deadline: float,
+    ) -> _Response | None:
+        """Wait for the answer to one command, or for none; other packets are thrown away.
+
+        So are answers that were cut short: the next copy of the command is answered too.
+        """
         while (left := deadline - _clock.monotonic()) > 0:
             self._check_abandoned()
             packet = self._next_packet(connection, min(left, LONGEST_NAP))
-            if packet is not None and _sequence_of(packet) == sequence is not None:
-                return packet
+            if packet is None or command is None:
+                continue
+            if _sequence_of(packet) == command.scp_request_header.sequence:
+                answer = self._read(command, packet)
+                if answer is not None:
+                    return answer
         return None
 
     def _next_packet(self, connection: BMPConnection, seconds: float) -> bytes | None:
@@ -376,16 +395,23 @@ class Transceiver:
             wait.over_at = _clock.monotonic() + wiring.fpga_wait
         return packet
 
-    def _read(self, command: AbstractSCPRequest[_Response], packet: bytes) -> _Response:
-        """Make sense of an answer."""
+    def _read(self, command: AbstractSCPRequest[_Response], packet: bytes) -> _Response | None:
+        """Read an answer; None if it is incomplete."""
         response = command.get_scp_response()
         try:
             response.read_bytestring(packet, _RESPONSE_OFFSET)
         except Exception as error:
+            result, _ = _RESULT_AND_SEQUENCE.unpack_from(packet)
             name = getattr(error, "response", None)
+            if name is None and result == _OK:
+                _log.debug("%s: answer of %d bytes: %s", self._hostname, len(packet), error)
+                return None
             kind = _PassingError if name in _PASSING_RESULTS else BMPAnswerError
             asked = repr(command).rpartition(".")[2]
             raise kind(f"{asked} answered {name or error}") from error
+        if isinstance(command, _spinnman().get_version) and not packet.endswith(b"\0"):
+            # The text at its end was cut off, and with it maybe a digit of the version.
+            return None
         return response
 
     def _pause(self, seconds: float) -> None:
@@ -412,6 +438,8 @@ class Transceiver:
             except AbandonedError:
                 raise
             except Exception as error:
+                if (lack := shortage(error) or no_descriptors()) is not None:
+                    raise ShortageError(lack) from error
                 raise BMPSilentError(f"cannot be reached: {describe(error)}") from error
         return self._connection
 

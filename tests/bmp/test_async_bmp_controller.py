@@ -1,5 +1,6 @@
 """One thread per frame: order, merging, faults and second tries, on fake hardware."""
 
+import errno
 import logging
 import pickle
 import threading
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server import async_bmp_controller
+from spalloc_server._bmp import frame_hardware
 from spalloc_server.async_bmp_controller import (
     FPGA_LINK_STOP_REGISTERS,
     AsyncBMPController,
@@ -601,6 +603,75 @@ def test_timeouts_of_another_transceiver_are_silence(rig: Rig, at_once: None) ->
     rig.do(asked)
 
     assert asked.reason.silent
+
+
+# --- shortages of this computer ---
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, "Too many open files"), ImportError("no spinnman"), MemoryError()],
+)
+def test_a_shortage_is_waited_out_and_blames_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setattr(frame_hardware, "_PAUSES_IN_SHORTAGE", (0.0,))
+    failures = iter([error] * 3)
+
+    def fail(what: str, boards: list[int]) -> None:
+        for failure in failures:
+            raise failure
+
+    rig.bmp.before = fail
+    asked = Asked(on=[1], links=[link(1)])
+
+    with caplog.at_level(logging.INFO):
+        rig.do(asked)
+
+    assert asked.succeeded
+    assert rig.answering == []
+    assert rig.controller.statistics.shortages == 1
+    assert rig.controller.statistics.retries == 0
+    assert [r.levelname for r in caplog.records] == ["ERROR", "INFO"]
+    assert "not the frame's fault" in caplog.text
+
+
+def test_a_shortage_that_lasts_can_be_abandoned(rig: Rig) -> None:
+    met = threading.Event()
+
+    def fail(what: str, boards: list[int]) -> None:
+        met.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    rig.bmp.before = fail
+    asked = Asked(on=[1])
+    rig.ask(asked)
+    assert met.wait(PATIENCE)
+
+    rig.controller.abandon()
+    rig.controller.join(PATIENCE)
+
+    assert not rig.controller.is_alive()
+    assert rig.controller.shortage == "no file descriptors left (EMFILE)"
+    assert rig.controller.unfinished == [asked.requests]
+
+
+def test_an_error_reply_after_a_shortage_is_an_answer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    monkeypatch.setattr(frame_hardware, "_PAUSES_IN_SHORTAGE", (0.0,))
+    failures = iter([MemoryError(), ValueError("odd"), MemoryError()])
+
+    def fail(what: str, boards: list[int]) -> None:
+        for failure in failures:
+            raise failure
+
+    rig.bmp.before = fail
+    rig.bmp.refuse_off[1] = ALWAYS
+
+    rig.do(Asked(off=[1]))
+
+    assert rig.controller.shortage is None
 
 
 # --- second tries ---

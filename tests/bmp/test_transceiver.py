@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import subprocess
@@ -25,8 +26,10 @@ from spalloc_server._bmp.interface import (
     AbandonedError,
     BMPAnswerError,
     BMPSilentError,
+    ShortageError,
     describe,
     is_silence,
+    shortage,
 )
 from spalloc_server._bmp.transceiver import BMP_PORT, Transceiver
 from tests.support.loopback import bound_address
@@ -249,10 +252,36 @@ def test_strays_do_no_harm(peer: Peer, bmp: Transceiver) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01", b"\x01\x02\x03"])
-def test_an_answer_cut_short_is_an_error(peer: Peer, bmp: Transceiver, data: bytes) -> None:
-    peer.reply = lambda packet: [answer_to(packet, data=data)]
+def test_an_answer_cut_short_is_noise(
+    peer: Peer, bmp: Transceiver, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(transceiver, "_REGISTER_WAITS", (0.01, PATIENCE))
+    answers = iter([data])
+    peer.reply = lambda packet: [answer_to(packet, data=next(answers, b"\x11\0\0\0"))]
 
-    with pytest.raises(BMPAnswerError):
+    assert bmp.read_fpga_register(fpga_num=0, register=4, board=0) == 0x11
+
+
+VERSION_DATA = bytes(4) + struct.pack("<HHI", 256, 0xFFFF, 0) + b"BC&MP/Spin5-BMP\0" + b"2.1.10\0"
+
+
+@pytest.mark.parametrize("length", range(len(VERSION_DATA)))
+def test_a_version_cut_short_is_noise(
+    peer: Peer, bmp: Transceiver, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(transceiver, "_REGISTER_WAITS", (0.01, PATIENCE))
+    answers = iter([VERSION_DATA[:length]])
+    peer.reply = lambda packet: [answer_to(packet, data=next(answers, VERSION_DATA))]
+
+    assert bmp.read_bmp_version(board=0).version_number == (2, 1, 10)
+
+
+def test_a_bmp_that_sends_nothing_but_pieces_is_silent(
+    peer: Peer, bmp: Transceiver, short_waits: None
+) -> None:
+    peer.reply = lambda packet: [answer_to(packet, data=b"\x01")]
+
+    with pytest.raises(BMPSilentError):
         bmp.read_fpga_register(fpga_num=0, register=4, board=0)
 
 
@@ -300,6 +329,87 @@ def test_a_refused_connection_is_silence(short_waits: None) -> None:
         bmp.power_off(boards=[0])
 
     assert bmp._connection is None
+
+
+# --- shortages of this computer ---
+
+
+def chained(inner: BaseException) -> SpinnmanIOException:
+    """Wrap an exception as SpiNNMan does."""
+    try:
+        raise SpinnmanIOException(f"Error setting up socket: {inner}") from inner
+    except SpinnmanIOException as error:
+        return error
+
+
+SHORTAGES = [
+    OSError(errno.EMFILE, "Too many open files"),
+    OSError(errno.ENFILE, "Too many open files in system"),
+    OSError(errno.ENOBUFS, "No buffer space available"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    MemoryError(),
+    ImportError("No module named 'spinnman'"),
+    RuntimeError("can't start new thread"),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
+def test_a_shortage_is_named_and_is_neither_silence_nor_an_answer(error: Exception) -> None:
+    assert shortage(error)
+    assert shortage(chained(error)) == shortage(error)
+    assert shortage(ShortageError("no descriptors")) == "no descriptors"
+    assert not is_silence(error)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ECONNREFUSED, "refused"), RuntimeError("no"), BMPSilentError("no")]
+)
+def test_other_errors_are_no_shortage(error: Exception) -> None:
+    assert shortage(error) is None
+    assert shortage(chained(error)) is None
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
+def test_a_shortage_while_connecting_is_not_the_frames_silence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(host: str) -> str:
+        raise error
+
+    monkeypatch.setattr(_bmp_wiring, "resolve", fail)
+
+    with pytest.raises(ShortageError):
+        Transceiver("bmp").power_off(boards=[0])
+
+
+def test_a_resolver_without_descriptors_is_not_the_frames_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(host: str) -> str:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.gethostbyname", fail)
+    monkeypatch.setattr("socket.socket", refuse)
+
+    with pytest.raises(ShortageError, match="descriptors"):
+        Transceiver("bmp").power_off(boards=[0])
+
+
+def test_a_shortage_while_sending_is_not_the_frames_silence(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bmp, connection = slow(time)
+
+    def fail(data: bytes) -> None:
+        raise chained(OSError(errno.ENOBUFS, "No buffer space available"))
+
+    monkeypatch.setattr(connection, "send", fail)
+
+    with pytest.raises(ShortageError, match="buffers"):
+        power_off(bmp)
 
 
 # --- reaching the host ---
@@ -449,6 +559,10 @@ class SlowConnection:
         """Nothing to close."""
 
 
+def _with_sequence(packet: bytes, sequence: int) -> bytes:
+    return packet[:12] + struct.pack("<H", sequence) + packet[14:]
+
+
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
@@ -569,6 +683,81 @@ def test_the_wait_is_kept_though_the_socket_fails(
     power_on(bmp)
 
     assert time.now == pytest.approx(6.0)
+
+
+def test_other_commands_are_given_while_fpgas_configure(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bmp_wiring, "fpga_wait", 5.0)
+    bmp, _ = slow(time, 1.0, 1.5)
+
+    wait = bmp.begin_power_on(boards=[0])
+    power_off(bmp)
+
+    assert time.now == pytest.approx(1.5)
+    assert wait.over_at == pytest.approx(6.0)
+
+
+def test_a_late_answer_during_another_command_begins_the_wait_anew(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bmp_wiring, "fpga_wait", 5.0)
+    bmp, connection = slow(time, 1.0)
+    wait = bmp.begin_power_on(boards=[0])
+    first, connection.arrive = connection._sequence, [2.0, 2.5]
+    packets = iter([first])
+    receive = connection.receive
+
+    def receive_late_one_first(timeout: float | None = None) -> bytes:
+        packet = receive(timeout)
+        return _with_sequence(packet, next(packets, connection._sequence))
+
+    monkeypatch.setattr(connection, "receive", receive_late_one_first)
+
+    bmp.power_off(boards=[3])
+
+    assert time.now == pytest.approx(2.5)
+    assert wait.over_at == pytest.approx(7.0)
+
+
+def test_late_answers_are_taken_between_commands(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bmp_wiring, "fpga_wait", 5.0)
+    bmp, connection = slow(time, 1.0)
+    wait = bmp.begin_power_on(boards=[0])
+    connection.arrive = [3.0]
+    time.now = 4.0
+
+    bmp.take_late_answers()
+
+    assert wait.over_at == pytest.approx(9.0)
+    assert time.now == pytest.approx(4.0, abs=0.01)
+
+
+def test_an_answer_after_the_wait_begins_nothing(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bmp_wiring, "fpga_wait", 5.0)
+    bmp, _ = slow(time, 1.0, 7.0)
+    over = bmp.begin_power_on(boards=[0])
+    time.now = 6.5
+    bmp.begin_power_on(boards=[1])
+
+    assert over.over_at == pytest.approx(6.0)
+    assert len(bmp._waits) == 1
+
+
+def test_nothing_is_read_from_a_frame_that_was_not_talked_to() -> None:
+    Transceiver("bmp").take_late_answers()
+
+
+def test_a_socket_that_fails_has_no_late_answers(time: Time) -> None:
+    bmp, _ = slow(time, refuse=True)
+
+    bmp.take_late_answers()
+
+    assert time.now == 0.0
 
 
 @pytest.mark.parametrize("refuse", [False, True])

@@ -43,7 +43,7 @@ class ConfiguringHardware(FrameHardware):
     """
 
     def __init__(self, clock: FakeClock) -> None:
-        super().__init__(FakeTransceiver, threading.Event(), FrameStatistics(), lambda _: None)
+        super().__init__(FakeTransceiver, threading.Event(), FrameStatistics(), _ignore, _ignore)
         self.commands: list[Command] = []
         self.on: set[int] = set()
         self.checked: set[int] = set()
@@ -124,3 +124,7 @@ def _fails(counter: Counter[int], board: int) -> bool:
         return False
     counter[board] -= 1
     return True
+
+
+def _ignore(_: object) -> None:
+    """Nobody listens."""
