@@ -21,6 +21,7 @@ from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.job_request import shown, text, whole_number
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.store import Store
 from spalloc_server._wire import orders
 from spalloc_server._wire.clients import Handler, Watches
@@ -80,8 +81,8 @@ class SpallocServer(Server):
         Sets the state's files apart from those of the real server's.
     before_hardware : callable or None
         Called with the saved state (see `_jobs.book`) before any hardware is.
-    at_point : callable or None
-        Called with the names of `_saved.crash_points` as they are passed; for tests.
+    disk : Disk or None
+        What reads and writes the state; for tests.
 
     Raises
     ------
@@ -101,7 +102,7 @@ class SpallocServer(Server):
         stop_timeout: float = 30.0,
         label: str = "",
         before_hardware: Callable[[book.Book], None] | None = None,
-        at_point: Callable[[str], None] | None = None,
+        disk: Disk | None = None,
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -123,7 +124,7 @@ class SpallocServer(Server):
             durability or "process",
             label=label,
             book=book,
-            at_point=at_point,
+            disk=disk,
         )
         self._store.on_trouble = self.wake
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
@@ -287,10 +288,6 @@ class SpallocServer(Server):
         """Begin a turn, unless this is called within one."""
         if not self._in_loop():
             self.wake()
-
-    @overrides(Server._before_replies)
-    def _before_replies(self) -> None:
-        self._store.point("before-reply")
 
     def _obey(self, order: str) -> str:
         return orders.carry_out(self._controller, order)

@@ -26,7 +26,7 @@ from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.pulse import Pulse
 from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server._programs.signals import StopSignals
-from spalloc_server._saved.crash_points import kill_at
+from spalloc_server._saved.crash_points import CrashingDisk, kill_at
 from spalloc_server._saved.saved_file import StoreError
 from spalloc_server._wire.serving import StartError
 
@@ -176,7 +176,7 @@ def _server_options(options: argparse.Namespace) -> dict[str, Any]:
         "durability": options.durability,
         "state_dir": options.state_dir,
         "stop_timeout": options.stop_timeout,
-        "at_point": options.crash_at,
+        "disk": options.crash_at,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -451,6 +451,6 @@ def _seconds(word: str) -> float:
 
 def _crash_point(word: str) -> Any:
     try:
-        return kill_at(word)
+        return CrashingDisk(kill_at(word))
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from e

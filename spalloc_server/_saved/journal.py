@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spalloc_server import _clock
-from spalloc_server._saved.crash_points import Hook
 from spalloc_server._saved.disk import Disk, create, discard, let_go, write_all
 from spalloc_server._saved.saved_file import DamagedError, Header, first_line
 
@@ -169,16 +168,13 @@ class Journal:
         self._disk.rename(self._path, path)
         self._path = path
 
-    def append(self, payloads: Sequence[bytes], at_point: Hook | None = None) -> None:
+    def append(self, payloads: Sequence[bytes]) -> None:
         """Write records, all in one call.
 
         Parameters
         ----------
         payloads : sequence of bytes
             From `encode`.
-        at_point : callable, optional
-            Is told ``mid-write`` when half is written (for crash tests; that
-            takes two calls).
 
         Raises
         ------
@@ -192,13 +188,7 @@ class Journal:
             for number, payload in enumerate(payloads, self._records + 1)
         )
         try:
-            if at_point is not None:
-                half = len(data) // 2
-                write_all(self._disk, self._fd, data[:half])
-                at_point("mid-write")
-                write_all(self._disk, self._fd, data[half:])
-            else:
-                write_all(self._disk, self._fd, data)
+            write_all(self._disk, self._fd, data)
         except OSError:
             self._cut_off()
             raise

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spalloc_server._saved.crash_points import Hook
 from spalloc_server._saved.disk import Disk, create, discard, write_all
 from spalloc_server._saved.saved_file import DamagedError, Header, first_line
 
@@ -95,7 +94,7 @@ def looks_like_the_originals(data: bytes) -> bool:
     return data[:1] == pickle.PROTO and len(data) > 1 and data[1] <= pickle.HIGHEST_PROTOCOL
 
 
-def write(disk: Disk, path: Path, data: bytes, at_point: Hook) -> None:
+def write(disk: Disk, path: Path, data: bytes) -> None:
     """Write a state file under a temporary name and wait until it is on disk.
 
     Raises
@@ -106,10 +105,7 @@ def write(disk: Disk, path: Path, data: bytes, at_point: Hook) -> None:
     fd = create(disk, path)
     try:
         try:
-            half = len(data) // 2
-            write_all(disk, fd, data[:half])
-            at_point("mid-snapshot")
-            write_all(disk, fd, data[half:])
+            write_all(disk, fd, data)
             disk.fsync(fd)
         finally:
             disk.close(fd)

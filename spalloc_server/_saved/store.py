@@ -34,7 +34,6 @@ from typing import Any
 
 from spalloc_server._saved import journal as _journal
 from spalloc_server._saved import state_file
-from spalloc_server._saved.crash_points import Hook
 from spalloc_server._saved.disk import Disk, discard
 from spalloc_server._saved.disk_trouble import DiskTrouble
 from spalloc_server._saved.journal import Journal, Syncer
@@ -83,10 +82,6 @@ class Loaded:
     notes: list[str]
 
 
-def _ignore(_point: str) -> None:
-    """Stand in for a crash test's hook."""
-
-
 class Store:
     """Saved state of one configuration.
 
@@ -109,8 +104,6 @@ class Store:
         How outcomes change states.
     disk : Disk, optional
         What reads and writes.
-    at_point : callable, optional
-        Told the name of each of `_saved.crash_points.POINTS` in passing; for tests.
 
     Attributes
     ----------
@@ -136,7 +129,6 @@ class Store:
         *,
         book: Book,
         disk: Disk | None = None,
-        at_point: Hook | None = None,
     ) -> None:
         self._names = Names(Path(directory), config_name, label)
         self._version = version
@@ -144,8 +136,6 @@ class Store:
         self._durability = _checked(durability)
         self._book = book
         self._disk = disk if disk is not None else Disk()
-        self._at_point = at_point
-        self.point: Hook = at_point if at_point is not None else _ignore
         self.snapshots = 0
         self.records = 0
         self.on_trouble: Callable[[], object] | None = None
@@ -426,9 +416,8 @@ class Store:
         journal = self._journal
         if journal is None or (self._held and not self._trouble.due):
             return
-        self.point("before-write")
         try:
-            journal.append(self._unwritten, self._at_point)
+            journal.append(self._unwritten)
         except OSError as e:
             self._held = True
             self._trouble.met(f"cannot write the journal {self._names.journal}", e)
@@ -534,14 +523,13 @@ class Store:
         pair = secrets.token_hex(8)
         data = self._encoded(state, pair, last=last, clean=clean)
         temporary = names.new_state(self._version)
-        state_file.write(disk, temporary, data, self.point)
+        state_file.write(disk, temporary, data)
         journal = None
         try:
             if not last and self._durability != "none":
                 header = self._header("journal", pair, state, last, clean)
                 journal = Journal(disk, names.new_journal, header)
             self._generation = max(self._generation, leftovers.make_room())
-            self.point("before-rename")
             disk.rename(temporary, self._own)
         except (OSError, StoreError):
             if journal is not None:
@@ -555,7 +543,6 @@ class Store:
         self._drop_journal()
         self._limit = min(max(_JOURNAL_PER_SNAPSHOT * len(data), _SMALLEST_LIMIT), _LARGEST_LIMIT)
         self._needs_snapshot = True
-        self.point("after-rename")
         self._replace_journal(journal)
         leftovers.clear_up()
         self._needs_snapshot = False
@@ -568,7 +555,6 @@ class Store:
             disk.sync_directory(names.directory)
         except OSError as e:
             failure = e  # the journal all the same: it serves if only the process dies
-        self.point("during-rotation")
         if journal is None:
             disk.unlink(names.journal)
         else:

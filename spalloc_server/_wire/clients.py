@@ -106,11 +106,6 @@ class Clients(PollingServerCore):
         #: Set by whoever has the loop.
         self._server_thread: threading.Thread
 
-    # --- to be overridden ---
-
-    def _before_replies(self) -> None:
-        """Do what must happen between writing and answering."""
-
     # --- loop thread only ---
 
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
@@ -333,7 +328,6 @@ class Clients(PollingServerCore):
         if not self._outgoing.waiting:
             return
         self._write_ahead.commit()
-        self._before_replies()
         for client in self._outgoing:
             self._send_waiting(client)
         if self._outgoing:

@@ -16,6 +16,7 @@ import pytest
 
 from spalloc_server import server as server_module
 from spalloc_server._bmp import wiring
+from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server.server import main
 
 
@@ -184,7 +185,7 @@ def test_a_bad_argument_is_named(
 def test_a_point_to_crash_at_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     _, calls = run_stub(monkeypatch, interrupt, "--crash-at", "before-reply", "x.cfg")
 
-    assert callable(calls[0]["at_point"])
+    assert isinstance(calls[0]["disk"], CrashingDisk)
 
 
 @pytest.mark.parametrize(

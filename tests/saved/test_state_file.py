@@ -297,7 +297,7 @@ def test_a_file_is_written_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"left by a crash, and longer than the new one")
 
-    state_file.write(Disk(), path, b"content", lambda point: None)
+    state_file.write(Disk(), path, b"content")
 
     assert path.read_bytes() == b"content"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
     disk.fail(call, error=error)
 
     with pytest.raises(OSError, match=os.strerror(error)):
-        state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
+        state_file.write(disk, tmp_path / "file", b"content")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -322,7 +322,7 @@ def test_half_a_file_is_never_left_behind(tmp_path: Path) -> None:
     disk.room = 5
 
     with pytest.raises(OSError, match="No space"):
-        state_file.write(disk, tmp_path / "file", b"content", lambda point: None)
+        state_file.write(disk, tmp_path / "file", b"content")
 
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spalloc_server._saved import store as _store
-from spalloc_server._saved.crash_points import POINTS, kill_at
+from spalloc_server._saved.crash_points import POINTS, CrashingDisk, kill_at
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.journal import Syncer
 from spalloc_server._saved.store import Loaded, Store, StoreError
@@ -606,15 +606,22 @@ def test_who_got_the_lock_meanwhile_is_not_written_over(
 # --- crash points ---
 
 
+class MarkingDisk(CrashingDisk, RecordingDisk):
+    """Writes the points down among the calls."""
+
+    def __init__(self, ignored: str) -> None:
+        CrashingDisk.__init__(self, self.mark)
+        RecordingDisk.__init__(self, ignored)
+
+
 def test_every_crash_point_is_passed_in_its_place(
     tmp_path: Path, syncers: list[ManualSyncer]
 ) -> None:
-    disk = RecordingDisk(ignored=".lock")
-    life = Life(tmp_path, disk, at_point=disk.mark).start()
+    disk = MarkingDisk(ignored=".lock")
+    life = Life(tmp_path, disk).start()
     disk.ops.clear()
 
     life.create()
-    life.store.point("before-reply")
     life.store.snapshot(life.state)
 
     assert [op.what for op in disk.ops] == [
@@ -645,12 +652,12 @@ def test_every_crash_point_is_passed_in_its_place(
 
 PROGRAM = """
 import sys
-from spalloc_server._saved.crash_points import kill_at
+from spalloc_server._saved.crash_points import CrashingDisk, kill_at
 from spalloc_server._saved.journal import Syncer
 from spalloc_server._saved.store import Store
 from tests.support.store_disks import FakeBook
 directory, point = sys.argv[1:]
-store = Store(directory, "a.cfg", "1.0.0", book=FakeBook(), at_point=kill_at(point))
+store = Store(directory, "a.cfg", "1.0.0", book=FakeBook(), disk=CrashingDisk(kill_at(point)))
 store.lock("x")
 state = store.load().state or FakeBook().empty()
 store.begin(state)
@@ -660,7 +667,6 @@ for _ in range(10):
     FakeBook().apply(state, outcome)
     store.append(outcome)
     store.commit()
-    store.point("before-reply")
     print(job_id, flush=True)
     if job_id % 3 == 0:
         store.snapshot(state)

@@ -11,7 +11,6 @@ import pytest
 
 from spalloc_server import _clock
 from spalloc_server._saved import store
-from spalloc_server._saved.crash_points import Hook
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.journal import Journal, Syncer
 from spalloc_server._saved.recovery import Recovered, recover
@@ -77,7 +76,6 @@ class Life:
         disk: Disk | None = None,
         version: str = "1.0.0",
         durability: str = "process",
-        at_point: Hook | None = None,
     ) -> None:
         self.store = Store(
             directory,
@@ -86,7 +84,6 @@ class Life:
             durability,
             book=BOOK,
             disk=disk or QuickDisk(),
-            at_point=at_point,
         )
         self.history: list[State] = []
         self.state: State = {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved import store
+from spalloc_server._saved.disk import Disk
 from spalloc_server.controller import Controller
 from tests.support.fake_frame import Rack
 from tests.support.lasting_hardware import Facility, facility, wait_until
@@ -112,26 +115,39 @@ def test_the_configuration_file_sets_the_level_also_at_a_reload(facility: Facili
         assert [row["job_id"] for row in again.list_jobs(None)] == [kept, last]
 
 
+class GatedDisk(Disk):
+    """A disk that waits in front of a rename, once it is told to."""
+
+    def __init__(self) -> None:
+        self.gated = False
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Wait, then rename."""
+        if self.gated:
+            self.reached.set()
+            assert self.opened.wait(30)
+        super().rename(old, new)
+
+
 def test_a_level_that_begins_at_a_reload_holds_for_the_next_reply(facility: Facility) -> None:
     """There is no journal yet, so that only a snapshot can save what is answered."""
-    told: list[bool] = []
-
-    def look(point: str) -> None:
-        if point == "before-reply" and facility.config.with_name("reloaded").exists():
-            told.append(bool(facility.book()["jobs"]))
-
+    disk = GatedDisk()
     facility.configure("f", more="durability = 'none'")
-    with facility.server(at_point=look) as server, Client(server.port) as client:
+    with facility.server(disk=disk) as server, Client(server.port) as client:
         client.call("version")
         facility.configure("f", more="durability = 'process'")
         with server.controller.undisturbed:  # so that the command is there when the loop goes on
             assert server.read_config_file()
-            facility.config.with_name("reloaded").touch()
             client.send_line('{"command": "create_job", "kwargs": {"owner": "me"}}')
-        assert client.answer() == {"return": 1}
+            disk.gated = True
+        assert disk.reached.wait(30)
+        answered = select.select([client._socket], [], [], 0)[0]
+        disk.opened.set()
 
-    assert told
-    assert all(told)
+        assert answered == []
+        assert client.answer() == {"return": 1}
+        assert facility.book()["jobs"]
 
 
 def test_a_level_that_does_not_exist_keeps_the_configuration(facility: Facility) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from spalloc_server import controller
 from spalloc_server._bmp.requests import AtomicRequests
+from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server.server import SpallocServer
 
 _CONFIGURATION = """
@@ -60,7 +61,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpallocS
     monkeypatch.setattr(_Frame, "events", [])
     config = tmp_path / "one.cfg"
     config.write_text(_CONFIGURATION)
-    with SpallocServer(config, port=0, at_point=_Frame.events.append) as server:
+    with SpallocServer(config, port=0, disk=CrashingDisk(_Frame.events.append)) as server:
         _Frame.events.clear()
         yield server
 

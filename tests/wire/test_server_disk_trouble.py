@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from spalloc_server._saved import disk_trouble, store
+from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.recovery_life import comparable
@@ -161,7 +162,7 @@ def test_a_mistake_while_writing_keeps_no_frame_waiting_for_ever(
             mistakes.append(point)
             raise LookupError("a mistake of ours")
 
-    with facility.server(at_point=hook) as server, Client(server.port) as client:
+    with facility.server(disk=CrashingDisk(hook)) as server, Client(server.port) as client:
         job_id = client.call("create_job", 3, owner="me", keepalive=None)
 
         client.wait_until(job_id, 3)
@@ -182,7 +183,7 @@ def test_a_mistake_while_writing_keeps_no_stop_waiting_for_ever(
             mistakes += 1
             raise LookupError("a mistake of ours")
 
-    with facility.server(at_point=hook) as server:
+    with facility.server(disk=CrashingDisk(hook)) as server:
         server._stop_serving()
         with pytest.raises(LookupError, match="of ours"):
             server.create_job(None, 3, owner="me", keepalive=None)
