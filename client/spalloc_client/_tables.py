@@ -66,12 +66,12 @@ class Lettering:
 # --- words ---
 
 
-def when(start_time: float | None, brief: bool = False) -> str:
-    """Tell a time (Unix, seconds), in the time zone of who looks."""
-    if start_time is None:
+def when(moment: float | None, brief: bool = False) -> str:
+    """Tell a time (Unix, seconds) in the local time zone, and name the zone."""
+    if moment is None:
         return ""
-    pattern = "%m-%d %H:%M" if brief else "%Y-%m-%d %H:%M:%S"
-    return time.strftime(pattern, time.localtime(start_time))
+    pattern = "%m-%d %H:%M %Z" if brief else "%Y-%m-%d %H:%M:%S %Z"
+    return time.strftime(pattern, time.localtime(moment))
 
 
 def seconds(number: float | None) -> str:
@@ -225,7 +225,7 @@ def machines_table(
     console: Console, machines: Iterable[MachineRow], jobs: Sequence[JobRow]
 ) -> Table:
     """Make the table of spalloc-machine."""
-    rows = []
+    rows: list[Sequence[str]] = []
     for machine in machines:
         here = jobs_on(machine, jobs)
         counts = len(live_boards(machine)), boards_in_use(here), len(here)

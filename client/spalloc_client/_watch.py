@@ -201,7 +201,7 @@ class _Screen:
     def update(self, parts: Sequence[RenderableType]) -> None:
         self._parts = parts
         self._status = Text("q quits, arrow keys scroll", QUIET)
-        self._status.append(f"   as of {time.strftime('%H:%M:%S')}", QUIET)
+        self._status.append(f"   as of {time.strftime('%H:%M:%S %Z')}", QUIET)
         self._paint()
 
     def trouble(self, text: str) -> None:

@@ -63,6 +63,10 @@ class Screen:
                 rows[row][column] = letter
         return ["".join(row).rstrip() for row in rows]
 
+    def at_line_start(self) -> bool:
+        """Whether the cursor is in the first column."""
+        return self._column == 0
+
     def _put(self, letter: str) -> None:
         if letter == "\n":
             self._row += 1

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def test_hostname_and_port_come_from_files(
     Path(".spalloc").write_text(f"[spalloc]\nhostname = 127.0.0.1\nport = {server.port}\n")
 
     assert MAINS["spalloc-ps"]([]) == 0
-    assert "Owner" in capsys.readouterr().out
+    assert capsys.readouterr().out == "No jobs.\n"
 
 
 PS_PROGRAM = [sys.executable, "-m", "spalloc_client.scripts.ps", "-H", "127.0.0.1", "-P"]
@@ -316,11 +317,40 @@ def test_a_full_disk_is_said_in_a_line(busy: FakeServer) -> None:
 # --- spalloc-ps ---
 
 PS = """\
-ID  State   Power  Boards  Machine  Created at           Keepalive  Owner (Host)
- 1  ready   on          1  demo     2023-11-14 22:13:20       60 s  ann (127.0.0.1)
- 2  ready   on          3  demo     2023-11-14 22:13:20      never  bob (127.0.0.1)
- 3  queued              6           2023-11-14 22:13:20       60 s  ann
+ID  State   Power  Boards  Machine  Created at               Keepalive  Owner (Host)
+ 1  ready   on          1  demo     2023-11-14 22:13:20 UTC       60 s  ann (127.0.0.1)
+ 2  ready   on          3  demo     2023-11-14 22:13:20 UTC      never  bob (127.0.0.1)
+ 3  queued              6           2023-11-14 22:13:20 UTC       60 s  ann
 """
+
+
+def test_ps_says_that_there_are_no_jobs(server: FakeServer, run: Run) -> None:
+    assert run("spalloc-ps") == (0, "No jobs.\n", "")
+    assert run("spalloc-ps -o ann") == (0, "No jobs of ann.\n", "")
+    assert run("spalloc-ps -m demo -o ann") == (0, "No jobs of ann on demo.\n", "")
+    assert run("spalloc-ps --json") == (0, "[]\n", "")
+
+
+def test_machine_says_that_there_are_none(server: FakeServer, run: Run) -> None:
+    server.machines = []
+
+    assert run("spalloc-machine") == (0, "No machines.\n", "")
+
+
+def test_times_are_of_the_local_zone_and_name_it(
+    busy: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy.change(2, start_time=1_688_000_000.0)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+
+    lines = run("spalloc-ps")[1].splitlines()
+    shown = run("spalloc-job 2")[1]
+
+    assert "  2023-11-14 23:13:20 CET  " in lines[1]
+    assert "  2023-06-29 02:53:20 CEST  " in lines[2]
+    assert "Created at: 2023-06-29 02:53:20 CEST\n" in shown
+    assert " CET spalloc_client" in run("spalloc", "--owner", "me", "--debug", "-c", "true")[2]
 
 
 def test_ps_lists_jobs(busy: FakeServer, run: Run) -> None:
@@ -456,7 +486,7 @@ def test_machine_prints_json(busy: FakeServer, run: Run) -> None:
 JOB_2 = r"""           Job: 2
          Owner: bob
          State: ready
-    Created at: 2023-11-14 22:13:20
+    Created at: 2023-11-14 22:13:20 UTC
      Keepalive: never, from 127.0.0.1
        Request: 4 boards
          Power: on

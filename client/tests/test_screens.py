@@ -15,7 +15,7 @@ from rich.console import Console
 from spalloc_client import _watch
 from spalloc_client._watch import Bell
 
-from tests.fake_server import FakeServer
+from tests.fake_server import HANG, FakeServer
 from tests.screen import Terminal
 
 UNICODE_TO_ASCII = str.maketrans("\u2571\u2572\u2581\u2573", "/\\_#")
@@ -208,6 +208,7 @@ def test_progress_is_one_changing_line_and_ctrl_c_ends_it(server: FakeServer) ->
 
         assert terminal.wait_for_end() == 130
         assert terminal.sane()
+        assert terminal.screen.at_line_start()
     assert server.reasons == {1: None}
 
 
@@ -222,7 +223,20 @@ def test_holding_ends_with_enter_and_ctrl_c(server: FakeServer, key: bytes) -> N
 
         assert terminal.wait_for_end() == 0
         assert terminal.sane()
+        assert terminal.screen.at_line_start()
     assert server.reasons == {1: None}
+
+
+def test_after_ctrl_c_the_prompt_has_a_line_of_its_own(server: FakeServer) -> None:
+    server.behave["version"] = lambda: HANG
+    with Terminal(words(server, "spalloc-ps"), struck=True) as terminal:
+        server.wait_heard("version")
+
+        terminal.press(b"\x03")
+
+        assert terminal.wait_for_end() == 130
+        assert terminal.screen.lines()[0] == "^C"
+        assert terminal.screen.at_line_start()
 
 
 def test_a_screen_without_a_keyboard_takes_only_what_is_written_to(

@@ -6,13 +6,14 @@ import logging
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spalloc_client._answers import JobMachine, read_jobs, read_machine_info, read_machines
-from spalloc_client._program import CommandError, note, run
+from spalloc_client._program import CommandError, end_interrupted_line, note, run
 from spalloc_client._queue import describe_misfits, describe_queue
 from spalloc_client._request import Request, check_numbers
 from spalloc_client._session import Changes, Session
@@ -250,7 +251,8 @@ def _debugging(wanted: bool) -> Iterator[None]:
     """Say on standard error what the library does."""
     logger = logging.getLogger("spalloc_client")
     handler = logging.StreamHandler(sys.stderr) if wanted else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    form = f"%(asctime)s.%(msecs)03d {time.strftime('%Z')} %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(form, "%Y-%m-%d %H:%M:%S"))
     level = logger.level
     logger.addHandler(handler)
     if wanted:
@@ -374,7 +376,7 @@ def _use(
         try:
             _hold(job, info, guard, arguments, progress)
         except KeyboardInterrupt:
-            return 0
+            end_interrupted_line()
         return 0
     with _ethernet_ips(info) as filename:
         width, height, hostname = str(info.width), str(info.height), _hostname(info)

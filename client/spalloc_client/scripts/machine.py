@@ -72,7 +72,8 @@ def _main(argv: Sequence[str] | None) -> int:
         def draw() -> Sequence[RenderableType]:
             machines, jobs = _ask(session)
             if name is None:
-                return [machines_table(console, machines, jobs)]
+                empty = Text("No machines.")
+                return [machines_table(console, machines, jobs) if machines else empty]
             machine = _find(machines, name)
             return draw_machine(console, machine, jobs, lettering, arguments.detailed)
 

@@ -10,7 +10,7 @@ from spalloc_client._answers import read_jobs, read_machines
 from spalloc_client._program import run
 from spalloc_client._session import Session
 from spalloc_client._tables import jobs_table
-from spalloc_client._terminal import make_console, show
+from spalloc_client._terminal import make_console, plain, show
 from spalloc_client._watch import watch
 from spalloc_client.scripts._command import (
     Parser,
@@ -59,7 +59,8 @@ def _main(argv: Sequence[str] | None) -> int:
         console = make_console()
 
         def draw() -> list[RenderableType]:
-            return [jobs_table(console, read_jobs(_jobs(session, machine, owner)))]
+            jobs = read_jobs(_jobs(session, machine, owner))
+            return [jobs_table(console, jobs) if jobs else plain(_none_of(machine, owner))]
 
         if arguments.watch:
             session.subscribe("notify_job")
@@ -67,6 +68,12 @@ def _main(argv: Sequence[str] | None) -> int:
         else:
             show(console, *draw())
     return 0
+
+
+def _none_of(machine: str | None, owner: str | None) -> str:
+    of = "" if owner is None else f" of {owner}"
+    on = "" if machine is None else f" on {machine}"
+    return f"No jobs{of}{on}."
 
 
 def _jobs(session: Session, machine: str | None, owner: str | None) -> list[dict[str, Any]]:
