@@ -13,7 +13,7 @@ import pytest
 from spalloc_client.scripts import alloc
 from spalloc_client.scripts._hold import fill_in
 
-from tests.fake_server import HANG, FakeServer
+from tests.fake_server import HANG, VANISH, FakeServer
 from tests.unmeasured import unmeasured
 
 Run = Callable[..., tuple[int, str, str]]
@@ -330,6 +330,64 @@ def test_the_file_of_hostnames_is_removed(run: Run) -> None:
 
     assert name
     assert not Path(name).exists()
+
+
+# --- giving up ---
+
+
+def test_it_gives_up_if_the_queue_takes_too_long(server: FakeServer, run: Run) -> None:
+    server.instant = False
+
+    assert run("-q", "--max-wait", "0.01") == (
+        75,
+        "",
+        "spalloc: job 1 is still queued after 0.01 s: next on demo\n",
+    )
+    assert server.reasons == {1: None}
+
+
+def test_now_or_never(server: FakeServer, run: Run) -> None:
+    assert run("--max-wait", "0")[0] == 0
+    server.instant = False
+    assert run("--max-wait", "0", "-D")[0] == 75
+
+    assert list(server.jobs) == [2]
+
+
+def test_only_the_queue_counts_as_waiting(server: FakeServer, run: Run) -> None:
+    def create(*args: int, **kwargs: Any) -> int:
+        job_id = server.do_create_job(*args, **kwargs)
+        server.jobs[job_id]["state"] = 2
+        return job_id
+
+    def list_jobs() -> list[Any]:
+        jobs = [dict(job) for job in server.jobs.values()]
+        if len(server.calls("list_jobs")) >= 2:
+            server.change(1, state=3)
+        else:
+            server.tell({"jobs_changed": [1]})
+        return jobs
+
+    server.behave.update(create_job=create, list_jobs=list_jobs)
+
+    assert run("--max-wait", "0") == (
+        0, GOT, "Job 1: power - powering 1 board of demo\n"
+    )  # fmt: skip
+
+
+def test_it_gives_up_on_a_queue_whose_server_is_away(server: FakeServer, run: Run) -> None:
+    server.instant = False
+
+    def vanish() -> object:
+        server.stop()
+        return VANISH
+
+    server.behave["list_jobs"] = vanish
+
+    status, _, err = run("--max-wait", "0.2", "--reconnect-delay", "0.01", "--timeout", "0.01")
+
+    assert status == 75
+    assert "job 1 is still queued after 0.2 s: cannot reach 127.0.0.1" in err
 
 
 # --- signals, and other ends ---

@@ -79,4 +79,4 @@ def test_only_what_was_agreed_is_needed() -> None:
         if "extra ==" not in line
     ]
 
-    assert sorted(needed) == ["platformdirs", "rich"]
+    assert sorted(needed) == ["platformdirs", "rich", "shtab"]

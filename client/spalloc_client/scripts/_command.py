@@ -21,6 +21,26 @@ from spalloc_client.states import JobState
 _OPTION = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
 
 
+#: Shells that --print-completion knows.
+_SHELLS = ("bash", "zsh", "fish")
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the completion script of the whole parser for a shell, and exits."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _namespace: Any, values: Any, _option: Any = None
+    ) -> NoReturn:
+        import shtab  # noqa: PLC0415 (nothing else needs it)
+
+        assert isinstance(parser, Parser)
+        for action in parser.whole._actions:
+            if action.metavar == "FILE":
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+        parser._print_message(shtab.complete(parser.whole, shell=values), sys.stdout)
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that complains in one line, and knows the common options.
 
@@ -29,6 +49,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog)
+        self.whole = self  # also in the parts that `_only` makes
+        self.add_argument(
+            "--print-completion",
+            action=_PrintCompletion,
+            choices=_SHELLS,
+            metavar="SHELL",
+            help="print the completion script for a shell: bash, zsh or fish",
+        )
         self.add_argument(
             "--version", "-V", action="version", version=f"%(prog)s {__version__}"
         )

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import logging
+import math
 import re
 import sys
 import tempfile
@@ -42,6 +43,9 @@ from spalloc_client.scripts._hold import Guard, fill_in, hold, run_command
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
 
+#: The status after --max-wait: as in sysexits.h, "temporary failure, try again later".
+_GAVE_UP = 75
+
 #: The shortest time between two looks at the queue, seconds.  # arbitrary
 _PAUSE = 0.1
 
@@ -74,6 +78,12 @@ def _parser() -> Parser:
     parser.add_argument("--debug", action="store_true", help="say what is sent and received")
     parser.add_argument(
         "--no-destroy", "-D", action="store_true", help="leave the job to itself at the end"
+    )
+    parser.add_argument(
+        "--max-wait",
+        type=number,
+        metavar="SECONDS",
+        help="give up, with exit status 75, if the job is still queued after so long",
     )
     parser.add_argument(
         "--resume", "-r", type=whole, metavar="ID", help="take over a job instead of a new one"
@@ -231,7 +241,7 @@ def _main(argv: Sequence[str] | None) -> int:
         _job(arguments, settings, progress) as job,
     ):
         try:
-            _wait_until_ready(job, session, progress)
+            _wait_until_ready(job, session, progress, arguments.max_wait)
         except JobDestroyedError as exc:
             progress.clear()
             if arguments.resume is None and str(exc).startswith(NO_MACHINE):
@@ -332,25 +342,46 @@ def _explain(request: Request, session: Session) -> None:
         note(f"  {line}")
 
 
-def _wait_until_ready(job: Job, session: Session, progress: Progress) -> None:
-    """Wait, and say what for; JobDestroyedError if it is over."""
+def _wait_until_ready(
+    job: Job, session: Session, progress: Progress, max_wait: float | None
+) -> None:
+    """Wait, and say what for.
+
+    Raises
+    ------
+    JobDestroyedError
+        If the job is over.
+    CommandError
+        If it has no boards after `max_wait` seconds (None: any number).
+    """
+    end = time.monotonic() + (math.inf if max_wait is None else max_wait)
     changes = Changes()
     session.subscribe("notify_job")  # of all jobs: those ahead of us matter
+    state = JobState.queued
     with session.listen(changes):
         while True:
             try:
                 session.connect()  # before looking, so that nothing after it is missed
-                state = job.state
+                seen = state = job.state
                 if state in {JobState.ready, JobState.destroyed, JobState.unknown}:
-                    job.wait_until_ready()  # knows what to say of the others
+                    job.wait_until_ready()  # knows the words for the others
                     return
-                progress.waiting(job.id, state, _detail(job, state, session))
+                detail = _detail(job, state, session)
+                progress.waiting(job.id, state, detail)
+                pause = _PAUSE
             except (ServerLostError, ProtocolTimeoutError) as exc:
-                progress.waiting(job.id, JobState.unknown, f"{exc}; trying again")
-                job.wait_for_state_change(JobState.unknown, session.reconnect_delay or _PAUSE)
-                continue
-            changes.wait(None)
-            job.wait_for_state_change(state, _PAUSE)  # several changes are told as one
+                detail = str(exc)
+                progress.waiting(job.id, JobState.unknown, f"{detail}; trying again")
+                seen, pause = JobState.unknown, session.reconnect_delay or _PAUSE
+                changes.tell()
+            left = end - time.monotonic() if state is JobState.queued else math.inf
+            if left <= 0:
+                raise CommandError(
+                    f"job {job.id} is still queued after {max_wait:g} s: {detail}", _GAVE_UP
+                )
+            if changes.wait(left):
+                # Several changes are told as one, and a lost server is given some time.
+                job.wait_for_state_change(seen, min(pause, left))
 
 
 def _detail(job: Job, state: JobState, session: Session) -> str:
