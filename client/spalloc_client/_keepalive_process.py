@@ -5,6 +5,7 @@ library at hand, in a session of its own: the other program may be busy, stopped
 without this one noticing. It ends when the other program has ended or says so.
 
     standard input     the other program's pipe: anything, also its end, means "stop"
+    standard output    a "1" once it runs, and nothing else
     argument 1         JSON object: hostname, port, job_id, parent (process id) and, in
                        seconds, interval and reconnect_delay
 
@@ -37,6 +38,12 @@ def main() -> NoReturn:
     """Keep the job alive until told to stop."""
     task: Task = json.loads(sys.argv[1])
     watched = _watch(task["parent"])
+    os.write(1, b"1")  # shows that we run
+    keep_alive(task, watched)
+
+
+def keep_alive(task: Task, watched: select.poll) -> NoReturn:
+    """Keep a job alive until there is something to read in `watched`: then SystemExit."""
     while True:
         try:
             with _connect(task) as server:

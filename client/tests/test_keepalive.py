@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from spalloc_client import Job, _keepalive, _keepalive_process
@@ -169,6 +170,7 @@ def test_it_is_started_again_if_somebody_kills_it(server: FakeServer) -> None:
         signs_of_life(server)
         assert job._guard is not None
         pid = job._guard.pid
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
@@ -194,11 +196,13 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
 
 def test_a_process_that_does_not_hear_is_killed(server: FakeServer) -> None:
     keepalive = Keepalive("127.0.0.1", server.port, 1, 60.0, 1.0)
+    assert keepalive.pid is not None
     os.kill(keepalive.pid, signal.SIGSTOP)
 
     keepalive.stop()
 
-    assert keepalive._process.returncode == -signal.SIGKILL
+    assert isinstance(keepalive._keeper, _keepalive._Process)
+    assert keepalive._keeper._process.returncode == -signal.SIGKILL
 
 
 def test_a_forked_child_leaves_its_parent_s_process_alone(server: FakeServer) -> None:
@@ -208,9 +212,104 @@ def test_a_forked_child_leaves_its_parent_s_process_alone(server: FakeServer) ->
     keepalive.stop()
     keepalive.ensure()
 
-    assert keepalive._process.poll() is None
+    assert keepalive._keeper.alive()
     keepalive._owner = owner
     keepalive.stop()
+
+
+# --- interpreters ---
+
+
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """No interpreter has been seen to work yet; returns those that were."""
+    proven: set[str] = set()
+    monkeypatch.setattr(_keepalive, "_proven", proven)
+    return proven
+
+
+@pytest.mark.parametrize("executable", [None, "", "/usr/bin/env", "/no/such/python3"])
+def test_another_interpreter_is_found_where_ours_is_not_told(
+    server: FakeServer,
+    unproven: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    executable: str | None,
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "_base_executable", executable)
+
+    keepalive = Keepalive("127.0.0.1", server.port, 1, 0.1, 1.0)
+
+    signs_of_life(server)
+    assert keepalive.pid is not None
+    assert unproven == {f"{sys.prefix}/bin/python3.{sys.version_info.minor}"}
+    keepalive.stop()
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A program that embeds Python: no interpreter is anywhere; returns where one may be put."""
+    place = tmp_path / "python3"
+    for name in ("executable", "_base_executable"):
+        monkeypatch.setattr(sys, name, str(place))
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, str(tmp_path))
+    return place
+
+
+@pytest.mark.usefixtures("unproven")
+@pytest.mark.parametrize("program", [None, "#!/bin/sh\nexit 127\n", "#!/no/such\n"])
+def test_without_any_interpreter_a_thread_keeps_the_job_alive_and_says_so(
+    server: FakeServer,
+    embedded: Path,
+    caplog: pytest.LogCaptureFixture,
+    program: str | None,
+) -> None:
+    if program is not None:
+        embedded.write_text(program)
+        embedded.chmod(0o755)
+
+    with Job(
+        hostname="127.0.0.1", port=server.port, owner="me", keepalive=0.1, config_filenames=[]
+    ) as job:
+        signs_of_life(server)
+        assert job._guard is not None
+        assert job._guard.pid is None
+        server.drop_clients()
+        signs_of_life(server)
+        assert job.state == 3
+
+    assert f"(sys.executable is '{embedded}')" in caplog.text
+    server.wait_clients(0)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_program_that_never_shows_to_be_an_interpreter_is_killed(
+    server: FakeServer, embedded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_keepalive, "_PATIENCE_AT_START", 0.2)
+    mark = tmp_path / "pid"
+    embedded.write_text(f"#!/bin/sh\necho $$ > {mark}\nexec sleep 1000\n")
+    embedded.chmod(0o755)
+
+    keepalive = Keepalive("127.0.0.1", server.port, 1, 0.1, 1.0)
+
+    assert keepalive.pid is None
+    keepalive.stop()
+    if mark.exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(mark.read_text()), 0)
+
+
+def test_a_program_of_another_name_is_not_started(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    frozen = tmp_path / "simulator"
+    frozen.write_text("#!/bin/sh\n")
+    frozen.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(frozen))
+
+    assert list(_keepalive._interpreters()) == []
 
 
 # --- the program itself, which cannot be measured where it runs ---
