@@ -17,15 +17,19 @@ log = logging.getLogger(__name__)
 #: Files are for the daemon's own user alone.
 _MODE = 0o600
 
-_CLOSE_ON_EXEC = os.O_CLOEXEC | os.O_NOFOLLOW
-
 
 class Disk:
     """The real file system.  Every method may raise OSError."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Open a file, never through a symbolic link; made with mode 0600."""
-        return os.open(path, flags | _CLOSE_ON_EXEC, _MODE)
+        """Open a file, made with mode 0600, or a folder.
+
+        A file that is a symbolic link is refused: somebody else may have put it there.  A
+        folder may be one, as administrators and systemd's DynamicUser make it.
+        """
+        if not flags & os.O_DIRECTORY:
+            flags |= os.O_NOFOLLOW
+        return os.open(path, flags | os.O_CLOEXEC, _MODE)
 
     def write(self, fd: int, data: bytes) -> int:
         """Write what goes in one call; returns how many bytes that was."""

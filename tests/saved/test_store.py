@@ -708,3 +708,21 @@ def test_a_process_is_killed_the_nth_time(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_crash_point_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         kill_at(text)
+
+
+# --- a folder that is a symbolic link ---
+
+
+def test_a_folder_may_be_a_symbolic_link(tmp_path: Path, lives: Lives) -> None:
+    (tmp_path / "private").mkdir()
+    folder = tmp_path / "state"
+    folder.symlink_to("private")
+    life = lives(folder, Disk()).start()
+    life.busy()
+    life.store.snapshot(life.state)
+    life.busy()
+
+    assert life.store.trouble is None
+    assert life.store.snapshots == 2
+    life.die()
+    assert found_state(tmp_path / "private") == life.state

@@ -344,3 +344,32 @@ def test_a_state_that_contradicts_itself_is_a_cold_start(
 
     assert "contradicts itself" in caplog.text
     assert len(list(facility.config.parent.glob(".test.cfg.state.*.unreadable.1"))) == 1
+
+
+# --- folders that are symbolic links ---
+
+
+@pytest.mark.parametrize("link", ["state folder", "configuration folder"])
+def test_a_folder_that_is_a_symbolic_link_works_like_a_folder(
+    tmp_path: Path, facility: Facility, link: str
+) -> None:
+    """As systemd's DynamicUser and a /var/lib on another disk make it."""
+    real, linked = tmp_path / "real", tmp_path / "linked"
+    real.mkdir()
+    linked.symlink_to(real)
+    options: dict[str, Any] = {"state_dir": linked}
+    if link == "configuration folder":
+        facility.config = facility.config.rename(real / facility.config.name)
+        facility.config = linked / facility.config.name
+        options = {}
+
+    with facility.server(**options) as server, Client(server.port) as client:
+        job_id = client.call("create_job", owner="me", keepalive=None)
+        wait_until(lambda: server.store.unsynced_since is None)
+
+        assert server.store.trouble is None
+        assert server.store.snapshots == 1
+        facility.crash(server)
+    with facility.server(**options) as again:
+        assert [row["job_id"] for row in again.list_jobs(None)] == [job_id]
+        assert again._control is not None
