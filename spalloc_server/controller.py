@@ -1,26 +1,27 @@
-"""The life of jobs: from a request to boards that are on, and back.
+"""Jobs and machines behind one lock: the interface that everything above uses.
 
-Owns the jobs, the machines, the queue that allocates and the frames' threads,
-under one lock.  Knows nothing of sockets, clients or files: what happens is
-told as sets of changes, and as outcomes (see `_jobs.book`).
+Owns the lock's use and the assembly of the objects behind it::
+
+    Controller ─┬─ JobLife ──── JobPower ──┬── Fleet ── frames' threads
+                ├─ Facility                ├── Health
+                └─ JobQueue                └── PowerDowns
+                           all of them share Records
+
+Must not know sockets, clients or files: changes are told as sets, and as outcomes (see
+`_jobs.book`).
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs import job_log
-from spalloc_server._jobs.controller_book import impose, plain_allocation, plain_job
-from spalloc_server._jobs.deadlines import Deadlines
+from spalloc_server._jobs.census import Census, take_census
 from spalloc_server._jobs.facility import Facility
-from spalloc_server._jobs.fleet import Fleet, Gate
-from spalloc_server._jobs.health import Health
+from spalloc_server._jobs.fleet import Fleet
+from spalloc_server._jobs.health import Health, OutOfService
 from spalloc_server._jobs.job import (
     JobMachineInfoTuple,
     JobState,
@@ -28,25 +29,23 @@ from spalloc_server._jobs.job import (
     JobTuple,
     MachineTuple,
     _Job,
-    plain_request,
 )
+from spalloc_server._jobs.job_life import JobLife
 from spalloc_server._jobs.job_power import JobPower
 from spalloc_server._jobs.job_request import (
     JobRequest,
     keepalive_seconds,
     owner_name,
 )
-from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
-from spalloc_server._jobs.out_of_service import counted
+from spalloc_server._jobs.machine_map import to_plain
 from spalloc_server._jobs.power_downs import PowerDowns
-from spalloc_server._jobs.queries import Queries
-from spalloc_server._jobs.release import Release
+from spalloc_server._jobs.records import Records
+from spalloc_server._jobs.whereabouts import where_is
 from spalloc_server._jobs.write_ahead import AtOnce, Outlet
-from spalloc_server._places import Board
+from spalloc_server._places import Board, Place
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
 from spalloc_server.job_queue import JobQueue
-from spalloc_server.links import Links
 
 __all__ = (
     "Controller",
@@ -58,43 +57,34 @@ __all__ = (
     "_Job",
 )
 
-log = logging.getLogger(__name__)
-
-
-#: Jobs that may be queued or running at a time (protocol).
-MAX_JOBS = 10_000
-
 _UNKNOWN = JobStateTuple(JobState.unknown, None, None, None, None, None)
 _NO_BOARDS = JobMachineInfoTuple(None, None, None, None, None)
 
 
-class Controller(Queries, Facility, JobPower):
+class Controller:
     """Jobs, machines and the frames' hardware behind one lock.
 
-    Every public method may be called from any thread.  Callbacks from the
-    frames' threads come in through `_bmp_answered`, and through the rooms that
-    the lock is lent to: `Health` and `PowerDowns`.
+    Every public method may be called from any thread.
 
     Parameters
     ----------
     next_id : int
         Id of the first job.
     max_retired_jobs : int
-        How many ended jobs' reasons are remembered.
+        Number of ended jobs whose reasons are remembered.
     on_background_state_change : callable or None
         Called without arguments, from a frame's thread, when a job has become
         ready; it must not call back in.
     seconds_before_free : float
-        How long boards rest after power-off before they are given out again.
+        Seconds that boards rest after power-off before they are given out again.
     outlet : Outlet
-        Where outcomes and the frames' requests go; by default requests go to the
+        Takes outcomes and the frames' requests; by default requests go to the
         frames at once, and outcomes nowhere.
 
-    Notes
-    -----
-    What it holds is described in `Records`.  `Queries` only look, `Facility`
-    has the machines come and go, `JobPower` is between jobs and hardware; what
-    begins and ends jobs is here.
+    Attributes
+    ----------
+    undisturbed : context manager
+        Keeps other threads out, for several calls in a row.
     """
 
     def __init__(
@@ -106,78 +96,57 @@ class Controller(Queries, Facility, JobPower):
         *,
         outlet: Outlet | None = None,
     ) -> None:
-        self._set_up(
-            next_id, max_retired_jobs, seconds_before_free, on_background_state_change, outlet
-        )
-
-    def _set_up(
-        self,
-        next_id: int,
-        max_retired_jobs: int,
-        seconds_before_free: float,
-        on_background_state_change: Callable[[], None] | None = None,
-        outlet: Outlet | None = None,
-    ) -> None:
-        # Guards everything below; re-entrant, since the queue calls back.
-        self._lock = self.undisturbed = threading.RLock()
-        self.on_background_state_change = on_background_state_change
-        self._outlet: Outlet = outlet or AtOnce()
-        self._next_id = next_id
-        self._max_retired_jobs = max_retired_jobs
-        self._jobs: dict[int, _Job] = {}
-        self._retired_jobs: dict[int, str | None] = {}
-        self._machines: dict[str, Machine] = {}
-        self._maps: dict[str, MachineMap] = {}
-        self._fleet = Fleet(_make_frame, self._outlet, self._frame_answers)
-        self._bmp_controllers = self._fleet.frames
-        self._changed_jobs: set[int] = set()
-        self._changed_machines: set[str] = set()
-        self._deadlines = Deadlines(self._deadline_of)
+        outlet = outlet or AtOnce()
+        records = Records(next_id, max_retired_jobs, outlet, on_background_state_change)
+        queue = JobQueue(None, None, None, seconds_before_free)
+        # A user who gets fewer boards than asked for has to have said so.
+        queue.full_measure = True
+        fleet = Fleet(_make_frame, outlet)
+        health = Health(records, queue, fleet)
+        power_downs = PowerDowns(records, queue, fleet, health)
+        power = JobPower(records, queue, fleet, health, power_downs)
+        self._records = records
+        self._job_queue = queue
+        self._fleet = fleet
+        self._health = health
+        self._power_downs = power_downs
+        self._power = power
+        self._life = JobLife(records, queue, power, power_downs)
+        self._facility = Facility(records, queue, fleet, health, power_downs, power)
         self._due: float | None = None
-        self._due_is_stale = True
-        self._job_queue = JobQueue(
-            self._job_queue_on_allocate,
-            self._job_queue_on_free,
-            self._job_queue_on_cancel,
-            seconds_before_free,
-        )
-        # Users who get fewer boards than they asked for ought to have said so.
-        self._job_queue.full_measure = True
-        self._job_queue.on_rested = self._job_queue_on_rested
-        self._job_queue.on_blocked = self._job_queue_on_blocked
-        self._health = Health(
-            lock=self._lock,
-            maps=self._maps,
-            queue=self._job_queue,
-            send=self._fleet.send,
-            tell=self._tell,
-        )
-        self._power_downs = PowerDowns(
-            lock=self._lock,
-            maps=self._maps,
-            fleet=self._fleet,
-            queue=self._job_queue,
-            health=self._health,
-            tell=self._tell,
-        )
+        self._lock = self.undisturbed = records.lock
+        # The very tables, for other programs and for the commands that are asked most.
+        self._jobs = records.jobs
+        self._retired_jobs = records.retired
+        self._machines = records.machines
+        self._bmp_controllers = fleet.frames
 
     # --- settings ---
 
     @property
+    def on_background_state_change(self) -> Callable[[], None] | None:
+        """Called without arguments, from a frame's thread, when a job has become ready."""
+        return self._records.on_background_state_change
+
+    @on_background_state_change.setter
+    def on_background_state_change(self, callback: Callable[[], None] | None) -> None:
+        self._records.on_background_state_change = callback
+
+    @property
     def max_retired_jobs(self) -> int:
-        """How many ended jobs' reasons are remembered."""
-        return self._max_retired_jobs
+        """Number of ended jobs whose reasons are remembered."""
+        return self._records.max_retired_jobs
 
     @max_retired_jobs.setter
     def max_retired_jobs(self, value: int) -> None:
         with self._lock:
-            self._max_retired_jobs = value
-            self._trim_retired()
+            self._records.max_retired_jobs = value
+            self._records.trim_retired()
             self._tell_limits()
 
     @property
     def seconds_before_free(self) -> float:
-        """How long boards rest after power-off before they are given out again."""
+        """Seconds that boards rest after power-off before they are given out again."""
         return self._job_queue.seconds_before_free
 
     @seconds_before_free.setter
@@ -185,6 +154,9 @@ class Controller(Queries, Facility, JobPower):
         with self._lock:
             self._job_queue.seconds_before_free = value
             self._tell_limits()
+
+    def _tell_limits(self) -> None:
+        self._records.tell("limits", self.max_retired_jobs, self.seconds_before_free)
 
     # --- jobs ---
 
@@ -202,12 +174,12 @@ class Controller(Queries, Facility, JobPower):
         Parameters
         ----------
         ownerhost : str or None
-            IP address of who asks; None for a call from within.
+            IP address of the client; None for a call from within.
         *what : int
             Nothing or 1, a number of boards, width and height in triads, or a
             board's x, y and z.
         owner : str
-            Whose job it is.
+            The name that the job is shown under.
         keepalive : float or None
             Seconds between signs of life; None never expires.
         **limits
@@ -228,62 +200,22 @@ class Controller(Queries, Facility, JobPower):
         keepalive = keepalive_seconds(keepalive)
         request = JobRequest.parse(what, limits)
         with self._lock:
-            self._note_dead_changes()
-            if len(self._jobs) >= MAX_JOBS:
-                raise ValueError(
-                    f"{len(self._jobs)} jobs are queued or running already, "
-                    f"{MAX_JOBS} are allowed; try again when some have ended"
-                )
-            job = _Job(
-                self._next_id,
-                owner,
-                _clock.wall(),
-                keepalive,
-                keepalive_host=_plain_text(ownerhost),
-                request=request,
-            )
-            self._next_id += 1
-            self._add_job(job)
-            self._enqueue(job)
-            return job.id
-
-    def _add_job(self, job: _Job) -> None:
-        self._jobs[job.id] = job
-        self._keep_alive(job)
-        self._changed_jobs.add(job.id)
-        self._tell(
-            "created",
-            job.id,
-            plain_request(job),
-        )
-        job_log.created(job)
-
-    def _enqueue(self, job: _Job) -> None:
-        request = job.request
-        try:
-            self._job_queue.add_job(
-                job.id, request.boards, machine=request.machine, tags=request.tags
-            )
-        except BaseException as e:
-            if job.id in self._jobs:
-                self._end(job, f"Cancelled: {e}")
-            with suppress(KeyError):
-                self._job_queue.destroy_job(job.id)
-            raise
+            self._facility.note_dead_changes()
+            return self._life.create(_plain_text(ownerhost), owner, keepalive, request)
 
     def job_keepalive(self, host: str | None, job_id: int) -> None:
         """Begin a job's keepalive period anew; unknown ids are ignored."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None:
-                self._touch(job, host)
+                self._life.touch(job, host)
 
     def get_job_state(self, host: str | None, job_id: int) -> JobStateTuple:
         """Return a job's state, and begin its keepalive period anew."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None:
-                self._touch(job, host)
+                self._life.touch(job, host)
                 return job.state_row()
             if job_id in self._retired_jobs:
                 reason = self._retired_jobs[job_id]
@@ -291,12 +223,12 @@ class Controller(Queries, Facility, JobPower):
             return _UNKNOWN
 
     def get_job_machine_info(self, host: str | None, job_id: int) -> JobMachineInfoTuple:
-        """Return which boards a job has, and begin its keepalive period anew."""
+        """Return the boards that a job has, and begin its keepalive period anew."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None:
                 return _NO_BOARDS
-            self._touch(job, host)
+            self._life.touch(job, host)
             if job.boards is None:
                 return _NO_BOARDS
             return JobMachineInfoTuple(
@@ -318,162 +250,191 @@ class Controller(Queries, Facility, JobPower):
             job = self._jobs.get(job_id)
             if job is None:
                 return
-            self._touch(job, host)
+            self._life.touch(job, host)
             if job.boards is not None:
                 self._set_job_power_and_links(job, power=power, link_enable=link_enable)
+
+    def _set_job_power_and_links(
+        self, job: _Job, power: bool, link_enable: bool | None = None
+    ) -> None:
+        """Switch a job's boards, and its peripheral links unless `link_enable` is None."""
+        with self._lock:
+            self._power.switch(job, power, link_enable)
+
+    def _bmp_on_request_complete(
+        self, job: _Job, success: bool, reason: str | None = None
+    ) -> None:
+        """Count a frame's answer; the last one makes the job ready."""
+        self._power.count_answer(job, success, reason)
 
     def destroy_job(self, host: str | None, job_id: int, reason: str | None = None) -> None:
         """End a job; unknown ids are ignored."""
         with self._lock:
-            if job_id in self._jobs:
-                self._job_queue.destroy_job(job_id, _plain_text(reason))
+            self._life.destroy(job_id, _plain_text(reason))
+
+    # --- machines ---
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The machines by name, highest priority first; a copy."""
+        with self._lock:
+            return dict(self._machines)
+
+    @machines.setter
+    def machines(self, machines: Mapping[str, Machine]) -> None:
+        with self._lock:
+            self._facility.change(machines)
+
+    def power_off_unowned_boards(self) -> None:
+        """Ask each frame to switch off all its boards that no job has, in one request.
+
+        For a start after which nobody knows which boards are on.
+        """
+        with self._lock:
+            self._facility.power_off_unowned_boards()
+
+    # --- questions ---
+
+    def list_jobs(self) -> list[JobTuple]:
+        """Return the jobs, oldest first; a row is the same object until its job changes."""
+        with self._lock:
+            return [job.row() for job in self._jobs.values()]
+
+    def list_machines(self) -> list[MachineTuple]:
+        """Return the machines, highest priority first."""
+        with self._lock:
+            self._facility.note_dead_changes()
+            return [
+                MachineTuple(
+                    machine.name,
+                    set(machine.tags),
+                    machine.width,
+                    machine.height,
+                    set(machine.dead_boards),
+                    set(machine.dead_links),
+                )
+                for machine in self._machines.values()
+            ]
+
+    def get_board_position(self, machine_name: str, x: int, y: int, z: int) -> Place | None:
+        """Return the (cabinet, frame, board) of a board, None if there is none."""
+        with self._lock:
+            where = self._records.maps.get(machine_name)
+            return None if where is None else where.locate((x, y, z))
+
+    def get_board_at_position(self, machine_name: str, x: int, y: int, z: int) -> Board | None:
+        """Return the logical place of the board at cabinet x, frame y, board z."""
+        with self._lock:
+            where = self._records.maps.get(machine_name)
+            return None if where is None else where.at(Place((x, y, z)))
+
+    def where_is(self, /, **keywords: Any) -> dict[str, Any] | None:
+        """Find a board or chip and tell every way of naming it.
+
+        Exactly one of these sets of keywords: machine, x, y, z; machine,
+        cabinet, frame, board; machine, chip_x, chip_y; job_id, chip_x, chip_y.
+
+        Returns
+        -------
+        dict or None
+            machine, logical, physical, chip, board_chip, job_id, job_chip;
+            None if there is no such thing.
+
+        Raises
+        ------
+        TypeError
+            For any other set of keywords, or a value that is not a whole number.
+        """
+        with self._lock:
+            return where_is(self._records.maps, self._jobs, keywords)
+
+    def census(self, timeout: float = -1) -> Census | None:
+        """Count jobs, boards and the requests that the frames served.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for the lock; -1 for ever.
+
+        Returns
+        -------
+        Census or None
+            None if the lock was not to be had in time.
+        """
+        if not self._lock.acquire(timeout=timeout):
+            return None
+        try:
+            return take_census(
+                self._records,
+                self._job_queue,
+                self._fleet,
+                self._power_downs.going.values(),
+                [(row.machine, row.board) for row in self._health.out_of_service()],
+            )
+        finally:
+            self._lock.release()
+
+    # --- changes for watchers ---
+
+    @property
+    def changed_jobs(self) -> set[int]:
+        """Ids of the jobs that changed since this was last read; hands them over."""
+        return self._records.take_changed_jobs()
+
+    @property
+    def changed_machines(self) -> set[str]:
+        """Names of the machines that changed since this was last read; hands them over."""
+        return self._records.take_changed_machines()
+
+    def take_changes(self) -> tuple[set[int], set[str]] | None:
+        """Hand over both sets of changes at once; None if there are none."""
+        return self._records.take_changes()
 
     # --- time ---
 
     def destroy_timed_out_jobs(self, as_of: float | None = None) -> None:
         """End the jobs whose keepalive period was over at `as_of` (monotonic; now)."""
         with self._lock:
-            for job_id in self._deadlines.due(_clock.monotonic() if as_of is None else as_of):
-                self.destroy_job(None, job_id, "Job timed out.")
+            self._life.end_timed_out(_clock.monotonic() if as_of is None else as_of)
 
     def check_free(self) -> None:
         """Give out again the boards that have rested long enough."""
         with self._lock:
             self._job_queue.check_free()
 
+    def check_health(self, now: float | None = None) -> None:
+        """Test the boards out of service whose time has come, in the background."""
+        with self._lock:
+            self._health.tend(_clock.monotonic() if now is None else now)
+
     def next_due(self, now: float) -> float | None:
         """Return a monotonic time before which there is nothing to do; None for never.
 
         The earliest of `next_deadline`, `next_rested` and `next_health_check`.  It
-        is remembered until it has come, since signs of life only put it off, and
-        whatever brings it forward is told (see `_tell`).
+        is remembered until it has come: signs of life only put it off, and every
+        event that brings it forward makes it stale.
         """
-        if self._due_is_stale or (self._due is not None and self._due <= now):
+        if self._records.due_is_stale or (self._due is not None and self._due <= now):
             with self._lock:
-                self._due_is_stale = False
-                times = self._deadlines.next(), self._job_queue.next_rested()
-                due = [time for time in (*times, self._health.next_due()) if time is not None]
-                self._due = min(due, default=None)
+                self._records.due_is_stale = False
+                times = self.next_deadline(), self.next_rested(), self.next_health_check()
+                self._due = min((time for time in times if time is not None), default=None)
         return self._due
 
     def next_deadline(self) -> float | None:
         """Return a monotonic time before which no job's keepalive ends; None for never."""
         with self._lock:
-            return self._deadlines.next()
+            return self._life.deadlines.next()
 
     def next_rested(self) -> float | None:
         """Return the monotonic time at which the next boards have rested; None if none rest."""
         with self._lock:
             return self._job_queue.next_rested()
 
-    def _deadline_of(self, job_id: int) -> float | None:
-        job = self._jobs.get(job_id)
-        return None if job is None else job.deadline
-
-    def _keep_alive(self, job: _Job) -> None:
-        before = job.deadline
-        job.deadline = None if job.keepalive is None else _clock.monotonic() + job.keepalive
-        if job.deadline is not None and (before is None or job.deadline < before):
-            # New, or its period was made shorter from outside.
-            self._deadlines.add(job.id, job.deadline)
-            self._due_is_stale = True
-
-    def _touch(self, job: _Job, host: str | None) -> None:
-        self._keep_alive(job)
-        if host is not None and host != job.keepalive_host:
-            job.keepalive_host = _plain_text(host)
-            self._tell("host", job.id, job.keepalive_host)
-
-    # --- callbacks of the queue, under the lock ---
-
-    def _job_queue_on_allocate(
-        self,
-        job_id: int,
-        machine_name: str,
-        boards: Collection[Board],
-        periphery: Collection[tuple[int, int, int, Links]],
-        torus: int,
-    ) -> None:
-        """Note what a job was given, and power it on."""
-        job = self._jobs[job_id]
-        self._settle(job, machine_name, boards, periphery, torus)
-        self._changed_machines.add(machine_name)
-        held = self._job_queue.allocation_of(job_id)
-        assert held is not None
-        self._tell("allocated", job_id, plain_allocation(job, self._job_queue))
-        self._set_job_power_and_links(job, power=True, link_enable=False)
-
-    def _settle(
-        self,
-        job: _Job,
-        machine_name: str,
-        boards: Collection[Board],
-        periphery: Collection[tuple[int, int, int, Links]],
-        torus: int,
-    ) -> None:
-        """Write a machine's boards into a job, and the job into the machine's map."""
-        where = self._maps[machine_name]
-        job.tenancy += 1
-        job.was_ready = False
-        job.waits_for.clear()
-        job.allocated_machine = where.machine
-        job.boards = set(boards)
-        job.periphery = periphery
-        job.torus = torus
-        job.width, job.height, job.connections, job.origin = where.network(boards, torus)
-        where.job_ids.update(dict.fromkeys(boards, job.id))
-
-    def _job_queue_on_free(self, job_id: int, reason: str | None) -> None:
-        """Power the boards of a destroyed job off; they are given back afterwards."""
-        job = self._jobs[job_id]
-        machine_name = job.allocated_machine_name
-        assert machine_name is not None
-        held = self._job_queue.allocation_of(job_id)
-        self._end(job, reason)
-        # A machine that is being removed has no allocations any more.
-        self._let_go(job, machine_name, -job_id if held is None else held[1])
-
-    def _job_queue_on_cancel(self, job_id: int, reason: str | None) -> None:
-        """End a job that never had boards."""
-        self._end(self._jobs[job_id], f"Cancelled: {reason or ''}")
-
-    def _job_queue_on_rested(self, machine_name: str, allocation_ids: list[int]) -> None:
-        self._tell("rested", machine_name, list(allocation_ids))
-
-    def _job_queue_on_blocked(
-        self, job_id: int, machine_name: str, boards: frozenset[Board]
-    ) -> None:
-        """Say, once, for which boards out of service a job waits."""
-        job = self._jobs[job_id]
-        if job.waits_for.get(machine_name) != boards:
-            job.waits_for[machine_name] = boards
-            text = f"waits for {counted(boards)} of machine {machine_name}, out of service"
-            log.info("job %d %s", job_id, text, extra={"job_id": job_id})
-            job_log.note(job_id, text)
-
-    def _end(self, job: _Job, reason: str | None) -> None:
-        """Retire a job, with the reason that its user will be told."""
-        del self._jobs[job.id]
-        job.state = JobState.destroyed
-        job.power = None
-        self._retired_jobs[job.id] = reason
-        self._trim_retired()
-        self._changed_jobs.add(job.id)
-        self._tell("ended", job.id, reason)
-        job_log.destroyed(job, reason)
-
-    def _trim_retired(self) -> None:
-        while len(self._retired_jobs) > self._max_retired_jobs:
-            del self._retired_jobs[next(iter(self._retired_jobs))]
-
-    def _let_go(self, job: _Job, machine_name: str, allocation_id: int) -> None:
-        """Power off the boards that a job has no more; its record may be gone."""
-        where = self._maps[machine_name]
-        boards = job.boards or set()
-        for board in boards:
-            where.job_ids.pop(board, None)
-        self._changed_machines.add(machine_name)
-        self._power_downs.begin(Release(job.id, machine_name, allocation_id, boards))
+    def next_health_check(self) -> float | None:
+        """Return the monotonic time of the next test of a board; None if none is due."""
+        with self._lock:
+            return self._health.next_due()
 
     # --- boards out of service ---
 
@@ -499,40 +460,44 @@ class Controller(Queries, Facility, JobPower):
         with self._lock:
             self._health.release(machine_name, board)
 
-    def next_health_check(self) -> float | None:
-        """Return the monotonic time of the next test of a board; None if none is due."""
+    def out_of_service(self) -> list[OutOfService]:
+        """Return the boards that are not handed out because something is wrong with them."""
         with self._lock:
-            return self._health.next_due()
+            return self._health.out_of_service()
 
-    def check_health(self, now: float | None = None) -> None:
-        """Test the boards out of service whose time has come, in the background."""
+    def waiting_jobs(self) -> list[tuple[int, str, frozenset[Board]]]:
+        """Return the queued jobs that wait for boards out of service: (id, machine, boards)."""
         with self._lock:
-            self._health.tend(_clock.monotonic() if now is None else now)
+            return [
+                (job_id, name, boards)
+                for job_id, machines in sorted(self._job_queue.blocked().items())
+                for name, boards in machines.items()
+            ]
+
+    # --- the end ---
+
+    @property
+    def frames(self) -> list[AsyncBMPController]:
+        """All frames that may have something to do, those no longer configured first."""
+        with self._lock:
+            return self._fleet.all
+
+    def stop(self) -> None:
+        """Tell the frames to finish their requests and end; see `join`."""
+        with self._lock:
+            self._fleet.stop()
+
+    def join(self) -> None:
+        """Wait until the frames' threads have ended, however long it takes."""
+        for bmp in self.frames:
+            bmp.join()
+
+    def give_up(self) -> None:
+        """End the frames; requests that have not begun are dropped."""
+        with self._lock:
+            self._fleet.give_up()
 
     # --- the book ---
-
-    def _tell_limits(self) -> None:
-        self._tell("limits", self._max_retired_jobs, self.seconds_before_free)
-
-    def __getstate__(self) -> _book.Book:
-        """Return all that there is to know, as plain builtins (see `_jobs.book`)."""
-        with self._lock:
-            return {
-                **_book.empty(),
-                "next_id": self._next_id,
-                "max_retired_jobs": self._max_retired_jobs,
-                "seconds_before_free": self.seconds_before_free,
-                "machines": {name: to_plain(m) for name, m in self._machines.items()},
-                "jobs": {job.id: plain_job(job, self._job_queue) for job in self._jobs.values()},
-                "retired": dict(self._retired_jobs),
-                "going": self._power_downs.plain_going(),
-                "resting": self._job_queue.resting(),
-                "orphans": self._power_downs.plain_orphans(),
-                "quarantine": self._health.to_plain(),
-            }
-
-    def __setstate__(self, book: _book.Book) -> None:
-        self._restore(book, None)
 
     @classmethod
     def restore(cls, book: _book.Book, outlet: Outlet | None = None) -> Controller:
@@ -546,36 +511,59 @@ class Controller(Queries, Facility, JobPower):
         KeyError, TypeError, ValueError
             If the book contradicts itself; nothing is left running.
         """
-        controller = cls.__new__(cls)
-        controller._restore(book, outlet)
-        return controller
-
-    def _restore(self, book: _book.Book, outlet: Outlet | None) -> None:
-        self._set_up(
+        controller = cls(
             book["next_id"],
             book["max_retired_jobs"],
-            book["seconds_before_free"],
+            seconds_before_free=book["seconds_before_free"],
             outlet=outlet,
         )
-        machines = {name: from_plain(plain) for name, plain in book["machines"].items()}
-        maps = {name: MachineMap(machine) for name, machine in machines.items()}
-        gate = Gate()
-        gate.open([])
+        controller._impose(book)
+        return controller
+
+    def _impose(self, book: _book.Book) -> None:
+        queue = self._job_queue
         with self._lock:
-            frames = self._fleet.start(maps, gate)
             try:
-                with self._job_queue:
-                    self._machines = machines
-                    for name, where in maps.items():
-                        self._set_up_machine(where, frames[name])
-                    impose(self, book)
+                with queue:
+                    self._facility.restore(book)
+                    self._retired_jobs.update(book["retired"])
+                    for name, allocations in book["resting"].items():
+                        for allocation_id, (outcome, rested) in allocations.items():
+                            queue.restore_resting(name, allocation_id, tuple(outcome), rested)
+                    self._power_downs.impose(book["going"], book["orphans"])
+                    for job_id, record in book["jobs"].items():
+                        self._life.impose(job_id, record)
+                    # After the allocations, some of which may be of boards that are out.
+                    self._health.impose(book["quarantine"])
+                    self._health.ask_silent_frames()
             except BaseException:
                 self.give_up()
                 raise
 
+    def __getstate__(self) -> _book.Book:
+        """Return the whole state, as plain builtins (see `_jobs.book`)."""
+        with self._lock:
+            return {
+                **_book.empty(),
+                "next_id": self._records.next_id,
+                "max_retired_jobs": self.max_retired_jobs,
+                "seconds_before_free": self.seconds_before_free,
+                "machines": {name: to_plain(m) for name, m in self._machines.items()},
+                "jobs": self._life.plain_jobs(),
+                "retired": dict(self._retired_jobs),
+                "going": self._power_downs.plain_going(),
+                "resting": self._job_queue.resting(),
+                "orphans": self._power_downs.plain_orphans(),
+                "quarantine": self._health.to_plain(),
+            }
+
+    def __setstate__(self, book: _book.Book) -> None:
+        """Impose a book, see `restore`."""
+        self.__dict__ = type(self).restore(book).__dict__
+
 
 def _plain_text(value: object) -> str | None:
-    """Return what a caller from within passes as text that can be saved; None stays None."""
+    """Return a value from a call within as text that can be saved; None stays None."""
     return None if value is None else str(value)
 
 

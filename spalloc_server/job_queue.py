@@ -70,15 +70,15 @@ class JobQueue(Holdings):
 
     def __init__(
         self,
-        on_allocate: OnAllocate,
-        on_free: OnEnd,
-        on_cancel: OnEnd,
+        on_allocate: OnAllocate | None,
+        on_free: OnEnd | None,
+        on_cancel: OnEnd | None,
         seconds_before_free: float = 30,
     ) -> None:
         super().__init__(seconds_before_free)
-        self.on_allocate: OnAllocate | None = on_allocate
-        self.on_free: OnEnd | None = on_free
-        self.on_cancel: OnEnd | None = on_cancel
+        self.on_allocate = on_allocate
+        self.on_free = on_free
+        self.on_cancel = on_cancel
         self.on_blocked: OnBlocked | None = None
         self._postponed = 0
         self._held = 0

@@ -7,13 +7,14 @@ Changes nothing; knows neither metrics' names nor where the numbers go.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
-    from spalloc_server._jobs.job import _Job
+    from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server._jobs.records import Records
     from spalloc_server._jobs.release import Release
     from spalloc_server._places import Board, Frame
     from spalloc_server.async_bmp_controller import AsyncBMPController
@@ -61,17 +62,15 @@ class Census(NamedTuple):
     frames: list[FrameCensus]
 
 
-def take_census(  # noqa: PLR0917 - the controller's tables, in its order
-    next_id: int,
-    jobs: Mapping[int, _Job],
-    retired: Collection[int],
-    maps: Mapping[str, MachineMap],
-    frames: Mapping[str, Mapping[Frame, AsyncBMPController]],
-    going: Collection[Release],
+def take_census(
+    records: Records,
     queue: JobQueue,
+    fleet: Fleet,
+    going: Collection[Release],
     quarantined: Iterable[tuple[str, Board]],
 ) -> Census:
-    """Count what a controller has; see `Controller.census`."""
+    """Count a controller's jobs, boards and requests; see `Controller.census`."""
+    jobs = records.jobs
     states = Counter(job.state.name for job in jobs.values())
     waiting = (job.start_time for job in jobs.values() if job.state.name == "queued")
     cooling = _cooling(going, queue)
@@ -84,19 +83,19 @@ def take_census(  # noqa: PLR0917 - the controller's tables, in its order
             holders[job.allocated_machine.name] += 1
     return Census(
         jobs={state: states[state] for state in JOB_STATES},
-        jobs_created=next_id - 1,
-        jobs_retired=len(retired),
+        jobs_created=records.next_id - 1,
+        jobs_retired=len(records.retired),
         oldest_queued=min(waiting, default=None),
         machines={
             name: MachineCensus(
                 _boards(where, cooling.get(name, ()), out.get(name, ())),
                 holders[name],
             )
-            for name, where in maps.items()
+            for name, where in records.maps.items()
         },
         frames=[
             _frame(name, frame, bmp)
-            for name, its_frames in frames.items()
+            for name, its_frames in fleet.frames.items()
             for frame, bmp in its_frames.items()
         ],
     )
@@ -136,9 +135,7 @@ def _cooling(going: Collection[Release], queue: JobQueue) -> dict[str, set[Board
 
 
 def _block(x: int, y: int, width: int, height: int) -> Iterator[Board]:
-    return (
-        (i, j, z) for i in range(x, x + width) for j in range(y, y + height) for z in range(3)
-    )
+    return ((i, j, z) for i in range(x, x + width) for j in range(y, y + height) for z in range(3))
 
 
 def _frame(name: str, frame: Frame, bmp: AsyncBMPController) -> FrameCensus:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Frames = dict[Frame, "AsyncBMPController"]
 
 
+OnAnsweringChange = Callable[["MachineMap", Frame, bool], None]
+
+
 class Fleet:
     """The frames' threads.
 
@@ -32,9 +35,6 @@ class Fleet:
         (host, callable to be called first thing in the thread) → a frame's thread.
     outlet : Outlet
         Through which frames are asked for something.
-    on_answering_change : callable
-        Called as (MachineMap, frame, answering) from the threads of those
-        frames that can tell.
 
     Attributes
     ----------
@@ -46,12 +46,10 @@ class Fleet:
         self,
         make: Callable[[str, Callable[[], None]], AsyncBMPController],
         outlet: Outlet,
-        on_answering_change: Callable[[MachineMap, Frame, bool], None],
     ) -> None:
         self.frames: dict[str, Frames] = {}
         self._make = make
         self._outlet = outlet
-        self._on_answering_change = on_answering_change
         # Frames that are no longer configured and finish what they were asked.
         self._draining: list[AsyncBMPController] = []
 
@@ -62,8 +60,17 @@ class Fleet:
 
     # --- frames come and go ---
 
-    def start(self, maps: Mapping[str, MachineMap], gate: Gate) -> dict[str, Frames]:
-        """Start the frames of machines that are to come; all of them or none."""
+    def start(
+        self,
+        maps: Mapping[str, MachineMap],
+        gate: Gate,
+        on_answering_change: OnAnsweringChange,
+    ) -> dict[str, Frames]:
+        """Start the frames of machines that are to come; all of them or none.
+
+        `on_answering_change` is called as (MachineMap, frame, answering) from the threads of
+        those frames that can tell.
+        """
         made: dict[str, Frames] = {}
         try:
             for name, where in maps.items():
@@ -72,7 +79,7 @@ class Fleet:
                     bmp = self._make(host, gate.wait)
                     made[name][frame] = bmp
                     if hasattr(bmp, "on_answering_change"):
-                        bmp.on_answering_change = partial(self._on_answering_change, where, frame)
+                        bmp.on_answering_change = partial(on_answering_change, where, frame)
         except BaseException:
             gate.open([])
             _stop(bmp for some in made.values() for bmp in some.values())
@@ -80,7 +87,7 @@ class Fleet:
         return made
 
     def retire(self, old: list[AsyncBMPController], gate: Gate) -> None:
-        """Let frames that no machine has any more end, and then those that replace them begin."""
+        """End the frames that no machine has any more; the new ones begin after them."""
         for bmp in old:
             self._outlet.stop(bmp)
         self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
@@ -109,7 +116,7 @@ class Fleet:
             self._outlet.stop(bmp)
 
     def give_up(self) -> None:
-        """Have all frames end without doing what they can still leave undone."""
+        """End all frames; requests that have not begun are dropped."""
         for bmp in self.all:
             if hasattr(bmp, "abandon"):
                 bmp.abandon()
@@ -126,12 +133,12 @@ class Gate:
         self._old: list[AsyncBMPController] = []
 
     def open(self, old: list[AsyncBMPController]) -> None:
-        """Let the new frames go on as soon as the old ones, stopped by now, have ended."""
+        """Release the new frames once the stopped old ones have exited."""
         self._old = old
         self._opened.set()
 
     def wait(self) -> None:
-        """Wait, in the thread of a new frame; whoever is to open this cannot wait for it."""
+        """Wait, in the thread of a new frame; in the thread that opens the gate, do not wait."""
         if threading.get_ident() == self._maker and not self._opened.is_set():
             return
         self._opened.wait()

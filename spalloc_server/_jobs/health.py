@@ -8,7 +8,7 @@ Everything here runs under the controller's lock; knows no jobs, clients or file
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +27,14 @@ from spalloc_server._places import Board, Frame, frame_of, place_in
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
+    from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server._jobs.records import Records
     from spalloc_server.job_queue import JobQueue
 
 __all__ = ("Health", "OutOfService")
 
 log = logging.getLogger(__name__)
-
-Send = Callable[[str, Mapping[Frame, AtomicRequests]], None]
-Tell = Callable[..., None]
 
 #: So many jobs meeting faults on a frame within so many seconds make all its free
 #: boards suspects, lest a job meet one bad board after the other. # arbitrary
@@ -51,32 +48,20 @@ class Health:
 
     Parameters
     ----------
-    lock : context manager
-        The controller's; taken by what comes from the frames' threads.
-    maps : mapping
-        {machine name: MachineMap}, the controller's own.
+    records : Records
+        The machines' maps.
     queue : JobQueue
-        Whose allocators are told what not to hand out.
-    send : callable
-        (machine name, {frame: AtomicRequests}) → to the frames.
-    tell : callable
-        Told outcomes, see `_jobs.book`.
+        Its allocators are told which boards not to hand out.
+    fleet : Fleet
+        Takes the requests.
     """
 
-    def __init__(
-        self,
-        *,
-        lock: AbstractContextManager[bool],
-        maps: Mapping[str, MachineMap],
-        queue: JobQueue,
-        send: Send,
-        tell: Tell,
-    ) -> None:
-        self._lock = lock
-        self._maps = maps
+    def __init__(self, records: Records, queue: JobQueue, fleet: Fleet) -> None:
+        self._lock = records.lock
+        self._maps = records.maps
         self._queue = queue
-        self._send = send
-        self._tell = tell
+        self._send = fleet.send
+        self._tell = records.tell
         self._quarantines: dict[str, Quarantine] = {}
         # When jobs met faults on each frame.
         self._troubles: dict[tuple[str, Frame], list[float]] = {}

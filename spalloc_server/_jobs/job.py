@@ -17,6 +17,7 @@ from spalloc_server._places import Board
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from spalloc_server.allocator import Outcome
     from spalloc_server.configuration import Machine
     from spalloc_server.links import Links
 
@@ -236,6 +237,32 @@ def plain_request(job: _Job) -> dict[str, Any]:
         "kwargs": {
             name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
         },
+    }
+
+
+def plain_allocation(
+    job: _Job, machine_name: str, allocation_id: int, outcome: Outcome
+) -> dict[str, Any]:
+    """Return the boards of a job as a book has them."""
+    return {
+        "machine": machine_name,
+        "id": allocation_id,
+        "outcome": list(outcome),
+        "boards": sorted(list(board) for board in job.boards or ()),
+        "periphery": sorted([x, y, z, int(n)] for x, y, z, n in job.periphery or ()),
+        "torus": int(job.torus or 0),
+    }
+
+
+def plain_job(job: _Job, allocation: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a job with its boards as a book has it."""
+    return {
+        **plain_request(job),
+        "state": int(job.state),
+        "power": job.power,
+        "attempts": job.attempts,
+        "was_ready": job.was_ready,
+        "allocation": allocation,
     }
 
 

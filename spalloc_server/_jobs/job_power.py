@@ -1,81 +1,97 @@
-"""What jobs ask of the hardware, and what becomes of them when it answers.
+"""The power and links of jobs' boards: requests to the frames, and their answers.
 
-Owns when a job is ready, and whether one that met a fault is tried elsewhere or ended.
-Which faults a board has met is in `_jobs.health`; what a frame does is in
+Owns two decisions: when a job is ready, and whether a job that met a fault is tried on other
+boards or ended.  The faults of each board are in `_jobs.health`; the work of a frame is in
 `async_bmp_controller`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from spalloc_server._bmp.requests import FailureReason
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.job import JobState, _Job
-from spalloc_server._jobs.machine_map import MachineMap
-from spalloc_server._jobs.records import Records
 from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 
+if TYPE_CHECKING:
+    from spalloc_server._jobs.fleet import Fleet
+    from spalloc_server._jobs.health import Health
+    from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server._jobs.power_downs import PowerDowns
+    from spalloc_server._jobs.records import Records
+    from spalloc_server.job_queue import JobQueue
+
 log = logging.getLogger(__name__)
 
-#: How often a job that met a fault is tried on other boards (spec 7).
+#: So many times a job that met a fault is tried on other boards.
 MAX_MOVES = 3
 
 
-class JobPower(Records):
-    """The power and links of jobs' boards; the frames' threads come in here.
+class JobPower:
+    """The power and links of jobs' boards.
 
-    Attributes
+    Parameters
     ----------
-    on_background_state_change : callable or None
-        Called without arguments, from a frame's thread, when a job has become
-        ready; it must not call back in.
+    records : Records
+    queue : JobQueue
+        Takes back the jobs that are tried on other boards.
+    fleet : Fleet
+        Takes the requests.
+    health : Health
+        Told of faults.
+    power_downs : PowerDowns
+        Switches off the boards of jobs that are moved.
     """
 
-    on_background_state_change: Callable[[], None] | None
-
-    # --- to be overridden ---
-
-    def destroy_job(self, host: str | None, job_id: int, reason: str | None = None) -> None:
-        """End a job."""
-
-    def _let_go(self, job: _Job, machine_name: str, allocation_id: int) -> None:
-        """Power off the boards that a job has no more."""
-
-    # --- any thread ---
-
-    def _set_job_power_and_links(
-        self, job: _Job, power: bool, link_enable: bool | None = None
+    def __init__(
+        self,
+        records: Records,
+        queue: JobQueue,
+        fleet: Fleet,
+        health: Health,
+        power_downs: PowerDowns,
     ) -> None:
-        """Switch a job's boards, and its peripheral links unless `link_enable` is None."""
-        with self._lock:
-            assert job.boards is not None
-            assert job.allocated_machine is not None
-            where = self._maps[job.allocated_machine.name]
-            requests: dict[Frame, AtomicRequests] = {}
-            for frame, boards in where.by_frame(job.boards).items():
-                done = partial(self._bmp_answered, job, job.tenancy, where, frame)
-                requests[frame] = AtomicRequests(done)
-                requests[frame].job_id = job.id
-                for _, number in boards:
-                    requests[frame].power(number, power)
-            if link_enable is not None:
-                for x, y, z, link in job.periphery or ():
-                    frame, number = where.in_frame((x, y, z))
-                    requests[frame].link(number, link, link_enable)
-            job.state = JobState.power
-            job.power = power
-            job.bmp_requests_until_ready += len(requests)
-            job.frames_asked.update(requests.keys())
-            self._changed_jobs.add(job.id)
-            self._tell("power", job.id, power)
-            job_log.powered(job, where, power, link_enable)
-            self._fleet.send(where.machine.name, requests)
+        self._records = records
+        self._lock = records.lock
+        self._queue = queue
+        self._fleet = fleet
+        self._health = health
+        self._power_downs = power_downs
 
-    def _bmp_answered(  # noqa: PLR0917 - the last two come from the frame
+    # --- under the lock ---
+
+    def switch(self, job: _Job, power: bool, link_enable: bool | None = None) -> None:
+        """Switch a job's boards, and its peripheral links unless `link_enable` is None."""
+        assert job.boards is not None
+        assert job.allocated_machine is not None
+        where = self._records.maps[job.allocated_machine.name]
+        requests: dict[Frame, AtomicRequests] = {}
+        for frame, boards in where.by_frame(job.boards).items():
+            done = partial(self._answered, job, job.tenancy, where, frame)
+            request = requests[frame] = AtomicRequests(done)
+            request.job_id = job.id
+            for _, number in boards:
+                request.power(number, power)
+        if link_enable is not None:
+            for x, y, z, link in job.periphery or ():
+                frame, number = where.in_frame((x, y, z))
+                requests[frame].link(number, link, link_enable)
+        job.state = JobState.power
+        job.power = power
+        job.bmp_requests_until_ready += len(requests)
+        job.frames_asked.update(requests.keys())
+        self._records.changed_jobs.add(job.id)
+        self._records.tell("power", job.id, power)
+        job_log.powered(job, where, power, link_enable)
+        self._fleet.send(where.machine.name, requests)
+
+    # --- frames' threads ---
+
+    def _answered(  # noqa: PLR0917 - the last two come from the frame
         self,
         job: _Job,
         tenancy: int,
@@ -84,18 +100,18 @@ class JobPower(Records):
         success: bool,
         reason: str | None = None,
     ) -> None:
-        """Take a frame's answer (a frame's thread); boards that a job gave up are not its own."""
+        """Take a frame's answer; it counts only for the boards that the job has now."""
         if success:
             if self._is_awaited(job, tenancy, frame):
-                self._bmp_on_request_complete(job, success, reason)
+                self.count_answer(job, success, reason)
             return
-        # Whoever is next in the queue waits until this job is back at its front.
-        with self._lock, self._job_queue.holding():
-            if self._maps.get(where.machine.name) is where:
+        # Until this job is back at the front of its queue, no other is served.
+        with self._lock, self._queue.holding():
+            if self._records.maps.get(where.machine.name) is where:
                 self._health.note(where.machine.name, frame, reason)
             if self._is_awaited(job, tenancy, frame):
                 reason = self._health.explain(where, frame, reason)
-                self._bmp_on_request_complete(job, success, reason)
+                self.count_answer(job, success, reason)
 
     def _is_awaited(self, job: _Job, tenancy: int, frame: Frame) -> bool:
         """Count an answer that a job got; False if it was for boards that it gave up."""
@@ -103,13 +119,12 @@ class JobPower(Records):
             job.frames_asked[frame] -= 1 if job.tenancy == tenancy else 0
             return job.tenancy == tenancy
 
-    def _bmp_on_request_complete(
-        self, job: _Job, success: bool, reason: str | None = None
-    ) -> None:
-        """Count a frame's answer; the last one makes the job ready (a frame's thread)."""
+    def count_answer(self, job: _Job, success: bool, reason: str | None = None) -> None:
+        """Count a frame's answer; the last one makes the job ready."""
+        records = self._records
         with self._lock:
             job.bmp_requests_until_ready -= 1
-            if self._jobs.get(job.id) is not job:
+            if records.jobs.get(job.id) is not job:
                 return
             if not success:
                 self._hardware_failed(job, reason)
@@ -118,21 +133,20 @@ class JobPower(Records):
                 return
             job.state = JobState.ready
             job.was_ready = True
-            self._changed_jobs.add(job.id)
-            self._tell("ready", job.id)
-        callback = self.on_background_state_change
-        if callback is not None:
-            callback()
+            records.changed_jobs.add(job.id)
+            records.tell("ready", job.id)
+        if records.on_background_state_change is not None:
+            records.on_background_state_change()
 
     def _hardware_failed(self, job: _Job, reason: str | None) -> None:
-        """Let a job try other boards, or end it with a reason that says what failed."""
+        """Try a job on other boards, or end it with a reason that says what failed."""
         log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
         known = isinstance(reason, FailureReason) and (reason.faults or reason.silent)
         if known and self._may_move(job):
-            self._requeue(job, str(reason))
+            self._move(job, str(reason))
         else:
-            what = "" if reason is None else reason
-            self.destroy_job(None, job.id, f"Machine configuration failed. Error: {what}")
+            text = "" if reason is None else reason
+            self._queue.destroy_job(job.id, f"Machine configuration failed. Error: {text}")
 
     def _may_move(self, job: _Job) -> bool:
         """Whether a job that met a fault may be tried on other boards.
@@ -143,48 +157,48 @@ class JobPower(Records):
         if job.was_ready or job.attempts >= MAX_MOVES or job.allocated_machine is None:
             return False
         machine = job.allocated_machine
-        if any(name != machine.name for name in self._job_queue.machines_for(job.id)):
+        if any(name != machine.name for name in self._queue.machines_for(job.id)):
             return True
-        held = self._job_queue.allocation_of(job.id)
-        assert held is not None
-        outcome = self._job_queue.outcome_of(*held)
+        allocation = self._queue.allocation_of(job.id)
+        assert allocation is not None
+        outcome = self._queue.outcome_of(*allocation)
         whole = outcome[0] != "board" and outcome[3:] == (machine.width, machine.height)
         return len(job.request.what) != 3 and not whole
 
-    def _requeue(self, job: _Job, reason: str) -> None:
+    def _move(self, job: _Job, reason: str) -> None:
         """Put a job back to the front of its queue; its boards are switched off."""
-        held = self._job_queue.allocation_of(job.id)
-        assert held is not None
+        allocation = self._queue.allocation_of(job.id)
+        assert allocation is not None
         job.attempts += 1
         job.tenancy += 1
-        self._changed_jobs.add(job.id)
-        self._tell("requeued", job.id, job.attempts)
+        self._records.changed_jobs.add(job.id)
+        self._records.tell("requeued", job.id, job.attempts)
         job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
-        self._let_go(job, *held)
+        self._power_downs.take_back(job, *allocation)
         job.forget_boards()
-        self._job_queue.requeue(job.id, keep_boards=True)
+        self._queue.requeue(job.id, keep_boards=True)
 
-    def _frame_answers(self, where: MachineMap, frame: Frame, answering: bool) -> None:
-        """Hear that a frame fell silent or answers again (its thread).
+    def frame_answers(self, where: MachineMap, frame: Frame, answering: bool) -> None:
+        """Note that a frame fell silent or answers again (its thread).
 
         Jobs that wait for a silent frame need not wait for its last try.
         """
         name = where.machine.name
-        with self._lock, self._job_queue.holding():
-            if self._maps.get(name) is not where:
+        with self._lock, self._queue.holding():
+            if self._records.maps.get(name) is not where:
                 return
             if answering:
                 self._health.welcome(name, frame)
                 return
             self._health.fall_silent(name, frame)
-            text = f"BMP {where.machine.bmp_ips[frame]} does not answer"
+            text = f"BMP {where.hosts[frame]} does not answer"
             reason = self._health.explain(where, frame, FailureReason(text, silent=True))
             for job in self._jobs_on(where, frame):
                 if job.frames_asked[frame] > 0 and self._may_move(job):
-                    self._requeue(job, str(reason))
+                    self._move(job, str(reason))
 
     def _jobs_on(self, where: MachineMap, frame: Frame) -> list[_Job]:
         """Return the jobs that have boards of a frame, oldest first."""
         boards = where.frame_boards(frame)
         ids = {where.job_ids[board] for board in boards if board in where.job_ids}
-        return [self._jobs[job_id] for job_id in sorted(ids)]
+        return [self._records.jobs[job_id] for job_id in sorted(ids)]

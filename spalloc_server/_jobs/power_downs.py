@@ -1,9 +1,8 @@
-"""Boards on their way to off, whoever had them.
+"""Boards on their way to off.
 
-Owns what is switched off for nobody's sake any more: boards of ended jobs,
-which then go back to the queue; boards that nobody has; and boards of machines
-that are gone.  Guarded by the controller's lock, which what comes from the
-frames' threads takes.
+Owns three kinds of power-off: boards of ended and moved jobs, which then go back to the queue;
+boards that no job has; and boards of machines that are gone.  Guarded by the controller's
+lock; the frames' answers take it.
 """
 
 from __future__ import annotations
@@ -19,33 +18,29 @@ from spalloc_server._jobs.release import Release
 from spalloc_server._places import Board, Frame
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.health import Health
+    from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
+    from spalloc_server._jobs.records import Records
     from spalloc_server.job_queue import JobQueue
 
 log = logging.getLogger(__name__)
 
 
 class PowerDowns:
-    """What is being switched off.
+    """The boards that are being switched off.
 
     Parameters
     ----------
-    lock : context manager
-        The controller's.
-    maps : mapping
-        {machine name: MachineMap}, the controller's own.
-    fleet : Fleet
-        Whom to ask.
+    records : Records
+        The machines' maps.
     queue : JobQueue
-        Whom boards go back to.
+        Takes boards back.
+    fleet : Fleet
+        Takes the requests.
     health : Health
-        Who is told which boards could not be switched off.
-    tell : callable
-        Told outcomes, see `_jobs.book`.
+        Told of boards that could not be switched off.
 
     Attributes
     ----------
@@ -55,26 +50,26 @@ class PowerDowns:
         {BMP's host: numbers of boards}, of machines that are gone.
     """
 
-    def __init__(
-        self,
-        *,
-        lock: AbstractContextManager[bool],
-        maps: Mapping[str, MachineMap],
-        fleet: Fleet,
-        queue: JobQueue,
-        health: Health,
-        tell: Callable[..., None],
-    ) -> None:
+    def __init__(self, records: Records, queue: JobQueue, fleet: Fleet, health: Health) -> None:
         self.going: dict[tuple[str, int], Release] = {}
         self.orphans: dict[str, set[int]] = {}
-        self._lock = lock
-        self._maps = maps
-        self._fleet = fleet
+        self._lock = records.lock
+        self._maps = records.maps
+        self._records = records
         self._queue = queue
+        self._fleet = fleet
         self._health = health
-        self._tell = tell
 
     # --- boards of ended jobs ---
+
+    def take_back(self, job: _Job, machine_name: str, allocation_id: int) -> None:
+        """Switch off the boards that a job has no more; its record may be gone."""
+        job_ids = self._maps[machine_name].job_ids
+        boards = job.boards or set()
+        for board in boards:
+            job_ids.pop(board, None)
+        self._records.changed_machines.add(machine_name)
+        self.begin(Release(job.id, machine_name, allocation_id, boards))
 
     def begin(self, release: Release) -> None:
         """Ask the frames to switch a release's boards off."""
@@ -113,7 +108,7 @@ class PowerDowns:
     def _give_back(self, release: Release) -> None:
         del self.going[release.key]
         if release.allocation_id > 0:
-            self._tell("returned", release.machine_name, release.allocation_id)
+            self._records.tell("returned", release.machine_name, release.allocation_id)
         held = self._queue.allocation_of(release.job_id)
         if release.allocation_id <= 0 or held == release.key:
             self._queue.free(release.job_id)
@@ -121,10 +116,10 @@ class PowerDowns:
             # The job was moved, or its record went with an earlier life of the server.
             self._queue.free_boards(*release.key)
 
-    # --- boards that nobody has ---
+    # --- boards that no job has ---
 
     def switch_off(self, where: MachineMap, boards: Collection[Board]) -> None:
-        """Have boards switched off that nobody has and nobody waits for."""
+        """Switch off boards that no job has."""
         requests = {
             frame: _off(
                 partial(self._switched_off, where, frame), (number for _, number in its_boards)
@@ -147,7 +142,7 @@ class PowerDowns:
     # --- boards of machines that are gone ---
 
     def orphan(self, name: str) -> dict[str, list[int]]:
-        """Take leave of a machine; returns what its frames have yet to switch off."""
+        """Leave a machine; returns {host: boards} that its frames have yet to switch off."""
         orphans: dict[str, list[int]] = {}
         for key in [key for key in self.going if key[0] == name]:
             release = self.going.pop(key)
@@ -161,7 +156,7 @@ class PowerDowns:
         left = self.orphans.pop(host, set()) - set(boards)
         if left:
             self.orphans[host] = left
-        self._tell("orphan_off", host, sorted(boards))
+        self._records.tell("orphan_off", host, sorted(boards))
 
     def _orphan_answered(
         self, host: str, boards: list[int], success: bool, reason: str | None = None
@@ -191,7 +186,7 @@ class PowerDowns:
     def impose(
         self, going: Mapping[str, Mapping[int, Any]], orphans: Mapping[str, list[int]]
     ) -> None:
-        """Take over what a book says, and ask for all of it again."""
+        """Impose a book's boards on their way to off, and ask the frames for all of it again."""
         for host, boards in orphans.items():
             self.orphans[host] = set(boards)
             done = partial(self._orphan_answered, host, boards)

@@ -1,86 +1,112 @@
-"""What a controller holds under its lock, and who is told when it changes.
+"""The jobs and machines of a controller, the lock that guards them, and their changes.
 
-Owns the sets of changes and the outcomes that go out (see `_jobs.book`). Knows nothing of
-why anything changes: that is in the rooms above, which `controller` puts together.
+Owns the tables, and the news of them: the sets of changes for watchers, and the outcomes that go
+out through the outlet (see `_jobs.book` and `_jobs.write_ahead`).  Must not know why anything
+changes: the objects beside this one do, and all of them share it.
 """
 
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spalloc_server._jobs.job import _Job
-
 if TYPE_CHECKING:
-    from spalloc_server._jobs.fleet import Fleet, Frames
-    from spalloc_server._jobs.health import Health
+    from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.power_downs import PowerDowns
     from spalloc_server._jobs.write_ahead import Outlet
     from spalloc_server.configuration import Machine
-    from spalloc_server.job_queue import JobQueue
 
 
 class Records:
-    """Jobs, machines and frames as they are now; set up by the controller.
+    """Jobs and machines as they are now.
+
+    Parameters
+    ----------
+    next_id : int
+        Id of the next job.
+    max_retired_jobs : int
+        Number of ended jobs whose reasons are remembered.
+    outlet : Outlet
+        Takes the outcomes.
+    on_background_state_change : callable or None
+        Called without arguments, from a frame's thread without the lock, when a job has
+        become ready.
 
     Attributes
     ----------
-    undisturbed : context manager
-        In which other threads keep out, for several calls in a row.
+    lock : RLock
+        Guards everything here, and the queue, health and fleet beside it.  Re-entrant, since
+        the queue calls back.
+    jobs : dict
+        {id: _Job}, oldest first.
+    retired : dict
+        {id: reason} of ended jobs, oldest first.
+    machines : dict
+        {name: Machine}, highest priority first.
+    maps : dict
+        {name: MachineMap} of the same machines.
+    changed_jobs, changed_machines : set
+        Ids and names, to be told to watchers.
+    due_is_stale : bool
+        Whether anything has changed since `Controller.next_due` worked out its time.
     """
 
-    undisturbed: AbstractContextManager[bool]
-    #: Guards everything below; re-entrant, since the queue calls back.
-    _lock: threading.RLock
-    _next_id: int
-    _jobs: dict[int, _Job]
-    _retired_jobs: dict[int, str | None]
-    _machines: dict[str, Machine]
-    _maps: dict[str, MachineMap]
-    _bmp_controllers: dict[str, Frames]
-    _job_queue: JobQueue
-    _power_downs: PowerDowns
-    _health: Health
-    _fleet: Fleet
-    _outlet: Outlet
-    _changed_jobs: set[int]
-    _changed_machines: set[str]
-    _due_is_stale: bool
+    def __init__(
+        self,
+        next_id: int,
+        max_retired_jobs: int,
+        outlet: Outlet,
+        on_background_state_change: Callable[[], None] | None = None,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.next_id = next_id
+        self.max_retired_jobs = max_retired_jobs
+        self.outlet = outlet
+        self.on_background_state_change = on_background_state_change
+        self.jobs: dict[int, _Job] = {}
+        self.retired: dict[int, str | None] = {}
+        self.machines: dict[str, Machine] = {}
+        self.maps: dict[str, MachineMap] = {}
+        self.changed_jobs: set[int] = set()
+        self.changed_machines: set[str] = set()
+        self.due_is_stale = True
 
-    def _tell(self, *outcome: Any) -> None:
-        self._due_is_stale = True
-        self._outlet.note(outcome)
+    def tell(self, *outcome: Any) -> None:
+        """Tell an outcome, see `_jobs.book`."""
+        self.due_is_stale = True
+        self.outlet.note(outcome)
 
-    # --- changes that somebody may want to hear of ---
+    def retire(self, job_id: int, reason: str | None) -> None:
+        """Forget a job but for the reason of its end."""
+        del self.jobs[job_id]
+        self.retired[job_id] = reason
+        self.trim_retired()
 
-    @property
-    def changed_jobs(self) -> set[int]:
-        """Ids of the jobs that changed since this was last asked; hands them over."""
-        if not self._changed_jobs:
+    def trim_retired(self) -> None:
+        """Forget the reasons of the oldest ended jobs if there are too many."""
+        while len(self.retired) > self.max_retired_jobs:
+            del self.retired[next(iter(self.retired))]
+
+    def take_changed_jobs(self) -> set[int]:
+        """Hand over the ids of the jobs that changed since the last call."""
+        if not self.changed_jobs:
             return set()
-        with self._lock:
-            changed, self._changed_jobs = self._changed_jobs, set()
+        with self.lock:
+            changed, self.changed_jobs = self.changed_jobs, set()
             return changed
 
-    @property
-    def changed_machines(self) -> set[str]:
-        """Names of the machines that changed since this was last asked; hands them over."""
-        if not self._changed_machines:
+    def take_changed_machines(self) -> set[str]:
+        """Hand over the names of the machines that changed since the last call."""
+        if not self.changed_machines:
             return set()
-        with self._lock:
-            changed, self._changed_machines = self._changed_machines, set()
+        with self.lock:
+            changed, self.changed_machines = self.changed_machines, set()
             return changed
 
     def take_changes(self) -> tuple[set[int], set[str]] | None:
         """Hand over both sets of changes at once; None if there are none."""
-        if not self._changed_jobs and not self._changed_machines:
+        if not self.changed_jobs and not self.changed_machines:
             return None
-        with self._lock:
-            return self.changed_jobs, self.changed_machines
-
-    # --- to be overridden ---
-
-    def _note_dead_changes(self) -> None:
-        """Be overridden: dead boards and links may have been changed in place."""
+        with self.lock:
+            return self.take_changed_jobs(), self.take_changed_machines()

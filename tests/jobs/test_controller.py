@@ -11,6 +11,7 @@ import pytest
 
 from spalloc_server import controller as controller_module
 from spalloc_server._allocation.kinds import Request
+from spalloc_server._jobs import job_life
 from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 from spalloc_server.configuration import Machine
@@ -314,7 +315,7 @@ def test_a_job_may_live_for_ever(made: Controller, clock: HandClock) -> None:
 def test_at_most_so_many_jobs_live_at_a_time(
     made: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller_module, "MAX_JOBS", 3)
+    monkeypatch.setattr(job_life, "MAX_JOBS", 3)
     for _ in range(3):
         made.create_job(None, owner="me")
 

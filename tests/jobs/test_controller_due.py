@@ -38,10 +38,10 @@ class Walk:
         self.made.create_job(None, self.dice.choice([1, 3]), owner="me", keepalive=keepalive)
 
     def destroy(self) -> None:
-        self.made.destroy_job(None, self.dice.randrange(1, self.made._next_id + 1))
+        self.made.destroy_job(None, self.dice.randrange(1, self.made._records.next_id + 1))
 
     def keep_alive(self) -> None:
-        self.made.job_keepalive(None, self.dice.randrange(1, self.made._next_id + 1))
+        self.made.job_keepalive(None, self.dice.randrange(1, self.made._records.next_id + 1))
 
     def answer(self) -> None:
         for frame in self.rack.frames:

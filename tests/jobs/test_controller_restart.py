@@ -228,7 +228,7 @@ def test_the_lock_callbacks_and_changes_are_new(rack: Rack, clock: HandClock) ->
     restarted = again(made, rack)
 
     assert restarted.on_background_state_change is None
-    assert isinstance(restarted._outlet, AtOnce)
+    assert isinstance(restarted._records.outlet, AtOnce)
     with restarted._lock, restarted._lock:
         assert restarted.changed_jobs == set()
 

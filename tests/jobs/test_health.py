@@ -309,7 +309,7 @@ def test_a_test_gives_way_to_what_a_user_asks_of_the_board(facility: Facility) -
 def test_boards_that_somebody_has_are_not_tested(facility: Facility) -> None:
     job = facility.create()
     facility.run_until(is_ready(facility, job), 60)
-    where = facility.controller._maps["m"]
+    where = facility.controller._records.maps["m"]
     text = FailureReason("it fell off", [], silent=False)
     facility.controller._health.note("m", Frame((0, 0)), text)
     assert not facility.out

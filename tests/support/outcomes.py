@@ -22,4 +22,4 @@ class Told(AtOnce):
 
 def hear_outcomes(controller: Controller, hear: Callable[[Outcome], object]) -> None:
     """Have a function called with each outcome of a controller from now on."""
-    controller._outlet = Told(hear)
+    controller._records.outlet = Told(hear)

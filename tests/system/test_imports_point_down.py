@@ -21,7 +21,6 @@ LAYERS = Path(__file__).parents[2] / "docs" / "layers.csv"
 
 #: Arrows that are still to go.
 NOT_YET = {
-    "_jobs.controller_book imports controller",
     "_programs.announcer imports server",
     "_programs.command_line imports server",
     "_programs.metrics imports server",

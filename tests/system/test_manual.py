@@ -12,7 +12,7 @@ import pytest
 
 import spalloc_server
 from spalloc_server import controller, server
-from spalloc_server._jobs import job_power
+from spalloc_server._jobs import job_life, job_power
 from spalloc_server._wire import clients, messages, outgoing
 from tests.support.simulated_server import Client, copy_of_example, simulated_server
 
@@ -219,7 +219,7 @@ def test_the_limits_are_those_of_the_program() -> None:
 
     for name, what in (
         ("Line of the protocol", f"{messages.MAX_LINE >> 20} MiB"),
-        ("Jobs queued or running", f"{controller.MAX_JOBS:,}"),
+        ("Jobs queued or running", f"{job_life.MAX_JOBS:,}"),
         ("one by one", f"{server.MAX_WATCHED:,}"),
         ("no more of its commands are taken", f"{outgoing.PAUSE_ABOVE >> 20} MiB"),
         ("before it is dropped", f"{outgoing.MAX_PER_CLIENT >> 20} MiB"),

@@ -327,7 +327,7 @@ def test_whoever_never_reads_notifications_is_dropped_alone(
     for each in client, deaf_client(server):
         each.call("notify_job")
     for _ in range(400):
-        monkeypatch.setattr(server._controller, "_changed_jobs", set(range(2000)))
+        monkeypatch.setattr(server._controller._records, "changed_jobs", set(range(2000)))
         assert client.call("version") == "1.0.0"
         if len(server._client_job_watches) == 1:
             break
@@ -364,7 +364,7 @@ def test_all_together_hold_so_much_and_the_fullest_is_dropped(
     for each in (client, *deaf):
         each.call("notify_job")
     for _ in range(1000):
-        monkeypatch.setattr(server._controller, "_changed_jobs", set(range(5000)))
+        monkeypatch.setattr(server._controller._records, "changed_jobs", set(range(5000)))
         client.call("version")
         client.notifications.clear()
         if len(server._client_job_watches) < 5:

@@ -1,0 +1,270 @@
+"""The life of jobs: how they begin, get boards, show signs of life and end.
+
+Owns what happens to a job at each step, as drawn in `job_queue`; which job is next is the
+queue's business, the boards' power that of `_jobs.job_power`.  Everything here runs under the
+controller's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from spalloc_server import _clock
+from spalloc_server._jobs import job_log
+from spalloc_server._jobs.deadlines import Deadlines
+from spalloc_server._jobs.job import (
+    JobState,
+    _Job,
+    job_from_plain,
+    plain_allocation,
+    plain_job,
+    plain_request,
+)
+from spalloc_server._jobs.out_of_service import counted
+from spalloc_server.links import Links
+
+if TYPE_CHECKING:
+    from spalloc_server._jobs.job_power import JobPower
+    from spalloc_server._jobs.job_request import JobRequest
+    from spalloc_server._jobs.power_downs import PowerDowns
+    from spalloc_server._jobs.records import Records
+    from spalloc_server._places import Board
+    from spalloc_server.job_queue import JobQueue
+
+log = logging.getLogger(__name__)
+
+#: Jobs that may be queued or running at a time (protocol).
+MAX_JOBS = 10_000
+
+Periphery = Collection[tuple[int, int, int, Links]]
+
+
+class JobLife:
+    """Begins and ends jobs.
+
+    Parameters
+    ----------
+    records : Records
+    queue : JobQueue
+        Gives boards to jobs; its callbacks come here.
+    power : JobPower
+        Switches boards on.
+    power_downs : PowerDowns
+        Takes boards back.
+    """
+
+    def __init__(
+        self, records: Records, queue: JobQueue, power: JobPower, power_downs: PowerDowns
+    ) -> None:
+        self._records = records
+        self._queue = queue
+        self._power = power
+        self._power_downs = power_downs
+        self.deadlines = Deadlines(self._deadline_of)
+        queue.on_allocate = self._allocated
+        queue.on_free = self._freed
+        queue.on_cancel = self._cancelled
+        queue.on_rested = self._rested
+        queue.on_blocked = self._blocked
+
+    # --- beginning ---
+
+    def create(
+        self, host: str | None, owner: str, keepalive: float | None, request: JobRequest
+    ) -> int:
+        """Begin a job, and return its id.
+
+        Raises
+        ------
+        ValueError
+            If there are `MAX_JOBS` already.
+        """
+        records = self._records
+        if len(records.jobs) >= MAX_JOBS:
+            raise ValueError(
+                f"{len(records.jobs)} jobs are queued or running already, "
+                f"{MAX_JOBS} are allowed; try again when some have ended"
+            )
+        job = _Job(
+            records.next_id,
+            owner,
+            _clock.wall(),
+            keepalive,
+            keepalive_host=host,
+            request=request,
+        )
+        records.next_id += 1
+        records.jobs[job.id] = job
+        self._keep_alive(job)
+        records.changed_jobs.add(job.id)
+        records.tell("created", job.id, plain_request(job))
+        job_log.created(job)
+        self._enqueue(job)
+        return job.id
+
+    def _enqueue(self, job: _Job) -> None:
+        request = job.request
+        try:
+            self._queue.add_job(job.id, request.boards, machine=request.machine, tags=request.tags)
+        except BaseException as e:
+            if job.id in self._records.jobs:
+                self._end(job, f"Cancelled: {e}")
+            with suppress(KeyError):
+                self._queue.destroy_job(job.id)
+            raise
+
+    # --- signs of life ---
+
+    def touch(self, job: _Job, host: str | None) -> None:
+        """Begin a job's keepalive period anew; None keeps the keepalive host."""
+        self._keep_alive(job)
+        if host is not None and host != job.keepalive_host:
+            job.keepalive_host = str(host)
+            self._records.tell("host", job.id, job.keepalive_host)
+
+    def _keep_alive(self, job: _Job) -> None:
+        before = job.deadline
+        job.deadline = None if job.keepalive is None else _clock.monotonic() + job.keepalive
+        if job.deadline is not None and (before is None or job.deadline < before):
+            # New, or its period was made shorter from outside.
+            self.deadlines.add(job.id, job.deadline)
+            self._records.due_is_stale = True
+
+    def _deadline_of(self, job_id: int) -> float | None:
+        job = self._records.jobs.get(job_id)
+        return None if job is None else job.deadline
+
+    def end_timed_out(self, as_of: float) -> None:
+        """End the jobs whose keepalive period was over at `as_of` (monotonic)."""
+        for job_id in self.deadlines.due(as_of):
+            self.destroy(job_id, "Job timed out.")
+
+    # --- callbacks of the queue ---
+
+    def _allocated(
+        self,
+        job_id: int,
+        machine_name: str,
+        boards: Collection[Board],
+        periphery: Periphery,
+        torus: int,
+    ) -> None:
+        """Note the boards that a job was given, and power them on."""
+        job = self._records.jobs[job_id]
+        self._settle(job, machine_name, boards, periphery, torus)
+        self._records.changed_machines.add(machine_name)
+        self._records.tell("allocated", job_id, self._plain_allocation(job))
+        self._power.switch(job, power=True, link_enable=False)
+
+    def _settle(
+        self,
+        job: _Job,
+        machine_name: str,
+        boards: Collection[Board],
+        periphery: Periphery,
+        torus: int,
+    ) -> None:
+        """Write a machine's boards into a job, and the job into the machine's map."""
+        where = self._records.maps[machine_name]
+        job.tenancy += 1
+        job.was_ready = False
+        job.waits_for.clear()
+        job.allocated_machine = where.machine
+        job.boards = set(boards)
+        job.periphery = periphery
+        job.torus = torus
+        job.width, job.height, job.connections, job.origin = where.network(boards, torus)
+        where.job_ids.update(dict.fromkeys(boards, job.id))
+
+    def _freed(self, job_id: int, reason: str | None) -> None:
+        """End a job that has boards; they are switched off, then given back."""
+        job = self._records.jobs[job_id]
+        machine_name = job.allocated_machine_name
+        assert machine_name is not None
+        allocation = self._queue.allocation_of(job_id)
+        self._end(job, reason)
+        # A machine that is being removed has no allocations any more.
+        allocation_id = -job_id if allocation is None else allocation[1]
+        self._power_downs.take_back(job, machine_name, allocation_id)
+
+    def _cancelled(self, job_id: int, reason: str | None) -> None:
+        """End a job that never had boards."""
+        self._end(self._records.jobs[job_id], f"Cancelled: {reason or ''}")
+
+    def _rested(self, machine_name: str, allocation_ids: list[int]) -> None:
+        self._records.tell("rested", machine_name, list(allocation_ids))
+
+    def _blocked(self, job_id: int, machine_name: str, boards: frozenset[Board]) -> None:
+        """Say, once, for which boards out of service a job waits."""
+        job = self._records.jobs[job_id]
+        if job.waits_for.get(machine_name) != boards:
+            job.waits_for[machine_name] = boards
+            text = f"waits for {counted(boards)} of machine {machine_name}, out of service"
+            log.info("job %d %s", job_id, text, extra={"job_id": job_id})
+            job_log.note(job_id, text)
+
+    # --- the end ---
+
+    def destroy(self, job_id: int, reason: str | None) -> None:
+        """End a job; unknown ids are ignored."""
+        if job_id in self._records.jobs:
+            self._queue.destroy_job(job_id, reason)
+
+    def _end(self, job: _Job, reason: str | None) -> None:
+        """Retire a job, with the reason that its user will be told."""
+        job.state = JobState.destroyed
+        job.power = None
+        self._records.retire(job.id, reason)
+        self._records.changed_jobs.add(job.id)
+        self._records.tell("ended", job.id, reason)
+        job_log.destroyed(job, reason)
+
+    # --- the book ---
+
+    def plain_jobs(self) -> dict[int, dict[str, Any]]:
+        """Return all jobs as a book has them, oldest first."""
+        return {
+            job.id: plain_job(job, self._plain_allocation(job))
+            for job in self._records.jobs.values()
+        }
+
+    def _plain_allocation(self, job: _Job) -> dict[str, Any] | None:
+        allocation = self._queue.allocation_of(job.id)
+        if allocation is None:
+            return None
+        return plain_allocation(job, *allocation, self._queue.outcome_of(*allocation))
+
+    def impose(self, job_id: int, record: dict[str, Any]) -> None:
+        """Put a job back as a book has it, and finish what was begun with its boards."""
+        job = job_from_plain(job_id, record)
+        self._records.jobs[job_id] = job
+        self._keep_alive(job)
+        request = job.request
+        plain = record["allocation"]
+        allocation = None
+        if plain is not None:
+            allocation = (plain["machine"], plain["id"], tuple(plain["outcome"]))
+        self._queue.restore_job(
+            job_id,
+            request.boards,
+            machine=request.machine,
+            tags=request.tags,
+            allocation=allocation,
+        )
+        if plain is not None:
+            self._impose_boards(job, record)
+
+    def _impose_boards(self, job: _Job, record: dict[str, Any]) -> None:
+        plain = record["allocation"]
+        boards = [(x, y, z) for x, y, z in plain["boards"]]
+        periphery = [(x, y, z, Links(link)) for x, y, z, link in plain["periphery"]]
+        self._settle(job, plain["machine"], boards, periphery, plain["torus"])
+        job.was_ready = record["was_ready"]
+        if record["state"] == JobState.ready:
+            job.state, job.power = JobState.ready, record["power"]
+        else:
+            power = record["power"] is not False
+            self._power.switch(job, power, link_enable=False if power else None)
