@@ -17,8 +17,8 @@ from spinn_utilities.overrides import overrides
 
 from spalloc_server import __version__
 from spalloc_server._bmp import wiring
+from spalloc_server._checks.values import shown, text, whole_number
 from spalloc_server._jobs import book, job_log
-from spalloc_server._jobs.job_request import shown, text, whole_number
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.disk import Disk

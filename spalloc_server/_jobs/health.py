@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._bmp.requests import AtomicRequests, FailureReason
-from spalloc_server._jobs.job_log import escaped
+from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.out_of_service import OutOfService, rows
 from spalloc_server._jobs.quarantine import (
     LINK,

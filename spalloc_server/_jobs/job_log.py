@@ -10,6 +10,7 @@ import logging
 from logging.handlers import TimedRotatingFileHandler
 from typing import TYPE_CHECKING
 
+from spalloc_server._checks.values import escaped
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
@@ -60,20 +61,6 @@ def close_file(handler: logging.Handler) -> None:
     handler.close()
     if not any(isinstance(other, TimedRotatingFileHandler) for other in job_log.handlers):
         job_log.setLevel(logging.CRITICAL + 1)
-
-
-def escaped(text: object) -> str:
-    """Return text that stays on one line, whatever its author put into it.
-
-    Line breaks and control characters are written as escapes.
-    """
-    words = str(text)
-    if words.isprintable():
-        return words
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in words
-    )
 
 
 def created(job: _Job) -> None:

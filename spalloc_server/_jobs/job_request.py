@@ -13,59 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spalloc_server._allocation.kinds import Limits, Request
-
-#: Longest owner, reason, machine name or tag, in characters (protocol).
-MAX_TEXT = 1024
-
-
-def whole_number(name: str, value: object) -> int:
-    """Return `value` as a plain int if it is a whole number.
-
-    Raises
-    ------
-    TypeError
-        For anything but an int: 2.0, true and "3" are none on the wire.
-    """
-    if type(value) is int:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
-    return int(value)
-
-
-def text(name: str, value: object) -> str:
-    """Return `value` as a plain str if it is text of at most `MAX_TEXT` characters.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not text, or too long.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be text, not {shown(value)}")
-    return _short(name, str.__str__(value))
-
-
-def shown(value: object) -> str:
-    """Return a value as it is quoted in an error: its repr, cut to a sane length."""
-    try:
-        quoted = repr(value)
-    except ValueError:  # an int of more digits than Python prints
-        quoted = f"a number of {value.bit_length()} bits"  # type: ignore[attr-defined]
-    return quoted if len(quoted) <= 200 else quoted[:200] + "..."
+from spalloc_server._checks.values import short, shown, text, whole_number
 
 
 def owner_name(value: object) -> str:
-    """Return who owns a job, as text.
+    """Return the owner of a job, as text.
 
     Raises
     ------
     TypeError, ValueError
-        If nobody does, or the name is longer than `MAX_TEXT`.
+        If there is none, or the name is longer than 1,024 characters.
     """
     if value is None:
         raise TypeError("owner must be specified for all jobs")
-    return _short("owner", str(value))
+    return short("owner", str(value))
 
 
 def keepalive_seconds(value: object) -> float | None:
@@ -77,6 +38,10 @@ def keepalive_seconds(value: object) -> float | None:
         If it is not a finite number of at least 0.
     """
     return None if value is None else _number("keepalive", value, "seconds or null")
+
+
+#: Numbers that are listed for all to read have 64 bits.
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -161,11 +126,7 @@ def _what(what: tuple[object, ...]) -> tuple[int, ...]:
         for value in what[:end]
     )
     for value in numbers:
-        if value < 0:
-            raise ValueError(
-                "each of the boards, triads or coordinates asked for must be "
-                f"at least 0, not {shown(value)}"
-            )
+        _check_range("each of the boards, triads or coordinates asked for", value)
     return numbers
 
 
@@ -179,10 +140,7 @@ def _limit(name: str, value: object) -> int | float | bool:
     if name == "min_ratio":
         return _number(name, value, "a ratio")
     if name in ("max_dead_boards", "max_dead_links"):
-        number = whole_number(name, value)
-        if number < 0:
-            raise ValueError(f"{name} must be at least 0 or null, not {shown(value)}")
-        return number
+        return _check_range(name, whole_number(name, value), " or null")
     if name == "require_torus":
         if not isinstance(value, bool):
             raise TypeError(f"require_torus must be true or false, not {shown(value)}")
@@ -191,6 +149,15 @@ def _limit(name: str, value: object) -> int | float | bool:
         f"unknown keyword {shown(name)} in create_job; allowed are owner, keepalive, machine, "
         "tags, min_ratio, max_dead_boards, max_dead_links and require_torus"
     )
+
+
+def _check_range(name: str, number: int, alternative: str = "") -> int:
+    """Return a whole number that is not negative and fits into 64 bits."""
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0{alternative}, not {shown(number)}")
+    if number > _LARGEST:
+        raise ValueError(f"{name} must be at most {_LARGEST}{alternative}, not {shown(number)}")
+    return number
 
 
 def _number(name: str, value: object, unit: str) -> float:
@@ -203,11 +170,3 @@ def _number(name: str, value: object, unit: str) -> float:
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} must be finite and at least 0 ({unit}), not {shown(value)}")
     return number
-
-
-def _short(name: str, value: str) -> str:
-    if len(value) > MAX_TEXT:
-        raise ValueError(
-            f"{name} must be at most {MAX_TEXT} characters, not {len(value)}: {shown(value)}"
-        )
-    return value

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from spalloc_server._checks.values import shown, whole_number
 from spalloc_server._jobs.job import _Job
-from spalloc_server._jobs.job_request import shown, whole_number
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._places import Board, Place
 

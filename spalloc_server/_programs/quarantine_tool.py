@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import __version__
+from spalloc_server._checks.values import escaped
 from spalloc_server._jobs import book
 from spalloc_server._jobs.board_names import USAGE, physical_name, read_board
-from spalloc_server._jobs.job_log import escaped
 from spalloc_server._jobs.out_of_service import OutOfService, counted, rows_of_book
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.recovery import recover

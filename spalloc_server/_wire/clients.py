@@ -19,7 +19,7 @@ from typing import Any
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock
-from spalloc_server._jobs.job_log import escaped
+from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages

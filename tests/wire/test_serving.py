@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spalloc_server import _clock
-from spalloc_server._jobs.job_log import escaped
+from spalloc_server._checks.values import escaped
 from spalloc_server._wire import clients as _clients
 from spalloc_server._wire import lingering, outgoing, serving
 from spalloc_server.server import SpallocServer

@@ -1,0 +1,72 @@
+"""Values from outside: checked before they are used, and quoted so that a line stays a line.
+
+Knows nothing of jobs, machines or the protocol.
+"""
+
+from __future__ import annotations
+
+#: Longest owner, reason, machine name or tag, in characters (protocol).
+MAX_TEXT = 1024
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return `value` as a plain int if it is a whole number.
+
+    Raises
+    ------
+    TypeError
+        For anything but an int: 2.0, true and "3" are none on the wire.
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
+    return int(value)
+
+
+def text(name: str, value: object) -> str:
+    """Return `value` as a plain str if it is text of at most `MAX_TEXT` characters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not text, or too long.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {shown(value)}")
+    return short(name, str.__str__(value))
+
+
+def short(name: str, value: str) -> str:
+    """Return a text of at most `MAX_TEXT` characters.
+
+    Raises
+    ------
+    ValueError
+        If it is longer.
+    """
+    if len(value) > MAX_TEXT:
+        raise ValueError(
+            f"{name} must be at most {MAX_TEXT} characters, not {len(value)}: {shown(value)}"
+        )
+    return value
+
+
+def shown(value: object) -> str:
+    """Return a value as an error quotes it: its repr, cut to 200 characters."""
+    try:
+        quoted = repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        quoted = f"a number of {value.bit_length()} bits"  # type: ignore[attr-defined]
+    return quoted if len(quoted) <= 200 else quoted[:200] + "..."
+
+
+def escaped(text: object) -> str:
+    """Return text that stays on one line: line breaks and control characters are escaped."""
+    words = str(text)
+    if words.isprintable():
+        return words
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in words
+    )
