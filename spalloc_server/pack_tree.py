@@ -291,6 +291,11 @@ class PackTree:
         """
         self._cut_anew([Block(*block) for block in blocks])
 
+    def is_free(self, x: int, y: int) -> bool:
+        """Whether one given cell is free and inside."""
+        leaf = self._leaf_at(x, y)
+        return leaf is not None and not leaf._allocated
+
     def taken(self) -> list[Block]:
         """Blocks that are allocated.
 

@@ -3,7 +3,7 @@
 Owns which triads are opened, and which of their boards are spare or left out
 because they are dead or in quarantine.  Must not know allocations.
 
-A triad is taken out of the tree of free room to open it, and goes back when
+A triad is taken out of the free room to open it, and goes back when
 it closes.  A board of an opened triad is either spare, or left out, or else
 in use::
 
@@ -12,9 +12,11 @@ in use::
     left out  {(x, y): {z}}   neither handed out nor in use
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from spalloc_server._allocation.dead_sets import DeadSet, Watch
+from spalloc_server._allocation.room import Room
 from spalloc_server._places import Board, Triad
 from spalloc_server.pack_tree import PackTree
 
@@ -24,7 +26,7 @@ _ALL_Z = frozenset((0, 1, 2))
 class SingleBoards:
     """The books of all opened triads and of the boards in quarantine.
 
-    The tree and the dead boards are passed in at each use, for their owner
+    The free room and the dead boards are passed in at each use, for their owner
     may replace them.
 
     Attributes
@@ -79,14 +81,63 @@ class SingleBoards:
         self._open(triad, dead_boards)
         return self._use_spare(dead_boards)
 
-    def use(self, board: Board, tree: PackTree, dead_boards: DeadSet) -> bool:
+    def use_scarcest(
+        self, dead_boards: DeadSet, allowed: Callable[[Board], bool]
+    ) -> Board | None:
+        """Hand out a spare board, of the opened triad that has the fewest.
+
+        Parameters
+        ----------
+        dead_boards : container of (x, y, z)
+            As it is now.
+        allowed : callable
+            Asked whether a board may be handed out.
+
+        Returns
+        -------
+        (x, y, z) or None
+            Of equal triads the lowest, then the one furthest left; None if no board is spare.
+        """
+        self._review(dead_boards)
+        best: tuple[int, int, int] | None = None
+        for (x, y), spare in self.spare.items():
+            usable = [z for z in spare if self._is_usable((x, y, z), dead_boards)]
+            if any(allowed((x, y, z)) for z in usable):
+                score = len(usable), y, x
+                best = score if best is None or score < best else best
+        if best is None:
+            return None
+        _, y, x = best
+        return self.use_lowest((x, y), dead_boards, allowed)
+
+    def use_lowest(
+        self, triad: Triad, dead_boards: DeadSet, allowed: Callable[[Board], bool]
+    ) -> Board | None:
+        """Hand out the lowest board of an opened triad that is spare and allowed."""
+        for z in sorted(self.spare.get(triad, ())):
+            board = (*triad, z)
+            if not self._is_usable(board, dead_boards):
+                self._leave_out(board)
+            elif allowed(board):
+                self._take(board)
+                return board
+        return None
+
+    def open(self, triad: Triad, room: Room, dead_boards: DeadSet) -> bool:
+        """Open a triad, so that its boards can be handed out; tell whether it was free."""
+        if room.request(*triad) is None:
+            return False
+        self._open(triad, dead_boards)
+        return True
+
+    def use(self, board: Board, room: Room, dead_boards: DeadSet) -> bool:
         """Hand out a given board.
 
         Parameters
         ----------
         board : (x, y, z)
             Which one.
-        tree : PackTree
+        room : Room
             Where its triad is taken from if it is not open.
         dead_boards : container of (x, y, z)
             As it is now.
@@ -100,18 +151,16 @@ class SingleBoards:
             return False
         self._review(dead_boards)
         triad = board[:2]
-        if not self.is_open(triad):
-            if tree.request(*triad) is None:
-                return False
-            self._open(triad, dead_boards)
+        if not self.is_open(triad) and not self.open(triad, room, dead_boards):
+            return False
         return self._take(board)
 
-    def impose(self, board: Board, tree: PackTree, dead_boards: DeadSet) -> None:
+    def impose(self, board: Board, room: Room, dead_boards: DeadSet) -> None:
         """Hand out a given board even if it is dead or in quarantine.
 
         Parameters
         ----------
-        board, tree, dead_boards
+        board, room, dead_boards
             As for `use`.
 
         Raises
@@ -121,7 +170,7 @@ class SingleBoards:
         """
         triad, z = board[:2], board[2]
         if not self.is_open(triad):
-            tree.take(*triad, 1, 1)
+            room.take(*triad, 1, 1)
             self._open(triad, dead_boards)
         if not self._take(board):
             left_out = self._left_out.get(triad, set())
@@ -129,14 +178,14 @@ class SingleBoards:
                 raise ValueError(f"board {board} is in use")
             left_out.remove(z)
 
-    def give_back(self, board: Board, tree: PackTree, dead_boards: DeadSet) -> None:
+    def give_back(self, board: Board, room: Room, dead_boards: DeadSet) -> None:
         """Take back a board that was in use.
 
         Parameters
         ----------
         board : (x, y, z)
             Which one.
-        tree : PackTree
+        room : Room
             Where its triad goes if this was the last one.
         dead_boards : container of (x, y, z)
             As it is now.
@@ -146,65 +195,65 @@ class SingleBoards:
             self._note(triad, self.spare.get(triad, set()) | {z})
         else:
             self._leave_out(board)
-        self._close_if_idle(triad, tree)
+        self._close_if_idle(triad, room)
 
     # --- quarantine ---
 
-    def quarantine(self, board: Board, tree: PackTree, dead_boards: DeadSet) -> None:
+    def quarantine(self, board: Board, room: Room, dead_boards: DeadSet) -> None:
         """Hand out a board no more; who has it keeps it.
 
         Parameters
         ----------
-        board, tree, dead_boards
+        board, room, dead_boards
             As for `use`.
         """
         triad, z = board[:2], board[2]
         self.quarantined.add(board)
         if z in self.spare.get(triad, ()):
             self._leave_out(board)
-        self._withdraw(triad, tree, dead_boards)
+        self._withdraw(triad, room, dead_boards)
 
-    def release(self, board: Board, tree: PackTree, dead_boards: DeadSet) -> None:
+    def release(self, board: Board, room: Room, dead_boards: DeadSet) -> None:
         """Hand out a board again, unless it is dead.
 
         Parameters
         ----------
-        board, tree, dead_boards
+        board, room, dead_boards
             As for `use`.
         """
         self.quarantined.discard(board)
         if self.is_open(board[:2]):
             self._review_triad(board[:2], dead_boards)
-            self._close_if_idle(board[:2], tree)
+            self._close_if_idle(board[:2], room)
 
     def withdraw(
-        self, block: tuple[int, int, int, int], tree: PackTree, dead_boards: DeadSet
+        self, block: tuple[int, int, int, int], room: Room, dead_boards: DeadSet
     ) -> None:
         """Open the triads with boards in quarantine of a block now free.
 
         Parameters
         ----------
         block : (x, y, width, height)
-            Just given back to the tree.
-        tree, dead_boards
+            Just given back to the room.
+        room, dead_boards
             As for `use`.
         """
         for triad in self._quarantined_triads(block):
-            self._withdraw(triad, tree, dead_boards)
+            self._withdraw(triad, room, dead_boards)
 
-    def make_way(self, block: tuple[int, int, int, int], tree: PackTree) -> None:
+    def make_way(self, block: tuple[int, int, int, int], room: Room) -> None:
         """Close the triads of a block that are open for quarantine only.
 
         Parameters
         ----------
         block : (x, y, width, height)
-            To be taken from the tree next.
-        tree : PackTree
+            To be taken from the room next.
+        room : Room
             Where they go.
         """
         for triad in self._quarantined_triads(block):
             if self.is_open(triad) and self._is_idle(triad):
-                self._close(triad, tree)
+                self._close(triad, room)
 
     # --- pickling ---
 
@@ -283,19 +332,19 @@ class SingleBoards:
             self._reviewed = False
         self._note(triad, spare)
 
-    def _close(self, triad: Triad, tree: PackTree) -> None:
+    def _close(self, triad: Triad, room: Room) -> None:
         self.spare.pop(triad, None)
         self.full.discard(triad)
         self._left_out.pop(triad, None)
-        tree.free(*triad)
+        room.free(*triad)
 
-    def _close_if_idle(self, triad: Triad, tree: PackTree) -> None:
+    def _close_if_idle(self, triad: Triad, room: Room) -> None:
         if self._is_idle(triad) and not self._has_quarantined(triad):
-            self._close(triad, tree)
+            self._close(triad, room)
 
-    def _withdraw(self, triad: Triad, tree: PackTree, dead_boards: DeadSet) -> None:
+    def _withdraw(self, triad: Triad, room: Room, dead_boards: DeadSet) -> None:
         """Open a triad for the sake of quarantine, if it is free."""
-        if not self.is_open(triad) and tree.request(*triad) is not None:
+        if not self.is_open(triad) and room.request(*triad) is not None:
             self._open(triad, dead_boards)
 
     def _review(self, dead_boards: DeadSet) -> None:

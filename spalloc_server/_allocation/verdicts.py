@@ -6,13 +6,14 @@ taken, for no verdict depends on that.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, TypeVar
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, Watch
 
-#: Verdicts kept at most, about a megabyte; arbitrary.
-_MOST_VERDICTS = 4096
+#: Verdicts kept at most, about four megabytes; arbitrary.
+_MOST_VERDICTS = 16_384
 
 _Key = tuple[object, ...]
 _Found = TypeVar("_Found")
@@ -102,6 +103,12 @@ class Verdicts:
             (x, y, width, height, *_limits_of(judge)), lambda: judge(x, y, width, height)
         )
 
+    def known(
+        self, judge: _CandidateFilter, x: int, y: int, width: int, height: int
+    ) -> bool | None:
+        """Verdict of a filter on a block, None if it is not remembered."""
+        return self._verdicts.get((x, y, width, height, *_limits_of(judge)))
+
     def sparing(self, judge: _CandidateFilter) -> Callable[[int, int, int, int], bool]:
         """Spare a filter the blocks that it is known to refuse.
 
@@ -129,7 +136,9 @@ class Verdicts:
 
     def _remember(self, key: _Key, verdict: bool) -> None:
         if len(self._verdicts) >= _MOST_VERDICTS:
-            self._verdicts.clear()
+            # The oldest, lest a search that goes on later begins anew for ever.
+            for oldest in list(islice(self._verdicts, _MOST_VERDICTS // 4)):
+                del self._verdicts[oldest]
         self._verdicts[key] = verdict
 
 

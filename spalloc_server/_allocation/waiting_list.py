@@ -12,7 +12,7 @@ from spalloc_server import _clock
 
 #: What an allocation took: ("triads" or "boards", x, y, width, height) for a
 #: block, ("board", x, y, z) for a single board.
-Outcome = tuple[str, int, int, int] | tuple[str, int, int, int, int]
+Footprint = tuple[str, int, int, int] | tuple[str, int, int, int, int]
 
 
 class _Entry(NamedTuple):
@@ -20,7 +20,7 @@ class _Entry(NamedTuple):
 
     since: float
     allocation_id: int
-    outcome: Outcome
+    footprint: Footprint
 
 
 class WaitingList:
@@ -29,25 +29,25 @@ class WaitingList:
     def __init__(self) -> None:
         self._entries: deque[_Entry] = deque()
 
-    def add(self, allocation_id: int, outcome: Outcome, rested: float = 0.0) -> None:
+    def add(self, allocation_id: int, footprint: Footprint, rested: float = 0.0) -> None:
         """Put an allocation on the list.
 
         Parameters
         ----------
         allocation_id : int
             Not on the list.
-        outcome : tuple
+        footprint : tuple
             What it took.
         rested : float
             Seconds that it has been resting already.
         """
-        entry = _Entry(_clock.monotonic() - rested, allocation_id, outcome)
+        entry = _Entry(_clock.monotonic() - rested, allocation_id, footprint)
         if self._entries and entry < self._entries[-1]:
             insort(self._entries, entry)
         else:
             self._entries.append(entry)
 
-    def take_due(self, seconds: float) -> list[tuple[int, Outcome]]:
+    def take_due(self, seconds: float) -> list[tuple[int, Footprint]]:
         """Remove allocations that have rested long enough.
 
         Parameters
@@ -57,16 +57,16 @@ class WaitingList:
 
         Returns
         -------
-        list of (allocation_id, outcome)
+        list of (allocation_id, footprint)
             Longest resting first.
         """
-        due: list[tuple[int, Outcome]] = []
+        due: list[tuple[int, Footprint]] = []
         if not self._entries:
             return due
         now = _clock.monotonic()
         while self._entries and now - self._entries[0].since >= seconds:
-            _, allocation_id, outcome = self._entries.popleft()
-            due.append((allocation_id, outcome))
+            _, allocation_id, footprint = self._entries.popleft()
+            due.append((allocation_id, footprint))
         return due
 
     def next_due(self, seconds: float) -> float | None:
@@ -84,17 +84,17 @@ class WaitingList:
         """
         return self._entries[0].since + seconds if self._entries else None
 
-    def find(self, allocation_id: int) -> Outcome | None:
+    def find(self, allocation_id: int) -> Footprint | None:
         """Tell what a resting allocation took; None if it is not here."""
         for entry in self._entries:
             if entry.allocation_id == allocation_id:
-                return entry.outcome
+                return entry.footprint
         return None
 
-    def listing(self) -> list[tuple[int, Outcome, float]]:
-        """List (allocation_id, outcome, seconds rested), longest first."""
+    def listing(self) -> list[tuple[int, Footprint, float]]:
+        """List (allocation_id, footprint, seconds rested), longest first."""
         now = _clock.monotonic()
         return [
-            (allocation_id, outcome, now - since)
-            for since, allocation_id, outcome in self._entries
+            (allocation_id, footprint, now - since)
+            for since, allocation_id, footprint in self._entries
         ]

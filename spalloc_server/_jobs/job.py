@@ -17,7 +17,7 @@ from spalloc_server._places import Board
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from spalloc_server.allocator import Outcome
+    from spalloc_server.allocator import Footprint
     from spalloc_server.configuration import Machine
     from spalloc_server.links import Links
 
@@ -241,7 +241,7 @@ def plain_request(job: _Job) -> dict[str, Any]:
 
 
 def plain_allocation(
-    job: _Job, machine_name: str, allocation_id: int, outcome: Outcome
+    job: _Job, machine_name: str, allocation_id: int, outcome: Footprint
 ) -> dict[str, Any]:
     """Return the boards of a job as a book has them."""
     return {

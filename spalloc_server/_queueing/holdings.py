@@ -12,7 +12,7 @@ from typing import Any
 
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._queueing.machine_queue import _Job, _Machine
-from spalloc_server.allocator import Allocator, Outcome
+from spalloc_server.allocator import Allocator, Footprint
 
 OnRested = Callable[[str, list[int]], object]
 
@@ -87,7 +87,7 @@ class Holdings:
         job = self._jobs.get(job_id)
         return [] if job is None else [each.name for each in self._suitable_machines(job)]
 
-    def outcome_of(self, machine_name: str, allocation_id: int) -> Outcome:
+    def outcome_of(self, machine_name: str, allocation_id: int) -> Footprint:
         """Tell what an allocation took, see `Allocator.describe`."""
         return self._machines[machine_name].allocator.describe(allocation_id)
 
@@ -111,12 +111,12 @@ class Holdings:
     # --- put back after a restart, deciding nothing ---
 
     def restore_resting(
-        self, machine_name: str, allocation_id: int, outcome: Outcome, rested: float
+        self, machine_name: str, allocation_id: int, outcome: Footprint, rested: float
     ) -> None:
         """Put boards back that were resting, see `Allocator.restore`."""
         self._machines[machine_name].allocator.restore(allocation_id, outcome, rested)
 
-    def restore_boards(self, machine_name: str, allocation_id: int, outcome: Outcome) -> None:
+    def restore_boards(self, machine_name: str, allocation_id: int, outcome: Footprint) -> None:
         """Put boards back that were taken though no job had them, see `free_boards`."""
         self._machines[machine_name].allocator.restore(allocation_id, outcome)
 
@@ -127,7 +127,7 @@ class Holdings:
         *,
         machine: str | None = None,
         tags: Iterable[str] | None = None,
-        allocation: tuple[str, int, Outcome] | None = None,
+        allocation: tuple[str, int, Footprint] | None = None,
         going: bool = False,
     ) -> None:
         """Put a job back as it was, deciding nothing.

@@ -237,3 +237,40 @@ def test_dead_sets_that_cannot_be_iterated_are_pickled_all_the_same() -> None:
 
     assert copy.dead_boards == {(1, 0, 2)}
     assert copy.dead_links == {(0, 1, 0, Links.west)}
+
+
+PINWHEEL = {
+    1: ("triads", 0, 0, 2, 1),
+    2: ("triads", 2, 0, 1, 2),
+    3: ("triads", 1, 2, 2, 1),
+    4: ("triads", 0, 1, 1, 2),
+}
+
+
+def test_blocks_that_no_cuts_lead_to_are_imposed_in_pieces(clock: FakeClock) -> None:
+    allocator = Allocator(3, 3)
+    for number, footprint in PINWHEEL.items():
+        allocator.restore(number, footprint)
+
+    assert allocator.allocations == PINWHEEL
+    assert boards_of(allocator, 3, 3) is None
+    assert boards_of(allocator, 1, 1) == block(1, 1, 1, 1)
+
+    again: Allocator = pickle.loads(pickle.dumps(allocator))
+    for copy in (allocator, again):
+        for number in (*PINWHEEL, 5):
+            copy.free(number)
+        clock.advance(30)
+        copy.check_free()
+        assert is_idle(copy)
+
+
+def test_what_overlaps_is_not_imposed_in_pieces_either(clock: FakeClock) -> None:
+    allocator = Allocator(3, 3)
+    for number, footprint in PINWHEEL.items():
+        allocator.restore(number, footprint)
+
+    with pytest.raises(ValueError, match="taken|overlap"):
+        allocator.restore(5, ("triads", 1, 1, 2, 1))
+
+    assert boards_of(allocator, 1, 1) == block(1, 1, 1, 1)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from spalloc_server._places import Board
-from spalloc_server.allocator import Allocation, Allocator, Outcome
+from spalloc_server.allocator import Allocation, Allocator, Footprint
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.coordinates import WrapAround, board_down_link
 from spalloc_server.links import Links
@@ -66,8 +66,8 @@ class AllocatorMachine(RuleBasedStateMachine):
             width, height, kind(set()), kind(set()), seconds_before_free=REST
         )
         self.allocator.full_measure = full
-        self.held: dict[int, Outcome] = {}
-        self.resting: list[tuple[float, int, Outcome]] = []
+        self.held: dict[int, Footprint] = {}
+        self.resting: list[tuple[float, int, Footprint]] = []
         self.quarantined: set[Board] = set()
         self.rested: list[int] = []
         self.allocator.on_rested = self.rested.extend
@@ -81,7 +81,7 @@ class AllocatorMachine(RuleBasedStateMachine):
             self.width, self.height, allocator.dead_boards, allocator.dead_links
         )
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Footprint]:
         return [*self.held.values(), *(outcome for _, _, outcome in self.resting)]
 
     def owners(self) -> list[Board]:
@@ -124,7 +124,7 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.resting = [entry for entry in self.resting if entry not in due]
         assert self.rested == before + [number for _, number, _ in sorted(due)]
 
-    def note(self, got: Allocation, outcome: Outcome) -> None:
+    def note(self, got: Allocation, outcome: Footprint) -> None:
         assert got[0] == self.allocator.next_id - 1
         assert got[0] not in self.held
         assert self.allocator.describe(got[0]) == outcome

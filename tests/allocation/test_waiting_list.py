@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server._allocation.waiting_list import Outcome, WaitingList
+from spalloc_server._allocation.waiting_list import Footprint, WaitingList
 from tests.support.fake_clock import FakeClock
 
-BLOCK: Outcome = ("triads", 0, 0, 2, 2)
-BOARD: Outcome = ("board", 5, 5, 1)
+BLOCK: Footprint = ("triads", 0, 0, 2, 2)
+BOARD: Footprint = ("board", 5, 5, 1)
 
 
 @pytest.fixture
