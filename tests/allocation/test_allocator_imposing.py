@@ -270,7 +270,7 @@ def test_what_overlaps_is_not_imposed_in_pieces_either(clock: FakeClock) -> None
     for number, footprint in PINWHEEL.items():
         allocator.restore(number, footprint)
 
-    with pytest.raises(ValueError, match="taken|overlap"):
+    with pytest.raises(ValueError, match=r"taken|overlap"):
         allocator.restore(5, ("triads", 1, 1, 2, 1))
 
     assert boards_of(allocator, 1, 1) == block(1, 1, 1, 1)

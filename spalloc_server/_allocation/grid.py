@@ -1,0 +1,324 @@
+"""Masks of triads: one whole number for a machine, one bit for each triad.
+
+Owns which bit is which triad, and geometry by shifting masks.  Must not know
+boards, nor why a triad is in a mask.
+
+Bits of a machine of 4 x 3 triads, lowest first::
+
+    8 9 10 11
+    4 5  6  7
+    0 1  2  3
+
+Anchors are the bottom-left triads of all places for a block.  For blocks of
+3 x 1, a mask is and-ed with itself shifted by 1, which leaves where two
+triads lie side by side, then shifted by 1 again; for 8 x 1 it is shifted by 1, 2
+and 4; rows likewise.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from spalloc_server._places import Triad
+
+
+class Grid:
+    """The masks of a machine of some size.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the machine, triads (> 0).
+
+    Attributes
+    ----------
+    full : int
+        All triads.
+    remembered : int
+        Masks that may be remembered of one kind; in all they take about a megabyte.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.full = (1 << width * height) - 1
+        self.remembered = max(16, 2**23 // (width * height))
+        # By number of rows: one bit for each, in the first column.
+        self._columns = [((1 << width * rows) - 1) // ((1 << width) - 1) for rows in range(height)]
+        self._columns.append(self.full // ((1 << width) - 1))
+        self._first_column = self._columns[height]
+        self._last_column = self._first_column << width - 1
+
+    def bit(self, x: int, y: int) -> int:
+        """Mask of one triad."""
+        return 1 << y * self.width + x
+
+    def block(self, x: int, y: int, width: int, height: int) -> int:
+        """Mask of a block that lies on the machine."""
+        return (((1 << width) - 1) * self._columns[height]) << y * self.width + x
+
+    def triads(self, mask: int) -> Iterator[Triad]:
+        """Positions of the triads of a mask, by row, then by column."""
+        while mask:
+            lowest = mask & -mask
+            y, x = divmod(lowest.bit_length() - 1, self.width)
+            yield x, y
+            mask ^= lowest
+
+    def lowest(self, mask: int) -> Triad:
+        """Position of the first triad of a mask that is not empty."""
+        y, x = divmod((mask & -mask).bit_length() - 1, self.width)
+        return x, y
+
+    # --- places for blocks ---
+
+    def runs(self, mask: int, width: int) -> int:
+        """Triads with which so many in a row begin that are all in a mask."""
+        reach = 1
+        while reach < width:
+            step = min(reach, width - reach)
+            mask &= mask >> step
+            reach += step
+        return mask & self._places(width)
+
+    def stacks(self, mask: int, height: int) -> int:
+        """Triads with which so many in a column begin that are all in a mask."""
+        reach = 1
+        while reach < height:
+            step = min(reach, height - reach)
+            mask &= mask >> step * self.width
+            reach += step
+        return mask
+
+    def anchors(self, mask: int, width: int, height: int) -> int:
+        """Bottom-left triads of all blocks of a size that lie within a mask.
+
+        Parameters
+        ----------
+        mask : int
+            Triads that a block may have.
+        width, height : int
+            Size of the block, triads (> 0).
+        """
+        if width > self.width or height > self.height:
+            return 0
+        return self.stacks(self.runs(mask, width), height)
+
+    def corners(self, anchors: int) -> int:
+        """Anchors at which a block cannot slide both ways in x, nor both ways in y."""
+        left = (anchors << 1) & ~self._first_column
+        right = (anchors >> 1) & ~self._last_column
+        return anchors & ~(left & right) & ~(anchors << self.width & anchors >> self.width)
+
+    def touched(self, anchors: int, width: int, height: int) -> int:
+        """Triads of all blocks of a size with these anchors."""
+        reach = 1
+        while reach < width:
+            step = min(reach, width - reach)
+            anchors |= anchors << step
+            reach += step
+        reach = 1
+        while reach < height:
+            step = min(reach, height - reach)
+            anchors |= anchors << step * self.width
+            reach += step
+        return anchors
+
+    def overlapping(self, block: tuple[int, int, int, int], width: int, height: int) -> int:
+        """Anchors of all blocks of a size that have a triad of a given block."""
+        x, y, block_width, block_height = block
+        left, low = max(0, x - width + 1), max(0, y - height + 1)
+        right = min(x + block_width, self.width - width + 1)
+        high = min(y + block_height, self.height - height + 1)
+        if left >= right or low >= high:
+            return 0
+        return self.block(left, low, right - left, high - low)
+
+    # --- how well a block lies ---
+
+    def contact(self, blocked: int, x: int, y: int, width: int, height: int) -> int:
+        """Count the neighbours of a block that are blocked or beyond the machine's edge.
+
+        Parameters
+        ----------
+        blocked : int
+            Triads that count.
+        x, y, width, height : int
+            The block; each triad beside one of its four sides is a neighbour.
+        """
+        at = y * self.width + x
+        row, column = (1 << width) - 1, self._columns[height]
+        count = width if y == 0 else (blocked >> at - self.width & row).bit_count()
+        if y + height == self.height:
+            count += width
+        else:
+            count += (blocked >> at + height * self.width & row).bit_count()
+        count += height if x == 0 else (blocked >> at - 1 & column).bit_count()
+        if x + width == self.width:
+            count += height
+        else:
+            count += (blocked >> at + width & column).bit_count()
+        return count
+
+    def most_contact(self, mask: int, blocked: int) -> int:
+        """Triads of a mask that have as many blocked neighbours as any has."""
+        bottom, top = self.full >> self.width * (self.height - 1), ~(self.full >> self.width)
+        sides = (
+            (blocked << 1 & ~self._first_column) | self._first_column,
+            (blocked >> 1 & ~self._last_column) | self._last_column,
+            blocked << self.width | bottom,
+            blocked >> self.width | (top & self.full),
+        )
+        # at_least[n]: triads with more than n of the sides seen so far.
+        at_least = [0, 0, 0, 0]
+        for side in sides:
+            for count in (3, 2, 1):
+                at_least[count] |= at_least[count - 1] & side
+            at_least[0] |= side
+        for many in reversed(at_least):
+            if many & mask:
+                return many & mask
+        return mask
+
+    def largest_square(self, mask: int, at_most: int) -> tuple[int, int]:
+        """Side of the largest square within a mask, and how many of that side there are.
+
+        Parameters
+        ----------
+        mask : int
+            Triads that a square may have.
+        at_most : int
+            A side that it cannot exceed; the nearer the quicker.
+        """
+        side = at_most
+        squares = self.anchors(mask, side, side) if side else 0
+        if side and not squares:
+            low, high = 0, side
+            while high - low > 1:
+                middle = (low + high) // 2
+                found = self.anchors(mask, middle, middle)
+                if found:
+                    low, squares = middle, found
+                else:
+                    high = middle
+            side = low
+        return side, squares.bit_count() if side else 0
+
+    def _places(self, width: int) -> int:
+        """Triads from which a block of some width does not stick out to the right."""
+        return ((1 << self.width - width + 1) - 1) * self._first_column
+
+
+class Opening:
+    """Triads that may be used, and blocks that fit into them.
+
+    Remembers which blocks fit, so that many requests can be refused quickly.
+
+    Parameters
+    ----------
+    grid : Grid
+    mask : int
+        The triads.
+    """
+
+    def __init__(self, grid: Grid, mask: int) -> None:
+        self.grid = grid
+        self.mask = mask
+        self._runs: dict[int, int] = {}
+        self._tallest: dict[int, int] = {}
+        self._anchors: dict[tuple[int, int], int] = {}
+        self._side: int | None = None
+
+    def anchors(self, width: int, height: int) -> int:
+        """Bottom-left triads of all blocks of a size that fit, see `Grid.anchors`."""
+        if self.tallest(width) < height:
+            return 0
+        anchors = self._anchors.get((width, height))
+        if anchors is None:
+            anchors = self.grid.stacks(self._runs[width], height)
+            if len(self._anchors) >= self.grid.remembered:
+                self._anchors.clear()
+            self._anchors[width, height] = anchors
+        return anchors
+
+    def tallest(self, width: int) -> int:
+        """Height of the tallest block of some width that fits; 0 if none does."""
+        tallest = self._tallest.get(width)
+        if tallest is None:
+            tallest = 0
+            if 0 < width <= self.grid.width:
+                runs = self._runs[width] = self.grid.runs(self.mask, width)
+                tallest = _tallest(runs, self.grid.width)
+            self._tallest[width] = tallest
+        return tallest
+
+    @property
+    def side(self) -> int:
+        """Side of the largest square that fits; 0 if nothing is free."""
+        if self._side is None:
+            low, high = 0, min(self.grid.width, self.grid.height) + 1
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self.tallest(middle) >= middle:
+                    low = middle
+                else:
+                    high = middle
+            self._side = low
+        return self._side
+
+    def largest(self) -> int:
+        """Triads of the largest block that fits."""
+        return max(width * self.tallest(width) for width in range(1, self.grid.width + 1))
+
+
+def _tallest(runs: int, stride: int) -> int:
+    """Most bits of a mask that follow each other at a distance."""
+    if not runs:
+        return 0
+    # by[n] has the places with which 2 ** n bits begin.
+    by = [runs]
+    while taller := by[-1] & by[-1] >> (stride << len(by) - 1):
+        by.append(taller)
+    height = 1 << len(by) - 1
+    stack = by.pop()
+    while by:
+        step = len(by) - 1
+        further = stack & by.pop() >> height * stride
+        if further:
+            stack = further
+            height += 1 << step
+    return height
+
+
+@lru_cache(maxsize=4096)
+def shapes(area: int, width: int, height: int, min_ratio: float) -> tuple[tuple[int, int], ...]:
+    """Sizes of the blocks that hold an area and would not if they were smaller.
+
+    Parameters
+    ----------
+    area : int
+        Triads to be held (> 0).
+    width, height : int
+        Most that a block may have, triads.
+    min_ratio : float
+        Least short side / long side; above 1 it is inverted.
+
+    Returns
+    -------
+    tuple of (width, height)
+        By area, the squarest first, then the narrowest.
+    """
+    ratio = 1.0 / min_ratio if min_ratio > 1.0 else min_ratio
+    found = []
+    for high in range(1, height + 1):
+        wide = -(-area // high)
+        least = wide <= width and wide * (high - 1) < area
+        if least and min(wide, high) >= ratio * max(wide, high):
+            found.append((wide, high))
+    if not found:
+        # Only blocks that hold more are square enough.
+        found = [
+            (wide, high)
+            for wide in range(1, width + 1)
+            for high in range(1, height + 1)
+            if wide * high >= area and min(wide, high) >= ratio * max(wide, high)
+        ]
+    return tuple(sorted(found, key=lambda size: (size[0] * size[1], -min(size), size[0])))

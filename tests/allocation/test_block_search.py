@@ -1,0 +1,113 @@
+"""How seldom the filter is asked, and searches that go on later."""
+
+from typing import Any
+
+import pytest
+
+from spalloc_server._allocation.block_search import UnfinishedError
+from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.grid_allocator import GridAllocator
+from spalloc_server.links import Links
+
+
+@pytest.fixture
+def floods(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Blocks that the filter was asked about."""
+    asked: list[Any] = []
+    judge = _CandidateFilter.__call__
+
+    def ask(self: _CandidateFilter, *block: int) -> bool:
+        asked.append(block)
+        return judge(self, *block)
+
+    monkeypatch.setattr(_CandidateFilter, "__call__", ask)
+    return asked
+
+
+def test_the_filter_is_asked_about_the_chosen_block_only(floods: list[Any]) -> None:
+    allocator = GridAllocator(6, 6, dead_boards={(2, 2, 1)}, dead_links={(4, 4, 0, Links.north)})
+
+    assert allocator.alloc(3, 3, max_dead_boards=0, max_dead_links=0)
+
+    assert floods == [allocator.describe(1)[1:]]
+
+
+def test_blocks_with_too_many_dead_boards_or_cables_are_refused_unasked(floods: list[Any]) -> None:
+    dead = {(x, y, 1) for x in range(4) for y in range(4)}
+    cables = {(x, y, 0, Links.north) for x in range(4) for y in range(4)}
+
+    assert not GridAllocator(4, 4, dead).alloc_possible(2, 2, max_dead_boards=3)
+    assert not GridAllocator(4, 4, (), cables).alloc_possible(
+        2, 2, max_dead_boards=0, max_dead_links=3
+    )
+
+    assert floods == []
+
+
+def test_a_verdict_holds_until_faults_change(floods: list[Any]) -> None:
+    dead = {(0, 0, 1)}
+    allocator = GridAllocator(1, 1, dead)
+
+    for _ in range(3):
+        assert allocator.alloc_possible(1, 1, max_dead_links=0, require_torus=True) is not None
+    assert len(floods) == 1
+    dead.add((0, 0, 2))
+    allocator.alloc_possible(1, 1, max_dead_links=0, require_torus=True)
+    assert len(floods) == 2
+
+
+def isolated(width: int, height: int) -> GridAllocator:
+    """A machine on which board 1 of each triad is reached from nowhere, and not dead."""
+    links = {
+        (x, y, 1, link) for x in range(width) for y in range(height) for link in Links
+    }
+    return GridAllocator(width, height, dead_links=links)
+
+
+def test_a_search_that_would_take_too_long_goes_on_when_asked_again() -> None:
+    allocator = isolated(30, 30)
+
+    gone_on = 0
+    while True:
+        allocator.start_searching()
+        try:
+            assert allocator.alloc(10, 10, max_dead_boards=99) is None
+            break
+        except UnfinishedError:
+            gone_on += 1
+
+    assert 10 < gone_on < 30
+    allocator.start_searching()
+    assert allocator.alloc(10, 10, max_dead_boards=100)
+
+
+def test_whether_a_request_is_possible_is_found_out_in_one_go() -> None:
+    allocator = isolated(30, 30)
+
+    allocator.start_searching()
+
+    assert allocator.alloc_possible(29, 29, max_dead_boards=840) is False
+    assert allocator.alloc_possible(29, 29, max_dead_boards=841) is True
+
+
+def test_on_large_machines_the_lowest_places_are_looked_at() -> None:
+    allocator = GridAllocator(60, 60)
+    for x in range(0, 60, 2):
+        for y in range(0, 60, 2):
+            allocator.restore(x * 60 + y + 1, ("triads", x, y, 1, 1))
+
+    got = allocator.alloc(1, 1)
+
+    assert got is not None
+    _, x, y, *_ = allocator.describe(got[0])
+    assert (x, y) == (1, 0)
+
+
+def test_a_request_beyond_the_corners_is_served_where_the_filter_refuses_those() -> None:
+    corners = {(x, y, 0) for x in (0, 4) for y in (0, 4)}
+    allocator = GridAllocator(5, 5, corners)
+
+    got = allocator.alloc(1, 1)
+
+    assert got is not None
+    assert allocator.describe(got[0])[1:3] == (1, 0)

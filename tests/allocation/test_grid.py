@@ -1,0 +1,185 @@
+"""Masks of triads, compared with sets of positions."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spalloc_server._allocation.grid import Grid, Opening, shapes
+
+Triads = set[tuple[int, int]]
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> tuple[Grid, Triads]:
+    """A grid, and some of its triads."""
+    width, height = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    every = [(x, y) for x in range(width) for y in range(height)]
+    return Grid(width, height), draw(st.sets(st.sampled_from(every)))
+
+
+def mask_of(grid: Grid, triads: Triads) -> int:
+    return sum(grid.bit(x, y) for x, y in triads)
+
+
+def block(x: int, y: int, width: int, height: int) -> Triads:
+    return {(x + dx, y + dy) for dx in range(width) for dy in range(height)}
+
+
+def naive_anchors(triads: Triads, width: int, height: int) -> Triads:
+    return {(x, y) for x, y in triads if block(x, y, width, height) <= triads}
+
+
+sides = st.integers(1, 8)
+
+
+@given(machines())
+def test_a_mask_tells_its_triads_by_row(machine: tuple[Grid, Triads]) -> None:
+    grid, triads = machine
+
+    told = list(grid.triads(mask_of(grid, triads)))
+
+    assert told == sorted(triads, key=lambda triad: (triad[1], triad[0]))
+    assert grid.full == mask_of(grid, block(0, 0, grid.width, grid.height))
+
+
+@given(machines(), sides, sides)
+def test_anchors_are_those_of_a_naive_scan(
+    machine: tuple[Grid, Triads], width: int, height: int
+) -> None:
+    grid, triads = machine
+    mask = mask_of(grid, triads)
+
+    expected = mask_of(grid, naive_anchors(triads, width, height))
+    assert grid.anchors(mask, width, height) == expected
+    assert Opening(grid, mask).anchors(width, height) == expected
+
+
+@given(machines(), sides, sides)
+def test_corners_are_where_a_block_cannot_slide_both_ways(
+    machine: tuple[Grid, Triads], width: int, height: int
+) -> None:
+    grid, triads = machine
+    anchors = naive_anchors(triads, width, height)
+
+    corners = {
+        (x, y)
+        for x, y in anchors
+        if not {(x - 1, y), (x + 1, y)} <= anchors and not {(x, y - 1), (x, y + 1)} <= anchors
+    }
+    assert grid.corners(mask_of(grid, anchors)) == mask_of(grid, corners)
+
+
+@given(machines(), st.data())
+def test_contact_counts_neighbours_and_edges(
+    machine: tuple[Grid, Triads], data: st.DataObject
+) -> None:
+    grid, blocked = machine
+    width, height = data.draw(st.integers(1, grid.width)), data.draw(st.integers(1, grid.height))
+    x = data.draw(st.integers(0, grid.width - width))
+    y = data.draw(st.integers(0, grid.height - height))
+    whole = block(0, 0, grid.width, grid.height)
+
+    contact = 0
+    for near in block(x, y, width, height):
+        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            far = (near[0] + dx, near[1] + dy)
+            outside = far not in block(x, y, width, height)
+            contact += outside and (far in blocked or far not in whole)
+    assert grid.contact(mask_of(grid, blocked), x, y, width, height) == contact
+
+
+@given(machines(), st.data())
+def test_most_contact_leaves_the_triads_with_the_most_neighbours(
+    machine: tuple[Grid, Triads], data: st.DataObject
+) -> None:
+    grid, blocked = machine
+    whole = sorted(block(0, 0, grid.width, grid.height))
+    some = data.draw(st.sets(st.sampled_from(whole), min_size=1))
+    mask = mask_of(grid, blocked)
+
+    contacts = {triad: grid.contact(mask, *triad, 1, 1) for triad in some}
+    best = {triad for triad, contact in contacts.items() if contact == max(contacts.values())}
+    assert grid.most_contact(mask_of(grid, some), mask) == mask_of(grid, best)
+
+
+@given(machines())
+def test_the_largest_square_and_block_are_found(machine: tuple[Grid, Triads]) -> None:
+    grid, triads = machine
+    mask = mask_of(grid, triads)
+    opening = Opening(grid, mask)
+    most = min(grid.width, grid.height)
+
+    squares = {side: len(naive_anchors(triads, side, side)) for side in range(1, most + 1)}
+    side = max((side for side, number in squares.items() if number), default=0)
+    assert grid.largest_square(mask, most) == (side, squares.get(side, 0))
+    assert grid.largest_square(mask, side) == (side, squares.get(side, 0))
+    assert opening.side == side
+    assert opening.largest() == max(
+        (
+            width * height
+            for width in range(1, grid.width + 1)
+            for height in range(1, grid.height + 1)
+            if naive_anchors(triads, width, height)
+        ),
+        default=0,
+    )
+    assert [opening.tallest(width) for width in range(1, grid.width + 1)] == [
+        max(
+            (high for high in range(1, grid.height + 1) if naive_anchors(triads, width, high)),
+            default=0,
+        )
+        for width in range(1, grid.width + 1)
+    ]
+
+
+@given(machines(), sides, sides, st.data())
+def test_blocks_that_overlap_a_block(
+    machine: tuple[Grid, Triads], width: int, height: int, data: st.DataObject
+) -> None:
+    grid, _ = machine
+    x, y = data.draw(st.integers(0, grid.width - 1)), data.draw(st.integers(0, grid.height - 1))
+    other = (
+        x,
+        y,
+        data.draw(st.integers(1, grid.width - x)),
+        data.draw(st.integers(1, grid.height - y)),
+    )
+    width, height = min(width, grid.width), min(height, grid.height)
+    every = naive_anchors(block(0, 0, grid.width, grid.height), width, height)
+
+    overlapping = {triad for triad in every if block(*triad, width, height) & block(*other)}
+    assert grid.overlapping(other, width, height) == mask_of(grid, overlapping)
+    touched = set().union(*(block(*triad, width, height) for triad in every))
+    assert grid.touched(mask_of(grid, every), width, height) == mask_of(grid, touched)
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.sampled_from((0.0, 0.3, 0.5)))
+def test_shapes_hold_an_area_and_no_smaller_ones_would(
+    area: int, width: int, height: int, ratio: float
+) -> None:
+    found = shapes(area, width, height, ratio)
+
+    assert len(found) == len(set(found))
+    assert [w * h for w, h in found] == sorted(w * h for w, h in found)
+    for wide, high in found:
+        assert wide * high >= area
+        assert wide <= width
+        assert high <= height
+        assert min(wide, high) / max(wide, high) >= ratio
+    if not ratio:
+        least = {
+            (wide, high)
+            for wide in range(1, width + 1)
+            for high in range(1, height + 1)
+            if wide * high >= area > max((wide - 1) * high, wide * (high - 1))
+        }
+        assert set(found) == least
+
+
+def test_shapes_are_ordered_by_area_then_squareness_then_width() -> None:
+    assert shapes(6, 9, 9, 0.0) == ((2, 3), (3, 2), (1, 6), (6, 1))
+    assert shapes(5, 9, 9, 0.0) == ((1, 5), (5, 1), (2, 3), (3, 2))
+
+
+def test_where_no_least_shape_is_square_enough_a_larger_one_is() -> None:
+    assert shapes(5, 9, 9, 1.0)[0] == (3, 3)
+    assert shapes(5, 2, 9, 1.0) == ()
