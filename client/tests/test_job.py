@@ -4,7 +4,7 @@ import signal
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from spalloc_client import (
@@ -316,9 +316,12 @@ def test_an_interrupt_while_the_server_makes_the_job_leaves_no_job(server: FakeS
 def test_a_keepalive_that_cannot_be_started_leaves_no_job(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    def shortage(*_: object) -> NoReturn:
+        raise OSError("Too many open files")
 
-    with pytest.raises(FileNotFoundError):
+    monkeypatch.setattr("spalloc_client.job.Keepalive", shortage)
+
+    with pytest.raises(OSError, match="Too many open files"):
         make(server, keepalive=60.0)
 
     assert server.jobs == {}
@@ -534,8 +537,8 @@ def test_destroying_wakes_threads_that_wait(queueing: FakeServer) -> None:
     job = make(queueing)
     with ThreadPoolExecutor(2) as pool:
         waiting = run_aside(pool, job, JobState.queued)
-        ready = pool.submit(job.wait_until_ready)
-        queueing.wait_heard("get_job_state", 2)
+        ready = pool.submit(job.wait_until_ready)  # looks twice before it waits
+        queueing.wait_heard("get_job_state", 3)
         queueing.behave["destroy_job"] = lambda *_: queueing.jobs.clear()  # without a notification
 
         job.destroy("enough")
