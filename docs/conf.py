@@ -22,6 +22,8 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "_static", "exchanges"]
 root_doc = "index"
 language = "en"
+# Quotes only: dashes would be taken from options such as --help.
+smartquotes_action = "qe"
 nitpicky = False
 
 html_theme = "furo"

@@ -121,7 +121,9 @@ class Options(Written):
 
 
 def _usage(parser: argparse.ArgumentParser) -> list[str]:
-    return parser.format_usage().removeprefix("usage: ").rstrip().splitlines()
+    prefix = "usage: "
+    lines = parser.format_usage().removeprefix(prefix).rstrip().splitlines()
+    return [line.removeprefix(" " * len(prefix)) for line in lines]
 
 
 def _sub_commands(
@@ -149,11 +151,19 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def _plain(text: str | None) -> str:
-    """Return text in which reStructuredText finds nothing special."""
-    quoted = (text or "").replace("\\", "\\\\")
-    for special in "*|_`":
-        quoted = quoted.replace(special, f"\\{special}")
-    return " ".join(quoted.replace("\\`", "`").replace("`", "``").split())
+    """Return text in which reStructuredText finds nothing special but `code`."""
+    words, *more = " ".join((text or "").split()).split("`")
+    written = _escaped(words)
+    for number, part in enumerate(more):
+        # Every second part stood between backquotes, where nothing needs to be escaped.
+        written += f"``{part}``" if number % 2 == 0 else _escaped(part)
+    return written
+
+
+def _escaped(text: str) -> str:
+    for special in "\\*|_":
+        text = text.replace(special, f"\\{special}")
+    return text
 
 
 # --- the protocol ---
