@@ -79,7 +79,7 @@ _WEAK = "host:"
 
 
 class Effect(Enum):
-    """What becomes of a command."""
+    """The effect that a command has."""
 
     #: It is carried out.
     full = "yes"
@@ -92,7 +92,7 @@ class Effect(Enum):
 
 
 class Judgement(NamedTuple):
-    """What becomes of a command; the reason is for the caller, if it is refused."""
+    """The effect of a command; the reason is for the caller, if it is refused."""
 
     effect: Effect
     reason: str = ""
@@ -133,7 +133,7 @@ def judge(name: str, access: AccessClass) -> Judgement:
 def judge_job(
     name: str, access: AccessClass, principal: str, owner_principal: str | None, isolated: bool
 ) -> Judgement:
-    """Judge a command that names a job, by whose job it is.
+    """Judge a command that names a job, by the job's principal.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The header by which a proxy tells for whom it connects: PROXY protocol, version 2.
+"""The header by which a proxy names its client: PROXY protocol, version 2.
 
 Owns the bounds of a header and the trust in its parts.  Must not know sockets: bytes
 come in, an identity comes out.  The format itself is read by the library

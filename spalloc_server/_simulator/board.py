@@ -20,11 +20,11 @@ Source: spinnaker_fpga design of the spio project, its SPI interface.
 FLAG_REGISTER = 0x00040004
 """Its low two bits are the FPGA's own number once it has configured properly (same source)."""
 
-# Bits of the flag register beyond the FPGA's number, so that who compares the whole register is
-# found out. Arbitrary.
+# Bits of the flag register beyond the FPGA's number, so that a program that compares
+# the whole register is found out. Arbitrary.
 _OTHER_FLAGS = 0x30
 
-# What an SPI bus without anybody on it reads as.
+# The word that an SPI bus without a device reads as.
 _NOBODY = 0xFFFFFFFF
 
 # Registers that one FPGA remembers at most, so that a program gone wild cannot fill the memory.
@@ -64,7 +64,7 @@ class Board:
     def switch(self, on: bool, wrong_fpgas: frozenset[int] = frozenset()) -> None:
         """Switch the power, as a power command does.
 
-        What the FPGAs knew is lost, even if the board was on already.
+        The FPGAs forget their registers, even if the board was on already.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Board:
         self.set_power(on, wrong_fpgas)
 
     def set_power(self, on: bool, wrong_fpgas: frozenset[int] = frozenset()) -> None:
-        """Like `switch`, but not counted: how the board was found, not what was done to it."""
+        """Like `switch`, but not counted: how the board was found, not a switch of it."""
         self.on = on
         self._registers = [{} for _ in range(FPGAS)]
         if on:

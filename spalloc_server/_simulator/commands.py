@@ -1,4 +1,4 @@
-"""What the texts of `language` do to frames, and what they show.
+"""The effects of the texts of `language` on frames, and their answers.
 
 Every answer is made twice from the same values: as text for people and as plain builtins for
 programs. Must not know sockets, threads or locks: the caller holds the frames still.
@@ -15,7 +15,7 @@ from spalloc_server._simulator.seen import Entry, Log
 
 
 class Answer(NamedTuple):
-    """What a command says.
+    """The answer to a command.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 def carry_out(
     instruction: Instruction, frames: Sequence[Frame], addresses: Mapping[str, str], log: Log
 ) -> Answer:
-    """Do to frames what an instruction says.
+    """Carry out an instruction on frames.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def carry_out(
     addresses : mapping of str to str
         {name of frame: address}
     log : Log
-        What all frames saw.
+        The log of all frames.
 
     Returns
     -------

@@ -7,7 +7,7 @@
     -> 127.10.0.0 board 99 mute
     <- {"ok": false, "text": "board '99' is not known; ...", "data": null}
 
-Must not know frames or what the texts mean; the socket is `_wire.control_socket`'s.
+Must not know frames or the meaning of the texts; the socket is `_wire.control_socket`'s.
 """
 
 import json
@@ -35,7 +35,7 @@ def ask(path: Path, text: str, timeout: float = 10.0) -> tuple[bool, str, Any]:
     Returns
     -------
     (ok, text, data)
-        Whether it was carried out; the answer, or what was wrong; the answer as builtins.
+        Whether it was carried out; the answer, or the mistake; the answer as builtins.
 
     Raises
     ------

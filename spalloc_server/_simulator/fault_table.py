@@ -1,6 +1,6 @@
 """`Faults`: which faults are in force at one frame and its boards, and how often they struck.
 
-Must not know what a fault does: `frame` asks and acts.
+Must not know the effects of faults: `frame` asks and acts.
 """
 
 from collections import Counter

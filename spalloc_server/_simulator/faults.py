@@ -1,6 +1,6 @@
-"""The kinds of fault: what can be wrong with a frame or a board, and how that is written.
+"""The kinds of fault that a frame or a board can have, and how they are written.
 
-Must not know what a fault does to packets (`frame`), nor which are in force (`fault_table`).
+Must not know the effects of a fault on packets (`frame`), nor which are in force (`fault_table`).
 
 Every kind is a frozen dataclass that reads itself from words (`parse`) and writes itself as the
 same words (`str`).
@@ -18,7 +18,7 @@ from spalloc_server._simulator.packets import Command, Result
 
 
 class BadText(ValueError):  # noqa: N818 - its text is all there is to it
-    """A text that cannot be understood; says which word and what is allowed."""
+    """A text that cannot be understood; names the word and those allowed."""
 
 
 COMMAND_WORDS = {
@@ -39,9 +39,9 @@ class Fault(ABC):
     kind : str
         First word of its text; a frame or board has at most one fault of a kind.
     usage : str
-        What may follow, for people.
+        The words that may follow, for people.
     explanation : str
-        What it does, for people.
+        Its effect, for people.
     per_board : bool
         Whether `times` is counted for each board by itself.
     times : int or None
@@ -315,7 +315,7 @@ def parse_fault(words: Sequence[str]) -> Fault:
     Parameters
     ----------
     words : sequence of str
-        Its kind (or a synonym), then what its usage says.
+        Its kind (or a synonym), then the words of its usage.
 
     Returns
     -------
@@ -324,7 +324,7 @@ def parse_fault(words: Sequence[str]) -> Fault:
     Raises
     ------
     BadText
-        Naming the word and what is allowed.
+        Naming the word and those allowed.
     """
     kind = KINDS[SYNONYMS.get(words[0], words[0])]
     rest = Words(kind.kind, words[1:], kind.usage)

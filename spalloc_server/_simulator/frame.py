@@ -1,6 +1,6 @@
 """One simulated frame: bytes of a datagram in, reply and its due time out.
 
-Owns the protocol: which request does what to which boards, and which request was answered
+Owns the protocol: the effect of each request on boards, and which request was answered
 before. Time is an argument; must not know sockets, threads or texts.
 """
 
@@ -67,7 +67,7 @@ class _Switch(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What came of a request.
+    """A request that was answered.
 
     If refused as a whole it changed nothing, and its repeat gets another chance.
     """
@@ -132,7 +132,7 @@ class Frame:
     # --- time ---
 
     def advance(self, now: float) -> None:
-        """Let everything happen that is due by now; whoever looks at the boards calls it first."""
+        """Let everything happen that is due by now; called before boards are looked at."""
         while self._switches and self._switches[0].when <= now:
             switch = heapq.heappop(self._switches)
             self.boards[switch.board].switch(switch.on, switch.wrong_fpgas)
@@ -151,7 +151,7 @@ class Frame:
         packet : bytes
             UDP payload; anything.
         peer : hashable
-            Who sent it.
+            Its sender.
         now : float
             Monotonic seconds, never less than at an earlier call.
 
@@ -265,7 +265,7 @@ class Frame:
         return _Done(Result.OK, due, data)
 
     def _bad_link(self, request: Request) -> Result | None:
-        """Find what is wrong with a request for a register, if anything."""
+        """Find the mistake in a request for a register, if there is one."""
         address, length, fpga = request.args
         if self._version(request.board) < _FIRST_WITH_REGISTERS:
             return Result.CMD

@@ -1,7 +1,7 @@
 """The texts that steer a simulation: ``[FRAME|all] [board N] COMMAND ...``.
 
 One grammar for ``--fault``, the control socket and `Simulation.inject`. Owns reading them; must
-not know what they do: `commands` carries them out.
+not know their effects: `commands` carries them out.
 """
 
 import re
@@ -43,9 +43,9 @@ class Instruction(NamedTuple):
     command : str
         One of `COMMANDS`, or ``inject``.
     fault : Fault or None
-        What to inject.
+        To be injected.
     kinds : tuple of str
-        What to clear.
+        To be cleared.
     number : int
         How many packets to show; for ``set-power`` 1 or 0.
     """
@@ -77,7 +77,7 @@ def read(text: str, frames: Collection[str], *, unseen: bool = False) -> Instruc
     Raises
     ------
     BadText
-        Naming the word that is wrong and what is allowed.
+        Naming the wrong word and those allowed.
     """
     words = text.split()
     if not words:

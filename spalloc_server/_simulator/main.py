@@ -29,7 +29,7 @@ class _Failed(Exception):  # noqa: N818 - its text is all there is to it
 
 
 class _BMP(NamedTuple):
-    """A BMP of the configuration: its host, what it is, how many boards it has."""
+    """A BMP of the configuration: its host, its place, how many boards it has."""
 
     host: str
     what: str

@@ -50,7 +50,7 @@ class Command(IntEnum):
 
 
 class Result(IntEnum):
-    """What an SCP reply says; all but `OK` are errors."""
+    """The result in an SCP reply; all but `OK` are errors."""
 
     OK = 0x80
     LEN = 0x81
@@ -70,7 +70,7 @@ class Result(IntEnum):
     PKT_TX = 0x8F
 
 
-class Malformed(ValueError):  # noqa: N818 - names what the datagram is
+class Malformed(ValueError):  # noqa: N818 - names the datagram
     """A datagram that is no SCP request; a BMP ignores it."""
 
 
@@ -88,7 +88,7 @@ class Request(NamedTuple):
     args : (int, int, int)
         32 bit arguments.
     data : bytes
-        What follows the arguments.
+        The bytes after the arguments.
     """
 
     header: tuple[int, ...]
@@ -124,7 +124,7 @@ def read_request(data: bytes) -> Request:
     Returns
     -------
     Request
-        Whatever its command is; the arguments are not judged here.
+        Of any command; the arguments are not judged here.
 
     Raises
     ------
@@ -148,11 +148,11 @@ def write_reply(request: Request, result: int, data: bytes = b"") -> bytes:
     Parameters
     ----------
     request : Request
-        What is answered.
+        The request that is answered.
     result : int
         16 bit result, see `Result`.
     data : bytes
-        What follows the header.
+        The bytes after the header.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def version_data(board: int, version: tuple[int, int, int]) -> bytes:
     Parameters
     ----------
     board : int
-        Board whose BMP says it.
+        The board that says it.
     version : (major, minor, patch)
         Software before 2.0.0 said its version as a number, 100 * major + minor, software since
         as text.

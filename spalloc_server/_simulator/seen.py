@@ -1,4 +1,4 @@
-"""What the simulator saw: packets counted per frame, and one log of all frames in order.
+"""Packets that the simulator saw: counted per frame, and one log of all frames in order.
 
 Must not decide anything; `frame` writes, `simulation` reads.
 """
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     request : Request or None
         None if it was malformed.
     outcome : str
-        What became of it: ``ok``, ``error 0x84``, ``repeat``, ``request lost``, ``reply lost``,
+        Its outcome: ``ok``, ``error 0x84``, ``repeat``, ``request lost``, ``reply lost``,
         ``silent`` or ``malformed``.
     """
 
@@ -117,7 +117,7 @@ class Seen:
     packets : Counter of str
         By command.
     outcomes : Counter of str
-        By what became of them, see `Entry.outcome`.
+        By their outcomes, see `Entry.outcome`.
     """
 
     def __init__(self, frame: str, log: Log) -> None:

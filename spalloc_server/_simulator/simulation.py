@@ -66,7 +66,7 @@ class Simulation:
         self._lock = threading.Lock()
         self._frames: dict[str, Frame] = {}
         self._addresses: dict[str, str] = {}
-        # What frames will come with: those named here, and (None) any other.
+        # Faults that frames will come with: those named here, and (None) any other.
         self._coming: dict[str | None, Faults] = {None: Faults()}
         self._listeners: list[Listener] = []
         self._sockets = SocketThread(self._lock, self._answer_line)
@@ -244,7 +244,7 @@ class Simulation:
         Raises
         ------
         BadText
-            (a ValueError) naming the word that is wrong and what is allowed.
+            (a ValueError) naming the wrong word and those allowed.
         """
         return self._command(text, unseen=False)
 

@@ -1,7 +1,7 @@
 """The thread that owns the simulator's sockets.
 
 These are one UDP socket per frame, a listening Unix socket and its connections. Owns readiness,
-sending, and the replies that are not due yet. What a packet or a text means is others' business:
+sending, and the replies that are not due yet. The meaning of packets is not its own:
 it asks the frame, holding the lock that guards all frames, or the `answer` it was given.
 """
 
@@ -140,7 +140,7 @@ class SocketThread:
         return max(0.0, self._late[0].due - _clock.monotonic()) if self._late else None
 
     def _receive(self, bound: socket.socket, frame: Frame) -> None:
-        # One datagram a turn: who asks waits for the reply, so there is rarely a second one.
+        # One datagram a turn: the sender waits for the reply, so there is rarely a second one.
         try:
             packet, peer = bound.recvfrom(MAX_PACKET)
         except OSError:

@@ -87,6 +87,11 @@ def test_a_bad_rule_is_named(access: Any, text: str) -> None:
     assert text in str(refused.value)
 
 
+def test_rules_can_be_listed_in_order() -> None:
+    assert Policy().rules is None
+    assert Policy([("10.1.0.1", "use")]).rules == (Rule("10.1.0.1", "use"),)
+
+
 def test_isolation_is_checked() -> None:
     with pytest.raises(ValueError, match="isolation is 'all': expected one of"):
         Policy(isolation="all")
