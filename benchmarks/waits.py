@@ -19,8 +19,8 @@ from benchmarks.free_overtaking import FreeOvertaking
 from benchmarks.processes import OURS
 from benchmarks.results import Work
 from spalloc_server._history.simulation import MakeQueue, SchedulingError, Simulation, server_queue
-from spalloc_server._history.submissions import Served
-from spalloc_server._history.traces import KINDS, Trace, boards_asked, make_trace
+from spalloc_server._history.submissions import Served, boards_asked
+from spalloc_server._history.traces import KINDS, Trace, make_trace
 from spalloc_server._history.waits import Figures, figures
 
 #: The orders compared; the last one is no order of the server's.
@@ -132,13 +132,13 @@ def _outcome(trace: Trace, served: list[Served], common: set[int]) -> Outcome:
         each
         for each in served
         if each.submission.arrival < last / 2
-        and boards_asked(each.submission.args, machine) == boards
+        and boards_asked(each.submission.args) == boards
     ]
     return Outcome(
         figures(
             served,
             machine.live_boards,
-            lambda job: boards_asked(job.args, machine) >= KINDS[trace.kind].big,
+            lambda job: boards_asked(job.args) >= KINDS[trace.kind].big,
             lambda job: job.job_id in common,
         ),
         len(whole),

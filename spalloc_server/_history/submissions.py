@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 Board = tuple[int, int, int]
@@ -89,3 +90,25 @@ class Served(NamedTuple):
     def wait(self) -> float | None:
         """Seconds from the request to the boards; None if it never got any."""
         return None if self.start is None else self.start - self.submission.arrival
+
+
+def boards_asked(args: Sequence[int | None]) -> int:
+    """Return how many boards a request takes, those of blocks rounded up to triads.
+
+    Parameters
+    ----------
+    args : sequence of int or None
+        As in ``create_job``: nothing, a number of boards, width and height, or a board's
+        x, y and z.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    given = [number for number in args if number is not None]
+    if len(given) == 2:
+        return max(1, given[0] * given[1] * 3)
+    if len(given) == 1 and given[0] > 1:
+        return -(-given[0] // 3) * 3
+    return 1

@@ -25,10 +25,10 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from spalloc_server._history.submissions import Board, Shape, Submission
+from spalloc_server._history.submissions import Board, Shape, Submission, boards_asked
 
 #: Mean time that a job needs its boards, seconds.
 MEAN_LIFE = 750.0
@@ -139,7 +139,7 @@ def make_trace(kind: str, seed: int, load: float | None = None, jobs: int | None
     if kind == "bursty":
         clumps = _clumps(numbers, [request for (request,) in clumps])
     drawn = [[(*each, about.life(numbers)) for each in clump] for clump in clumps]
-    work = sum(boards_asked(job[0], machine) * job[2] for clump in drawn for job in clump)
+    work = sum(boards_asked(job[0]) * job[2] for clump in drawn for job in clump)
     span = work / (machine.live_boards * load)
     draw_time = _by_day if kind == "bursty" else random.Random.random
     times = sorted(draw_time(numbers) * span for _ in drawn)
@@ -151,31 +151,6 @@ def make_trace(kind: str, seed: int, load: float | None = None, jobs: int | None
         for number, (arrival, args, kwargs, life) in enumerate(jobs_in_order, 1)
     ]
     return Trace(kind, load, seed, machine, submissions)
-
-
-def boards_asked(args: Sequence[int], machine: Shape) -> int:
-    """Return how many boards a request takes, those of blocks rounded up to triads.
-
-    Parameters
-    ----------
-    args : sequence of int
-        As in ``create_job``.
-    machine : Shape
-        Its size bounds the answer.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    given = [number for number in args if number is not None]
-    if len(given) == 2:
-        boards = given[0] * given[1] * 3
-    elif len(given) == 1 and given[0] > 1:
-        boards = -(-given[0] // 3) * 3
-    else:
-        boards = 1
-    return max(1, min(boards, machine.width * machine.height * 3))
 
 
 def to_lines(trace: Trace) -> Iterator[str]:

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from spalloc_server._history.simulation import Simulation, server_queue
-from spalloc_server._history.traces import KINDS, boards_asked, make_trace, to_lines
+from spalloc_server._history.submissions import boards_asked
+from spalloc_server._history.traces import KINDS, make_trace, to_lines
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -18,7 +19,7 @@ def test_a_trace_is_made_of_its_seed_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trace_has_the_load_that_was_asked_for(kind: str) -> None:
     trace = make_trace(kind, 3, load=0.5)
-    work = sum(boards_asked(job.args, trace.machine) * job.life for job in trace.jobs)
+    work = sum(boards_asked(job.args) * job.life for job in trace.jobs)
 
     load = work / (trace.machine.live_boards * trace.jobs[-1].arrival)
 
@@ -40,7 +41,7 @@ def test_jobs_come_in_order_and_nearly_all_suit_the_machine(kind: str) -> None:
 
 def test_a_class_asks_for_single_boards_mostly() -> None:
     trace = make_trace("class", 1)
-    sizes = [boards_asked(job.args, trace.machine) for job in trace.jobs]
+    sizes = [boards_asked(job.args) for job in trace.jobs]
 
     assert 0.66 < sizes.count(1) / len(sizes) < 0.74
     assert 0.004 < sum(size >= 100 for size in sizes) / len(sizes) < 0.02

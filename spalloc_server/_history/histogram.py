@@ -1,0 +1,90 @@
+"""Logarithmic histograms of waits.
+
+Pure.  A bucket's bounds are 10 % apart, so that the wait told for it, its geometric mean, is
+within 5 % of every wait in it.  Waits below a second are told as 0.
+
+::
+
+    bucket   0        1           2            3
+          |-----|-----------|------------|------------|---
+          0 s   1 s       1.1 s        1.21 s      1.331 s
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+#: Ratio of a bucket's bounds.
+RATIO = 1.1
+#: The last bucket, for waits of 3 years and more.
+LAST = math.ceil(math.log(1e8) / math.log(RATIO))
+
+#: {bucket: number of waits}.
+Histogram = dict[int, int]
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the bucket of a wait; negative waits, of a clock that was set back, count as 0."""
+    if not seconds >= 1.0:
+        return 0
+    return min(LAST, int(math.log(seconds) / math.log(RATIO)) + 1)
+
+
+def bounds(bucket: int) -> tuple[float, float]:
+    """Return the least wait of a bucket and the least of the next, seconds."""
+    if bucket <= 0:
+        return 0.0, 1.0
+    return RATIO ** (bucket - 1), RATIO**bucket
+
+
+def told(bucket: int) -> float:
+    """Return the wait that is told for all of a bucket, seconds."""
+    low, high = bounds(bucket)
+    return math.sqrt(low * high)
+
+
+def quantile(histogram: Mapping[int, int], part: float) -> float | None:
+    """Return the wait that a part of all waits does not exceed.
+
+    Parameters
+    ----------
+    histogram : mapping
+        {bucket: number}.
+    part : float
+        0 to 1.
+
+    Returns
+    -------
+    float or None
+        Seconds, within 5 %; None without waits.
+    """
+    total = sum(histogram.values())
+    if not total:
+        return None
+    rank, seen = max(1, math.ceil(part * total - 1e-9)), 0
+    for bucket in sorted(histogram):
+        seen += histogram[bucket]
+        if seen >= rank:
+            break
+    return told(bucket)
+
+
+def added(histograms: Iterable[Mapping[int, int]]) -> Histogram:
+    """Return the sum of histograms."""
+    total: Histogram = {}
+    for histogram in histograms:
+        for bucket, number in histogram.items():
+            total[bucket] = total.get(bucket, 0) + number
+    return total
+
+
+def to_text(histogram: Mapping[int, int]) -> str:
+    """Write a histogram for the database."""
+    return json.dumps({str(bucket): histogram[bucket] for bucket in sorted(histogram)})
+
+
+def from_text(text: str) -> Histogram:
+    """Read a histogram from the database."""
+    return {int(bucket): number for bucket, number in json.loads(text).items()}

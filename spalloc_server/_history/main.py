@@ -1,0 +1,64 @@
+"""The command ``spalloc-history``.
+
+Each sub-command adds its arguments and says what runs it; here is only what they share.
+Modules of the database are imported when a command needs them, so that those that do not can
+be used without the extra ``history``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from spalloc_server import __version__
+from spalloc_server._history import traces_command
+from spalloc_server._programs.parser import Parser
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]  # it has no public name
+
+#: What adds each sub-command.
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (traces_command.add_to,)
+_EXTRA = {"sqlalchemy", "alembic", "mako", "rich"}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        The arguments; those of the process if not given.
+    """
+    parser = Parser(
+        prog="spalloc-history",
+        description="Keep and show the history of a spalloc server, and try other schedulings.",
+    )
+    parser.add_argument("--version", "-V", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(commands)
+    options = parser.parse_args(args)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Into `head`, say; the interpreter's own flush at the end must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.partition(".")[0] not in _EXTRA:
+            raise
+        print(
+            f"spalloc-history: {e.name} is not installed; it comes with the extra `history`: "
+            "pip install 'spalloc_server[history]'",
+            file=sys.stderr,
+        )
+        status = 1
+    return status
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""Questions about usage and waits, answered from the sums of days and months.
+
+Whole months come from the sums of months, the days at both ends from those of days; the jobs
+that have boards now are added to what ended jobs used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from spalloc_server._history import histogram
+from spalloc_server._history.answers import Usage, UsageRow, WaitBucket, WaitSummary
+from spalloc_server._history.capacity import Capacity
+from spalloc_server._history.database import HistoryError
+from spalloc_server._history.rollups import (
+    ALL,
+    DAY,
+    Subject,
+    day_of,
+    month_of,
+    next_month,
+    split_by_day,
+)
+from spalloc_server._history.tables import cursor, jobs, machines, names, places, rollups
+
+#: What usage can be told by.
+BY = ("owner", "machine", "network", "day", "month")
+
+
+class Days(NamedTuple):
+    """Whole days, UTC: `first` is in, `end` is not; both as days since 1970-01-01."""
+
+    first: int
+    end: int
+
+    @property
+    def since(self) -> float:
+        """Unix time of the beginning."""
+        return float(self.first * DAY)
+
+    @property
+    def until(self) -> float:
+        """Unix time of the end."""
+        return float(self.end * DAY)
+
+
+class _Open(NamedTuple):
+    """Boards that somebody has now."""
+
+    boards: int
+    began: float
+    owner: int
+    network: int | None
+    machine: int
+
+    def is_of(self, subject: Subject) -> bool:
+        kind, key = subject
+        return kind == "all" or getattr(self, kind) == key
+
+
+def whole_days(since: float | None, until: float | None, now: float | None = None) -> Days:
+    """Return the days of a span: None stands for 30 days before the end, and for now.
+
+    Raises
+    ------
+    HistoryError
+        If it ends before it begins.
+    """
+    end = (time.time() if now is None else now) if until is None else until
+    last = day_of(end) if end % DAY or until is None else day_of(end) - 1
+    first = last - 29 if since is None else day_of(since)
+    if first > last:
+        raise HistoryError("the time asked for ends before it begins")
+    return Days(first, last + 1)
+
+
+def usage(connection: Connection, days: Days, by: str, limit: int) -> Usage:
+    """Tell what was used; see `History.usage`."""
+    if by not in BY:
+        raise HistoryError(f"usage is asked for by {by!r}, it is told by {', '.join(BY)}")
+    if by in {"day", "month"}:
+        rows = series(connection, days, by, ALL)
+        return Usage(days.since, days.until, _total(connection, days), rows, 0)
+    used = _used(connection, days, by)
+    order = sorted(used, key=lambda key: (-used[key][1], -used[key][0], key))
+    shown = order[:limit]
+    waits = _waits(connection, days, by, shown)
+    called = _called(connection, by, shown)
+    capacity = _capacity(connection) if by == "machine" else None
+    rows = []
+    for key in shown:
+        offered = capacity.board_seconds(*_span(days), key) if capacity is not None else 0.0
+        rows.append(_row(called[key], used[key], waits.get(key, {}), offered))
+    return Usage(
+        days.since, days.until, _total(connection, days), rows, len(order) - len(shown)
+    )
+
+
+def series(connection: Connection, days: Days, step: str, subject: Subject) -> list[UsageRow]:
+    """Tell usage by day or month; see `History.series`."""
+    kind, key = subject
+    first = days.first if step == "day" else month_of(days.first)
+    where = and_(
+        *(rollups.c.kind == kind, rollups.c.span == step, rollups.c.key == key),
+        *(rollups.c.since >= first, rollups.c.since < days.end),
+    )
+    columns = rollups.c.since, rollups.c.jobs, rollups.c.board_seconds, rollups.c.waits
+    found = {row.since: row for row in connection.execute(select(*columns).where(where))}
+    now_used = _used_now(connection, step, subject)
+    capacity = _capacity(connection) if kind in {"all", "machine"} else None
+    machine = key if kind == "machine" else None
+    rows = []
+    for since, until in _steps(first, days.end, step):
+        row = found.get(since)
+        used = (row.jobs, row.board_seconds) if row is not None else (0, 0.0)
+        used = (used[0], used[1] + now_used.get(since, 0.0))
+        waits = {} if row is None else histogram.from_text(row.waits)
+        offered = 0.0
+        if capacity is not None:
+            offered = capacity.board_seconds(since * DAY, until * DAY, machine)
+        rows.append(_row(_iso(since), used, waits, offered))
+    return rows
+
+
+def wait_histogram(connection: Connection, days: Days, subject: Subject) -> list[WaitBucket]:
+    """Tell how many jobs waited how long; see `History.waits`."""
+    kind, key = subject
+    merged = _waits(connection, days, kind, [key]).get(key, {})
+    return [WaitBucket(*histogram.bounds(bucket), merged[bucket]) for bucket in sorted(merged)]
+
+
+def subject_of(
+    connection: Connection, *, owner: str | None, machine: str | None, network: str | None
+) -> Subject | None:
+    """Find the one thing named; all jobs if none is; None if it is not known.
+
+    Raises
+    ------
+    HistoryError
+        If more than one is named.
+    """
+    given = {"owner": owner, "machine": machine, "network": network}
+    named = {kind: name for kind, name in given.items() if name is not None}
+    if len(named) > 1:
+        raise HistoryError(f"only one of {', '.join(named)} may be given")
+    for kind, name in named.items():
+        query = select(names.c.id).where(names.c.kind == kind, names.c.name == name)
+        if kind == "machine":
+            query = select(machines.c.id).where(machines.c.name == name)
+        key = connection.scalar(query)
+        return None if key is None else (kind, key)
+    return ALL
+
+
+# --- sums ---
+
+
+def _total(connection: Connection, days: Days) -> UsageRow:
+    used = _used(connection, days, "all").get(0, (0, 0.0))
+    waits = _waits(connection, days, "all", [0]).get(0, {})
+    return _row("total", used, waits, _capacity(connection).board_seconds(*_span(days)))
+
+
+def _row(
+    name: str, used: tuple[int, float], waits: Mapping[int, int], offered: float
+) -> UsageRow:
+    number, board_seconds = used
+    summary = WaitSummary(
+        sum(waits.values()), _seconds(waits, 0.5), _seconds(waits, 0.95)
+    )
+    utilisation = board_seconds / offered if offered > 0 else None
+    return UsageRow(name, number, board_seconds / 3600, summary, utilisation)
+
+
+def _seconds(waits: Mapping[int, int], part: float) -> float | None:
+    told = histogram.quantile(waits, part)
+    return 0.0 if told is not None and told < 1.0 else told
+
+
+def _used(connection: Connection, days: Days, kind: str) -> dict[int, tuple[int, float]]:
+    """Sum up jobs and board-seconds: {key: (jobs, board-seconds)}."""
+    query = (
+        select(rollups.c.key, func.sum(rollups.c.jobs), func.sum(rollups.c.board_seconds))
+        .where(_within(days, kind))
+        .group_by(rollups.c.key)
+    )
+    found = {key: (int(number), float(used)) for key, number, used in connection.execute(query)}
+    now = _now(connection)
+    for each in _open(connection):
+        key = 0 if kind == "all" else getattr(each, kind)
+        seconds = min(now, days.until) - max(each.began, days.since)
+        if key is not None and seconds > 0:
+            number, used = found.get(key, (0, 0.0))
+            found[key] = (number, used + each.boards * seconds)
+    return found
+
+
+def _used_now(connection: Connection, step: str, subject: Subject) -> dict[int, float]:
+    """Sum up the board-seconds of those who have boards now, by day or month."""
+    now = _now(connection)
+    found: dict[int, float] = {}
+    for each in _open(connection):
+        if each.is_of(subject):
+            for day, seconds in split_by_day(each.began, now):
+                since = day if step == "day" else month_of(day)
+                found[since] = found.get(since, 0.0) + each.boards * seconds
+    return found
+
+
+def _waits(
+    connection: Connection, days: Days, kind: str, keys: list[int]
+) -> dict[int, histogram.Histogram]:
+    """Add up the histograms of waits: {key: histogram}."""
+    found: dict[int, histogram.Histogram] = {}
+    query = select(rollups.c.key, rollups.c.waits).where(
+        _within(days, kind), rollups.c.key.in_(keys), rollups.c.waits != "{}"
+    )
+    for key, text in connection.execute(query):
+        merged = found.setdefault(key, {})
+        for bucket, number in histogram.from_text(text).items():
+            merged[bucket] = merged.get(bucket, 0) + number
+    return found
+
+
+def _within(days: Days, kind: str) -> ColumnElement[bool]:
+    """Choose the months that lie in a span, and the days of it that lie in none of them."""
+    first_month = month_of(days.first)
+    if first_month < days.first:
+        first_month = next_month(first_month)
+    end_month = max(first_month, month_of(days.end))
+    since, span = rollups.c.since, rollups.c.span
+    if end_month == first_month:
+        chosen = and_(span == "day", since >= days.first, since < days.end)
+    else:
+        chosen = or_(
+            and_(span == "month", since >= first_month, since < end_month),
+            and_(span == "day", since >= days.first, since < first_month),
+            and_(span == "day", since >= end_month, since < days.end),
+        )
+    return and_(rollups.c.kind == kind, chosen)
+
+
+def _open(connection: Connection) -> Iterator[_Open]:
+    query = (
+        select(places.c.boards, places.c.began, jobs.c.owner_id, jobs.c.network_id)
+        .add_columns(places.c.machine_id)
+        .join_from(places, jobs, jobs.c.id == places.c.job_id)
+        .where(places.c.left.is_(None))
+    )
+    for row in connection.execute(query):
+        yield _Open(*row)
+
+
+def _now(connection: Connection) -> float:
+    """Return until when the follower knows of jobs."""
+    read = connection.scalar(select(cursor.c.read))
+    return time.time() if read is None else float(read)
+
+
+def _capacity(connection: Connection) -> Capacity:
+    return Capacity.read(connection, _now(connection))
+
+
+def _span(days: Days) -> tuple[float, float]:
+    return days.since, days.until
+
+
+def _called(connection: Connection, kind: str, keys: list[int]) -> dict[int, str]:
+    table: Any = machines if kind == "machine" else names
+    query = select(table.c.id, table.c.name).where(table.c.id.in_(keys))
+    return {row.id: row.name for row in connection.execute(query)}
+
+
+def _steps(first: int, end: int, step: str) -> Iterator[tuple[int, int]]:
+    while first < end:
+        after = first + 1 if step == "day" else next_month(first)
+        yield first, after
+        first = after
+
+
+def _iso(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
