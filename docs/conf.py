@@ -51,6 +51,7 @@ _COMMANDS = {
     "spalloc_server": "share SpiNNaker boards among users",
     "spalloc-simulator": "simulate the BMPs of a configuration",
     "spalloc-state": "look at what a spalloc server has saved",
+    "spalloc-history": "keep and show the history of a spalloc server",
     "spalloc": "ask for SpiNNaker boards and hold them",
     "spalloc-ps": "list jobs",
     "spalloc-machine": "show machines",
