@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from spalloc_server import __version__
 from spalloc_server._history import traces_command
 from spalloc_server._programs.parser import Parser
+from spalloc_server._version import __version__
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # it has no public name
