@@ -100,7 +100,7 @@ class _Timed(SpallocServer):
             client.line = line
             clients.append(client)
             self._client_buffers[client] = b""
-            self._client_names[client] = "127.0.0.1"
+            self._peer(client).name = "127.0.0.1"
             self.register_channel(client)
         poll = self._poll
         self._poll = _FreePoll([client.fileno() for client in clients])  # type: ignore[assignment]

@@ -95,8 +95,7 @@ class PollingServerCore:
         Parameters
         ----------
         channel : Channel
-            Open; registering it again changes nothing but `watch_writable`,
-            which is off.
+            Open; registering it again has only its input waited for.
 
         Raises
         ------
@@ -121,22 +120,28 @@ class PollingServerCore:
             del self._fdmap[descriptor]
             self._forget(descriptor)
 
-    def watch_writable(self, channel: Channel, on: bool) -> None:
-        """Say whether `_channel_writable` is to be called when a channel takes output.
+    def watch(self, channel: Channel, events: int) -> bool:
+        """Wait for other events of a channel.
 
         Parameters
         ----------
         channel : Channel
-            Nothing happens if it is not registered, closed or paused.
-        on : bool
+        events : int
+            `POLLIN`, `POLLOUT`, both, or 0 for a hang-up alone.
+
+        Returns
+        -------
+        bool
+            False if the channel is not registered, closed or paused; nothing happens then.
         """
         descriptor = channel.fileno()
-        if self._fdmap.get(descriptor) is channel and channel not in self._paused:
-            events = POLLIN | POLLOUT if on else POLLIN
-            try:
-                self._poll.modify(descriptor, events)
-            except FileNotFoundError:  # Put into `_fdmap` from outside.
-                self._poll.register(descriptor, events)
+        if self._fdmap.get(descriptor) is not channel or channel in self._paused:
+            return False
+        try:
+            self._poll.modify(descriptor, events)
+        except FileNotFoundError:  # Put into `_fdmap` from outside.
+            self._poll.register(descriptor, events)
+        return True
 
     def pause_channel(self, channel: Channel, seconds: float) -> None:
         """Leave a channel alone for a while; it stays registered.
@@ -209,10 +214,10 @@ class PollingServerCore:
     def _channel_writable(self, channel: Channel) -> None:
         """Take up sending to a channel again; to be overridden.
 
-        Called in the loop's thread from within `ready_channels`, for those that
-        `watch_writable` asked for, until it is told otherwise.
+        Called in the loop's thread from within `ready_channels`, for channels whose
+        `watch` asked for `POLLOUT`.
         """
-        self.watch_writable(channel, False)
+        self.watch(channel, POLLIN)
 
     def _open_server_socket(self, ipaddress: str, port: int) -> socket.socket:
         """Listen, and wait for what comes in.

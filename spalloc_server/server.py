@@ -23,8 +23,8 @@ from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.store import Store
-from spalloc_server._wire import orders
-from spalloc_server._wire.clients import Handler, Watches
+from spalloc_server._wire import orders, stand_ins
+from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
 from spalloc_server._wire.messages import Rows
@@ -36,8 +36,6 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 
 log = logging.getLogger(__name__)
 
-#: Ids or names that one client may watch (protocol).
-MAX_WATCHED = 10_000
 
 _COMMANDS: dict[str, Handler] = {}
 #: Commands that change nothing, so that nobody misses one that is not carried out.
@@ -272,15 +270,13 @@ class SpallocServer(Server):
         job_log.shut_down()
 
     def _stop_stand_in(self, controller: Any) -> None:
-        """Stop what was put in the controller's place."""
+        """Stop the controller that was put in the place of ours."""
         try:
-            controller.stop()
-            if issubclass(type(controller), Controller):
-                join_frames(controller.frames, self.stop_timeout, self._hurry)
-            else:
-                controller.join()
+            stand_ins.stop(
+                controller, lambda frames: join_frames(frames, self.stop_timeout, self._hurry)
+            )
         except Exception:
-            log.exception("what was put in the controller's place could not be stopped")
+            log.exception("the controller that was put in the place of ours did not stop")
 
     # --- the loop's hooks ---
 
@@ -379,28 +375,28 @@ class SpallocServer(Server):
         """Tell this client when a job changes, or any if none is named."""
         if job_id is not None:
             whole_number("job_id", job_id)
-        _watch(self._client_job_watches, client, job_id, "jobs")
+        self._change_watch(self._client_job_watches, client, job_id, on=True)
 
     @spalloc_command
     def no_notify_job(self, client: Any, job_id: int | None = None) -> None:
         """Tell this client no more when a job changes, or any if none is named."""
         if job_id is not None:
             whole_number("job_id", job_id)
-        _unwatch(self._client_job_watches, client, job_id)
+        self._change_watch(self._client_job_watches, client, job_id, on=False)
 
     @spalloc_command
     def notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client when a machine changes, or any if none is named."""
         if machine_name is not None:
             text("machine_name", machine_name)
-        _watch(self._client_machine_watches, client, machine_name, "machines")
+        self._change_watch(self._client_machine_watches, client, machine_name, on=True)
 
     @spalloc_command
     def no_notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client no more when a machine changes, or any if none is named."""
         if machine_name is not None:
             text("machine_name", machine_name)
-        _unwatch(self._client_machine_watches, client, machine_name)
+        self._change_watch(self._client_machine_watches, client, machine_name, on=False)
 
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:
@@ -445,36 +441,6 @@ def _place(machine_name: object, x: object, y: object, z: object) -> tuple[int, 
     if not isinstance(machine_name, str):
         raise TypeError(f"machine_name must be text, not {shown(machine_name)}")
     return whole_number("x", x), whole_number("y", y), whole_number("z", z)
-
-
-def _watch(watches: Watches, client: Any, name: int | str | None, kind: str) -> None:
-    """Have a client told of changes to one job or machine, or to all (None)."""
-    if client is None:
-        return  # a call from within: there is nobody to tell
-    if name is None:
-        watches[client] = None
-        return
-    watched = watches.setdefault(client, set())
-    if watched is None or name in watched:
-        return
-    if len(watched) >= MAX_WATCHED:
-        raise ValueError(
-            f"{len(watched)} {kind} are watched already, {MAX_WATCHED} are allowed; "
-            "null watches all"
-        )
-    watched.add(name)
-
-
-def _unwatch(watches: Watches, client: Any, name: int | str | None) -> None:
-    """Have a client told no more of one job or machine, or of any (None)."""
-    if name is None:
-        watches.pop(client, None)
-        return
-    watched = watches.get(client)
-    if watched is not None:
-        watched.discard(name)
-        if not watched:
-            del watches[client]
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,19 +1,19 @@
 """Whom the server talks with: what clients send, what they are answered and told.
 
-Owns the client sockets and all that is known of each: what was read and not yet taken,
-what is watched, what waits to be sent.  What the bytes say is in `_wire.messages`, which
-commands there are in `server`, when anything is done in `_wire.serving`.
+Owns the client sockets, with one `Peer` for each, and the memory that they make the server hold.
+What the bytes say is in `_wire.messages`, which commands there are in `server`, when anything is
+done in `_wire.serving`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import socket
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 from spinn_utilities.overrides import overrides
@@ -22,11 +22,15 @@ from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
-from spalloc_server._wire import messages
+from spalloc_server._wire import messages, stand_ins
+from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
+from spalloc_server._wire.memory import Memory
 from spalloc_server._wire.messages import MalformedError
-from spalloc_server._wire.outgoing import MAX_PER_CLIENT, Outgoing
+from spalloc_server._wire.peer import Peer
+from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.tally import Tally
+from spalloc_server._wire.watches import Watches, bytes_of, how_many, unwatch, watch
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
 
@@ -35,12 +39,15 @@ log = logging.getLogger(__name__)
 #: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
 MAX_READ = 256 << 10
 _READ = 64 << 10
+#: One client's commands in a turn: seconds, and how many, before another client has its turn.
+_SLICE, _MOST_IN_A_SLICE = 0.0005, 128
+#: Blank lines that are skipped between two looks at the clock. # arbitrary
+_BLANKS = 256
 #: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 #: Commands whose first argument, a number, is no job's id.
 _NOT_OF_A_JOB = frozenset({"create_job"})
 
-Watches = dict[Any, "set[Any] | None"]
 Handler = Callable[..., object]
 
 
@@ -54,14 +61,14 @@ class Clients(PollingServerCore):
     read_only : collection of str
         Names of the commands that change nothing.
     controller : Controller
-        Whose changes are told.
+        Its changes are told.
     write_ahead : WriteAhead
-        What writes the changes before anybody is told of them.
+        It writes the changes before anybody is told of them.
 
     Attributes
     ----------
     _client_buffers : dict
-        {client: bytes read that are not yet a whole line, or not yet taken}.
+        {client: bytes that came in and are not taken yet}.
     _client_job_watches, _client_machine_watches : dict
         {client: set of ids or names, or None for all}.
     command_times : {command: Tally}
@@ -70,6 +77,8 @@ class Clients(PollingServerCore):
         {command: how many were answered with an exception}.
     connections : int
         Clients that were accepted so far.
+    memory : Memory
+        Bytes that all clients make the server hold.
     """
 
     def __init__(
@@ -84,18 +93,19 @@ class Clients(PollingServerCore):
         self._read_only = read_only
         self._controller = controller
         self._write_ahead = write_ahead
-        self._client_buffers: dict[Any, bytes] = {}
+        self._client_buffers: dict[Any, bytes | bytearray] = {}
         self._client_job_watches: Watches = {}
         self._client_machine_watches: Watches = {}
-        self._client_names: dict[Any, str] = {}
-        self._outgoing = Outgoing()
+        self._peers: dict[Any, Peer] = {}
+        self.memory = Memory()
+        # Peers with whole lines that have yet to be taken, the next one first.
+        self._backlog: dict[Peer, None] = {}
+        # Peers with output that no send was tried for.
+        self._unsent: dict[Peer, None] = {}
+        # When the last command was done.
+        self._ran_until = -math.inf
+        self._refusals = Refusals(log)
         self._lingering = Lingering()
-        # What is waited for of clients that are not just waited for to send.
-        self._interests: dict[Any, int] = {}
-        # Clients that sent an end of file and have answers coming.
-        self._ending: set[Any] = set()
-        # Clients whose output has drained, with whole lines waiting to be taken.
-        self._resumable: set[Any] = set()
         # Changes that were taken before later ones could mix with them.
         self._taken: list[tuple[set[int], set[str]]] = []
         # Replies need not take the way through `_msg_client` as long as that is our own.
@@ -109,25 +119,28 @@ class Clients(PollingServerCore):
     # --- loop thread only ---
 
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
-        """Do something for one client, undisturbed; whatever goes wrong harms no other."""
+        """Do a step for one client, undisturbed; a failure harms no other client."""
         self._guarded_all((client,), step)
 
     def _guarded_all(self, clients: Iterable[Any], step: Callable[[Any], None]) -> None:
-        """Do something for clients, undisturbed; what goes wrong with one harms no other."""
-        controller = self._controller if self._tells_time() else None
-        with nullcontext() if controller is None else controller.undisturbed:
+        """Do a step for several clients, undisturbed; a failure with one harms no other."""
+        controller = self._model()
+        with controller.undisturbed:
             for client in clients:
                 try:
                     step(client)
-                    if controller is not None and (changes := controller.take_changes()):
+                    if changes := controller.take_changes():
                         self._put_aside(changes)
                 except BaseException:
                     log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
 
-    def _tells_time(self) -> bool:
-        """Whether the controller says when it wants what; one put in its place need not."""
-        return issubclass(type(self._controller), Controller)
+    def _model(self) -> Any:
+        """Return the controller, or an adapter of one that other programs put in its place."""
+        controller = self._controller
+        if stand_ins.is_ours(controller):
+            return controller
+        return stand_ins.OtherController(controller)
 
     def _put_aside(self, changes: tuple[set[int], set[str]]) -> None:
         """Keep changes, so that later ones of the same jobs are told separately."""
@@ -156,75 +169,61 @@ class Clients(PollingServerCore):
         self.connections += 1
         return True
 
+    def _peer(self, client: Any) -> Peer:
+        """Return the peer of a client, a new one if it was not seen before."""
+        peer = self._peers.get(client)
+        if peer is None:
+            peer = self._peers[client] = Peer(client)
+        return peer
+
     def _handle_commands(self, client: Any) -> None:
         """Read what a client has sent, and run its commands."""
-        received, gone = self._receive(client)
+        peer = self._peers.get(client)
+        if peer is None:
+            peer = self._peer(client)
+        elif (peer.ending or peer.output.size or peer in self._backlog) and self._put_off(peer):
+            return
+        received, error = self._receive(client)
         command = messages.known(received)
-        if command is None or gone is not None or self._client_buffers.get(client):
-            self._handle(client, received, gone)
+        if command is None or error is not None or self._client_buffers.get(client):
+            self._take_in(peer, received, error)
             return
         # Most clients wait for each answer before they ask again: one line comes alone, and
         # is answered at once if nothing is to be written first.
         try:
             reply = self._run_command(client, command)
         except MalformedError as e:
-            self._refuse(client, e)
+            self._refuse(peer, e)
             return
         if self._write_ahead.uncommitted or not self._messages_itself():
-            self._put_out(client, reply)
+            self._put_out(peer, reply)
             return
         try:
-            if not self._outgoing.send_new(client, reply):
-                self._have_wait(client)
+            if not peer.output.send_new(client, reply):
+                peer.output.allow_reply()
+                self._go_on(peer)
         except OSError:
-            self._put_out(client, reply)  # sending it again will tell
+            self._put_out(peer, reply)  # sending it again will tell
 
-    def _put_out(self, client: Any, reply: bytes) -> None:
+    def _put_out(self, peer: Peer, reply: bytes) -> None:
         """Have a reply go out with the others of this turn; outside of the loop now."""
-        if self._messages_itself():
-            self._outgoing.add(client, reply)
-        else:
-            self._message(client, reply)
+        self._add_reply(peer, reply)
         if not self._in_loop():
-            self._answer(client)
+            self._answer(peer)
 
-    def _refuse(self, client: Any, error: MalformedError) -> None:
-        """Disconnect a client that sent something that is no command."""
-        log.warning("%s disconnected: %s", self._called(client), escaped(str(error)[:300]))
-        self._answer(client)
-        self._disconnect_client(client)
-
-    def _handle(self, client: Any, received: bytes, gone: OSError | EOFError | None) -> None:
-        """Run the commands in what was received, whatever the client's state."""
-        if not received and gone is None and self._is_paused(client):
-            # Not waited for, so this can only be a hang-up.
-            self._outgoing.forget(client)
-            received, _ = self._receive(client)
-            gone = OSError("connection lost")
-        whole = self._client_buffers.get(client, b"") + received
-        try:
-            rest = self._run_lines(client, whole, answered=not isinstance(gone, OSError))
-        except MalformedError as e:
-            self._refuse(client, e)
-            return
-        if isinstance(gone, OSError):
-            self._disconnect_client(client)
-            return
-        if client in self._client_buffers or rest:
-            self._client_buffers[client] = rest
-        if gone is not None:
-            self._ending.add(client)
-        if not self._in_loop():
-            self._answer(client)
-        elif gone is not None and client not in self._outgoing and b"\n" not in rest:
-            self._disconnect_client(client)
+    def _put_off(self, peer: Peer) -> bool:
+        """Leave a peer with lines or output that wait alone; False if it may be read."""
+        if peer in self._backlog:
+            return True  # its lines come first, at the end of this turn
+        if not peer.paused and not peer.ending:
+            return False
+        # Its input is not waited for, so this can only be a hang-up.
+        self._lose(peer, OSError("connection lost"))
+        return True
 
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
         """Read what has arrived; with it, how the client went away if it did."""
         received = b""
-        may_be_paused = client in self._ending or client in self._outgoing.waiting
-        if may_be_paused and self._is_paused(client):
-            return received, None
         try:
             while piece := client.recv(_READ):
                 received += piece
@@ -237,46 +236,71 @@ class Clients(PollingServerCore):
             return received, e
         return received, EOFError("end of file")
 
-    def _is_paused(self, client: Any) -> bool:
-        """Whether nothing is read of a client now: it is slow to read, or has sent its last."""
-        return client in self._ending or self._outgoing.paused(client)
+    def _take_in(self, peer: Peer, received: bytes, error: OSError | EOFError | None) -> None:
+        """Take what was received, and run the command in it, or see to it that many are run."""
+        lines = self._lines_of(peer)
+        lines.feed(received)
+        if isinstance(error, OSError):
+            self._mark_gone(peer, error)
+        elif error is not None:
+            peer.ending = True
+        if received.count(b"\n") > 1 and self._in_loop():
+            # Many commands at a time: they are run at the end of this turn, when others have
+            # had theirs, and for some time only.
+            self._client_buffers[peer.client] = lines.settle()
+            self._go_on(peer)
+        else:
+            self._run_lines(peer)
 
-    def _run_lines(self, client: Any, data: bytes, answered: bool = True) -> bytes:
-        """Run the commands in `data`, as far as the client reads its answers.
+    def _lines_of(self, peer: Peer) -> LineBuffer:
+        """Return a peer's input, which others may have changed in `_client_buffers`."""
+        held = self._client_buffers.get(peer.client, b"")
+        if held is not peer.lines.held:
+            peer.lines = LineBuffer(held)
+        return peer.lines
 
-        For a client that has gone and is not `answered` all are carried out, save
-        those that would only have told it something.
+    def _run_lines(self, peer: Peer) -> None:
+        """Run commands of a peer until it is another's turn, or it must read its answers.
 
-        Returns
-        -------
-        bytes
-            What was not taken.
-
-        Raises
-        ------
-        MalformedError
-            If something is no command; those before it have been run.
+        Outside of the loop nobody else has a turn.  For a peer that has gone all commands are
+        run but those that would only tell it something.
         """
-        put_out = self._outgoing.add if self._messages_itself() else self._message
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            if answered and self._outgoing.paused(client):
-                return data[start:]
-            line = data[start:end]
-            start = end + 1
-            if len(line) > messages.MAX_LINE:
-                raise MalformedError(f"a line longer than {messages.MAX_LINE} bytes")
+        lines = peer.lines
+        try:
+            self._run_slice(peer, lines)
+        except MalformedError as e:
+            lines.clear()
+            self._refuse(peer, e)
+            return
+        finally:
+            rest = lines.settle()
+            if not peer.closed and (rest or peer.client in self._client_buffers):
+                self._client_buffers[peer.client] = rest
+        if self._in_loop() or peer.gone:
+            self._go_on(peer)
+        else:
+            self._answer(peer)
+
+    def _run_slice(self, peer: Peer, lines: LineBuffer) -> None:
+        in_loop = self._in_loop()
+        until = _clock.monotonic() + _SLICE if in_loop else math.inf
+        most = _MOST_IN_A_SLICE if in_loop else math.inf
+        done = blanks = 0
+        while not (peer.paused or peer.closed) and (line := lines.next_line()) is not None:
             if not line or line.isspace():
+                blanks += 1
+                if not blanks % _BLANKS and _clock.monotonic() >= until:
+                    return
                 continue
-            if answered:
+            command = messages.decode(line)
+            if not peer.gone:
                 # It goes out when what the turn changed is written.
-                put_out(client, self._run_command(client, messages.decode(line)))
-            elif (command := messages.decode(line)).name not in self._read_only:
-                self._run_command(client, command)
-        rest = data[start:]
-        if len(rest) > messages.MAX_LINE:
-            raise MalformedError(f"a line longer than {messages.MAX_LINE} bytes")
-        return rest
+                self._add_reply(peer, self._run_command(peer.client, command))
+            elif command.name not in self._read_only:
+                self._run_command(peer.client, command)
+            done += 1
+            if done >= most or self._ran_until >= until:
+                return
 
     def _run_command(self, client: Any, command: messages.Command) -> bytes:
         """Run one command, and return its reply."""
@@ -292,145 +316,183 @@ class Clients(PollingServerCore):
             return messages.returned(handler(self, client, *args))
         except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
             self.command_errors[name] += 1
-            self._log_refusal(client, command, e)
+            refusal = Refusal(self._called(client), name, str(e), _job_spoken_of(command))
+            self._refusals.note(client, refusal, e)
             return messages.raised(e)
         finally:
-            self.command_times[name].note(_clock.monotonic() - began)
+            self._ran_until = ended = _clock.monotonic()
+            self.command_times[name].note(ended - began)
 
-    def _log_refusal(self, client: Any, command: messages.Command, error: BaseException) -> None:
-        known = isinstance(error, (TypeError, ValueError))
-        log.log(
-            logging.WARNING if known else logging.ERROR,
-            "%s: %s refused: %s",
-            self._called(client),
-            command.name,
-            escaped(str(error)[:1000]),
-            exc_info=None if known else error,
-            extra={"job_id": _job_spoken_of(command)},
-        )
-
-    def _resume(self, client: Any) -> None:
-        """Take up the commands of a client that has read its answers."""
-        self._resumable.discard(client)
-        data = self._client_buffers.get(client, b"")
-        try:
-            self._client_buffers[client] = self._run_lines(client, data)
-        except MalformedError as e:
-            self._refuse(client, e)
-            return
-        if client in self._ending and client not in self._outgoing:
-            self._disconnect_client(client)  # only blank lines were left
+    def _refuse(self, peer: Peer, error: MalformedError) -> None:
+        """Disconnect a client that sent something that is no command."""
+        called = self._called(peer.client)
+        if peer.gone:
+            log.info("%s ended with something malformed: %s", called, error)
+        else:
+            log.warning("%s disconnected: %s", called, escaped(str(error)[:300]))
+            peer.gone = True  # nothing more of it is run, whatever sending tells
+            self._write_ahead.commit()
+            try:
+                peer.output.send(peer.client)
+            except OSError as e:
+                log.info("%s gone: %s", called, e)
+        self._disconnect_client(peer.client)
 
     # --- replies ---
 
+    def _add_reply(self, peer: Peer, reply: bytes) -> None:
+        """Have a reply go out when what this turn changed is written."""
+        if not self._messages_itself():
+            self._message(peer, reply)
+            return
+        peer.output.add_reply(reply)
+        self._unsent[peer] = None
+
     def _answer_all(self) -> None:
         """Write what must last, then send the replies of this turn."""
-        if not self._outgoing.waiting:
+        if not self._unsent:
             return
         self._write_ahead.commit()
-        for client in self._outgoing:
-            self._send_waiting(client)
-        if self._outgoing:
-            self._drop_fullest()
+        unsent, self._unsent = self._unsent, {}
+        for peer in unsent:
+            self._send_waiting(peer)
 
-    def _answer(self, client: Any) -> None:
+    def _answer(self, peer: Peer) -> None:
         """Send one client its replies now."""
         self._write_ahead.commit()
-        self._send_waiting(client)
+        self._unsent.pop(peer, None)
+        self._send_waiting(peer)
 
-    def _send_waiting(self, client: Any) -> None:
-        """Send what the kernel takes; drop a client that is gone or never reads."""
+    def _send_waiting(self, peer: Peer) -> None:
+        """Send what the kernel takes, and see what is next for a peer."""
         try:
-            done = self._outgoing.send(client)
+            peer.output.send(peer.client)
         except OSError as e:
-            log.info("%s gone: %s", self._called(client), e)
-            self._outgoing.forget(client)
-            self._finish_commands(client)
-            self._disconnect_client(client)
-            return
-        if done and client not in self._ending and client not in self._interests:
-            if self._client_buffers.get(client) and self._has_lines(client):
-                self._resumable.add(client)
-        elif done and client in self._ending and not self._has_lines(client):
-            self._disconnect_client(client)
+            self._lose(peer, e)
         else:
-            self._have_wait(client)
+            self._go_on(peer)
 
-    def _has_lines(self, client: Any) -> bool:
-        return b"\n" in self._client_buffers.get(client, b"")
+    def _go_on(self, peer: Peer) -> None:
+        """See what is next for a peer, after its input or output changed.
 
-    def _finish_commands(self, client: Any) -> None:
-        """Carry out what a client had sent before it went away."""
-        data = self._client_buffers.pop(client, b"")
-        if isinstance(client, socket.socket):  # of a stand-in was read what it had
-            data += self._receive(client)[0]
-        try:
-            self._run_lines(client, data, answered=False)
-        except MalformedError as e:
-            log.info("%s ended with something malformed: %s", self._called(client), e)
+        ========================================  ==================================
+        It has commands that can be run           it gets its turn again
+        It has none, and has gone or sent its     it is disconnected
+        last and read its answers
+        It leaves more unread than it may         it is dropped
+        Else                                      it is waited for: to send, to read
+        ========================================  ==================================
+        """
+        if peer.closed:
+            return
+        output = peer.output
+        if peer.has_work:
+            self._backlog[peer] = None
+        elif peer.gone or (peer.ending and not output.size and not peer.lines.has_line()):
+            self._disconnect_client(peer.client)
+            return
+        if output.size > output.allowed:
+            log.warning("%s dropped: it does not read", self._called(peer.client))
+            self._disconnect_client(peer.client)
+            return
+        if peer not in self._unsent:
+            self._wait_for(peer)
+        self.memory.count(peer)
+        self._drop_fullest()
+
+    def _wait_for(self, peer: Peer) -> None:
+        """Wait for what a client can do for us: send commands, read answers, or both."""
+        events = POLLOUT if peer.output.size else 0
+        if not peer.paused and not peer.ending:
+            events |= POLLIN
+        if events == peer.interest:
+            return
+        if self.watch(peer.client, events):
+            peer.interest = events
+        elif peer.output.size:
+            self._unsent[peer] = None  # nobody tells when it reads: it is tried each turn
 
     def _drop_fullest(self) -> None:
-        while (client := self._outgoing.fullest_beyond_total()) is not None:
-            log.warning("%s dropped: too much output waits", self._called(client))
-            self._disconnect_client(client)
+        """Disconnect clients until all others hold no more than they may."""
+        while (peer := self.memory.fullest(self._peers.values())) is not None:
+            log.warning(
+                "%s dropped: all clients together make the server hold too much, it the most",
+                self._called(peer.client),
+            )
+            self._disconnect_client(peer.client)
+            if not peer.closed:
+                self._forget_peer(peer)  # `_disconnect_client` was replaced
 
-    def _watch(self, client: Any) -> None:
-        """Wait for what a client can do for us: send commands, read answers, or both."""
-        slowed = self._outgoing.paused(client)
-        events = POLLOUT if client in self._outgoing else 0
-        if not slowed and client not in self._ending:
-            events |= POLLIN
-        if not slowed and self._has_lines(client):
-            self._resumable.add(client)
-        if events != self._interests.get(client, POLLIN):
-            descriptor = client.fileno()
-            if self._fdmap.get(descriptor) is client:
-                self._poll.modify(descriptor, events)
-                if events == POLLIN:
-                    del self._interests[client]
-                else:
-                    self._interests[client] = events
+    def _mark_gone(self, peer: Peer, error: OSError) -> None:
+        if not peer.gone:
+            log.info("%s gone: %s", self._called(peer.client), error)
+        peer.gone = True
+        peer.output.clear()
+
+    def _lose(self, peer: Peer, error: OSError) -> None:
+        """Carry out what a client had sent before it went away, and drop it."""
+        if peer.closed or peer.gone:
+            return
+        self._mark_gone(peer, error)
+        lines = peer.lines
+        if isinstance(peer.client, socket.socket):  # a stand-in was read to its end
+            lines.feed(self._receive(peer.client)[0])
+        if self._in_loop() and lines.has_line():
+            self._client_buffers[peer.client] = lines.settle()
+            self._go_on(peer)
+        else:
+            self._run_lines(peer)
 
     @overrides(PollingServerCore._channel_writable)
     def _channel_writable(self, channel: Channel) -> None:
-        self._guarded(channel, self._send_waiting)
+        peer = self._peers.get(channel)
+        if peer is None:
+            super()._channel_writable(channel)
+        else:
+            self._guarded(channel, lambda _: self._send_waiting(peer))
+
+    def _serve_backlog(self, until: float) -> None:
+        """Give each client with commands that wait one turn, as far as time goes."""
+        self._guarded_all(self._next_in_backlog(until), self._serve_again)
+
+    def _next_in_backlog(self, until: float) -> Iterable[Any]:
+        for peer in list(self._backlog):
+            yield peer.client
+            if _clock.monotonic() >= until:
+                return
+
+    def _serve_again(self, client: Any) -> None:
+        peer = self._peers.get(client)
+        if peer is not None and peer in self._backlog:
+            del self._backlog[peer]
+            self._lines_of(peer)
+            self._run_lines(peer)
+
+    # --- messages, and a `_msg_client` that other programs put in the place of ours ---
 
     def _msg_client(self, client: Any, message: object) -> None:
         """Send one message behind what already waits for a client, before returning."""
         self._write_ahead.commit()
-        self._transmit(client, messages.message(message))
+        self._transmit(self._peer(client), messages.message(message))
 
     def _messages_itself(self) -> bool:
         """Whether lines may go out without `_msg_client`, which may be replaced."""
         return bool(self._msg_client == self._own_msg_client)
 
-    def _message(self, client: Any, line: bytes) -> bool:
-        """Have a line go out through whatever is in the place of `_msg_client`; True."""
+    def _message(self, peer: Peer, line: bytes) -> None:
+        """Have a line go out through whatever is in the place of `_msg_client`."""
         self._write_ahead.commit()
-        self._msg_client(client, json.loads(line))
-        return True
+        self._msg_client(peer.client, json.loads(line))
 
-    def _transmit(self, client: Any, line: bytes) -> None:
+    def _transmit(self, peer: Peer, line: bytes) -> None:
         """Send a line, or the part of it that the kernel takes; the rest waits."""
+        if peer.gone:
+            return
         try:
-            if not self._outgoing.send_new(client, line):
-                self._have_wait(client)
+            if not peer.output.send_new(peer.client, line):
+                self._go_on(peer)
         except OSError as e:
-            self._lose(client, e)
-
-    def _have_wait(self, client: Any) -> None:
-        """Have the rest wait for a client that did not take all, unless that is too much."""
-        if self._outgoing.size(client) > MAX_PER_CLIENT:
-            log.warning("%s dropped: it does not read", self._called(client))
-            self._disconnect_client(client)
-        else:
-            self._watch(client)
-
-    def _lose(self, client: Any, error: OSError) -> None:
-        """Drop a client that has gone, with what waits for it."""
-        log.info("%s gone: %s", self._called(client), error)
-        self._outgoing.forget(client)
-        self._disconnect_client(client)
+            self._lose(peer, e)
 
     # --- notifications ---
 
@@ -445,33 +507,56 @@ class Clients(PollingServerCore):
         for jobs, machines in taken:
             self._notify(self._client_job_watches, "jobs_changed", jobs)
             self._notify(self._client_machine_watches, "machines_changed", machines)
-        self._drop_fullest()
 
     def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
         if not changed or not watches:
             return
-        send = self._outgoing.send_new if self._messages_itself() else self._message
+        tell = self._transmit if self._messages_itself() else self._message
         everything = messages.changed(kind, sorted(changed))
         for client, watched in list(watches.items()):
+            if client not in watches:
+                continue  # dropped meanwhile
             line = everything
             if watched is not None:
                 if watched.isdisjoint(changed):
                     continue
                 line = messages.changed(kind, sorted(watched.intersection(changed)))
             try:
-                if not send(client, line):
-                    self._have_wait(client)
-            except OSError as e:
-                self._lose(client, e)
+                tell(self._peer(client), line)
             except Exception:
                 log.exception("%s: dropped, since telling it failed", self._called(client))
                 self._disconnect_client(client)
+
+    def _change_watch(
+        self, watches: Watches, client: Any, name: int | str | None, *, on: bool
+    ) -> None:
+        """Have a client told of changes to one job or machine, or of all (None); or no more."""
+        if client is None:
+            return  # a call from within: there is nobody to tell
+        before = how_many(watches, client)
+        if on:
+            kind = "jobs" if watches is self._client_job_watches else "machines"
+            watch(watches, client, name, kind)
+        else:
+            unwatch(watches, client, name)
+        peer = self._peer(client)
+        if name is None:
+            peer.watch_bytes = self._watch_bytes(client)
+        else:
+            peer.watch_bytes += (how_many(watches, client) - before) * bytes_of(name)
+        self.memory.count(peer)
+        self._drop_fullest()
+
+    def _watch_bytes(self, client: Any) -> int:
+        tables = self._client_job_watches, self._client_machine_watches
+        return sum(bytes_of(name) for table in tables for name in table.get(client) or ())
 
     # --- clients ---
 
     def _name(self, client: Any) -> str | None:
         """IP address of a client; None for a call from within, or if it has none any more."""
-        name = self._client_names.get(client)
+        peer = self._peers.get(client)
+        name = None if peer is None else peer.name
         if name is None and client is not None:
             try:
                 name = self._name_client(client)
@@ -486,11 +571,9 @@ class Clients(PollingServerCore):
         return "a client of unknown address" if name is None else f"client {name}"
 
     def _name_client(self, client: Any) -> str | None:
-        name = client.getpeername()[0]
-        if not isinstance(name, str):
-            return None  # a stand-in may answer anything
+        name = stand_ins.address(client)
         if isinstance(client, socket.socket):
-            self._client_names[client] = name
+            self._peer(client).name = name
         return name
 
     def _disconnect_client(self, client: Any) -> None:
@@ -503,13 +586,11 @@ class Clients(PollingServerCore):
             self._client_buffers,
             self._client_job_watches,
             self._client_machine_watches,
-            self._client_names,
-            self._interests,
         ):
             table.pop(client, None)
-        self._outgoing.forget(client)
-        self._ending.discard(client)
-        self._resumable.discard(client)
+        peer = self._peers.get(client)
+        if peer is not None:
+            self._forget_peer(peer)
         try:
             if isinstance(client, socket.socket):
                 self._lingering.add(client)
@@ -517,6 +598,15 @@ class Clients(PollingServerCore):
                 client.close()
         except Exception:
             log.exception("a client's connection could not be closed")
+
+    def _forget_peer(self, peer: Peer) -> None:
+        peer.closed = True
+        peer.output.clear()
+        self.memory.release(peer)
+        self._peers.pop(peer.client, None)
+        self._backlog.pop(peer, None)
+        self._unsent.pop(peer, None)
+        self._refusals.forget(peer.client)
 
     def _in_loop(self) -> bool:
         return threading.current_thread() is self._server_thread

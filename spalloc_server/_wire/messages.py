@@ -76,10 +76,12 @@ def decode(line: bytes) -> Command:
     MalformedError
         If it is not a command as the protocol has it.
     """
+    if len(line) > _SHORT:
+        return _read(line)
     command = known(line + b"\n")
     if command is None:
         command = _read(line)
-        if len(line) <= _SHORT and _unchangeable(command):
+        if _unchangeable(command):
             if len(_remembered) >= _MOST_REMEMBERED:
                 _remembered.clear()
             _remembered[line + b"\n"] = command

@@ -29,6 +29,7 @@ from spalloc_server._configuration_file import (
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.clients import MAX_READ, Clients, Handler
 from spalloc_server._wire.lingering import Lingering
+from spalloc_server._wire.peer import Peer
 from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.tally import Tally
 from spalloc_server.configuration_reloader import ConfigurationReloader
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 _MAX_ACCEPTS = 256
 #: The kernel doubles it for its own needs.
 _RECEIVE_BUFFER = MAX_READ // 2
+#: Seconds of a turn for clients that send many commands at a time; others are served before.
+_SECONDS_OF_SLICES = 0.004
 #: How long the loop rests after a turn that failed. # arbitrary
 _SECONDS_AFTER_FAILURE = 0.05
 
@@ -99,8 +102,10 @@ class Server(Clients, ConfigurationReloader):
         # Whether an address was lost, and the one before it cannot be had either.
         self._deaf = False
         self._timeout_check_interval = 5.0
-        # Time of a deadline that is judged when all sockets have been read once more.
+        # Time of a deadline that is judged when all that clients had sent by then was served.
         self._judging: float | None = None
+        # Bytes that each client had sent by then, of those that are not served so far yet.
+        self._served_before: dict[Peer, int] | None = None
         # Whether clients that have connected could not all be taken in this turn.
         self._unread = False
         # When the controller had next something to do, as of the beginning of this turn.
@@ -157,13 +162,17 @@ class Server(Clients, ConfigurationReloader):
             self._guarded_all(self._clients_among(chain((first,), ready)), self._handle_commands)
             if self._unread:
                 judged = None
-        for client in list(self._resumable) if self._resumable else ():
-            self._guarded(client, self._resume)
+        if self._backlog:
+            self._serve_backlog(_clock.monotonic() + _SECONDS_OF_SLICES)
         self._answer_all()
         now = _clock.monotonic()
         if began is not None:
             self.turn_times.note(now - began)
+        if judged is not None and not self._all_served():
+            judged = None
         self._see_to_jobs(judged, now)
+        if self._refusals:
+            self._refusals.tell(now)
         if self._lingering.sockets:
             self._lingering.tend()
         if self._deaf:
@@ -176,24 +185,39 @@ class Server(Clients, ConfigurationReloader):
         self.turns += 1
         self.last_turn = now
 
+    def _all_served(self) -> bool:
+        """Whether all commands were run that had come in when the deadlines were noted.
+
+        Every socket that was readable then has been read since; of clients that send
+        many commands at a time some may wait, here or in the socket.
+        """
+        before = self._served_before
+        if before is None:
+            before = {peer: peer.bytes_come() for peer in self._backlog}
+        self._served_before = {
+            peer: bytes_come
+            for peer, bytes_come in before.items()
+            if peer in self._backlog and peer.bytes_served() < bytes_come
+        }
+        return not self._served_before
+
     def _see_to_jobs(self, judged: float | None, now: float) -> None:
         """End the jobs whose deadline had passed at `judged`, and do what else is due."""
-        if not self._tells_time():
+        model = self._model()
+        if model is not self._controller:
             self._judging = None
-            self._controller.destroy_timed_out_jobs()
-            self._controller.check_free()
+            model.tend()
             return
         if judged is not None:
-            # Every socket that was readable when this was noted has been read since.
-            self._judging = None
-            self._controller.destroy_timed_out_jobs(judged)
+            self._judging = self._served_before = None
+            model.destroy_timed_out_jobs(judged)
         if self._due is not None and self._due <= now:
             self._tend(now)
 
     def _tend(self, now: float) -> None:
         """Do what is due."""
         deadline = self._controller.next_deadline()
-        if deadline is not None and deadline < now:
+        if deadline is not None and deadline < now and self._judging is None:
             self._judging = now
         rested = self._controller.next_rested()
         if rested is not None and rested <= now:
@@ -211,8 +235,8 @@ class Server(Clients, ConfigurationReloader):
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
         now = _clock.monotonic()
-        self._due = self._controller.next_due(now) if self._tells_time() else None
-        if self._judging is not None or self._resumable:
+        self._due = self._model().next_due(now)
+        if self._judging is not None or self._backlog:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)
         wait = min(wait, self._write_ahead.seconds_at_rest())
@@ -220,7 +244,7 @@ class Server(Clients, ConfigurationReloader):
             wait = min(wait, Lingering.tick)
         if self._due is not None and self._due - now < wait:
             wait = max(0.0, self._due - now)
-        return wait
+        return min(wait, self._refusals.seconds_left(now)) if self._refusals else wait
 
     # --- accepting ---
 

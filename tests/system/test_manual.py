@@ -13,7 +13,7 @@ import pytest
 import spalloc_server
 from spalloc_server import controller, server
 from spalloc_server._jobs import job_life, job_power
-from spalloc_server._wire import clients, messages, outgoing
+from spalloc_server._wire import clients, memory, messages, output, watches
 from tests.support.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -220,10 +220,10 @@ def test_the_limits_are_those_of_the_program() -> None:
     for name, what in (
         ("Line of the protocol", f"{messages.MAX_LINE >> 20} MiB"),
         ("Jobs queued or running", f"{job_life.MAX_JOBS:,}"),
-        ("one by one", f"{server.MAX_WATCHED:,}"),
-        ("no more of its commands are taken", f"{outgoing.PAUSE_ABOVE >> 20} MiB"),
-        ("before it is dropped", f"{outgoing.MAX_PER_CLIENT >> 20} MiB"),
-        ("before the fullest is dropped", f"{outgoing.MAX_TOTAL >> 20} MiB"),
+        ("one by one", f"{watches.MAX_WATCHED:,}"),
+        ("no more of its commands are taken", f"{output.PAUSE_ABOVE >> 20} MiB"),
+        ("before it is dropped", f"{output.MAX_UNREAD >> 20} MiB"),
+        ("before the fullest is dropped", f"{memory.MAX_TOTAL >> 20} MiB"),
         ("in a turn of the loop", f"{clients.MAX_READ >> 10} KiB"),
         ("after faults of its boards", f"{job_power.MAX_MOVES}"),
     ):

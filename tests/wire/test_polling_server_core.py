@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
-from spalloc_server._poller import EpollPoller, Poller
+from spalloc_server._poller import POLLIN, POLLOUT, EpollPoller, Poller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
 
 
@@ -267,10 +267,10 @@ def test_a_channel_that_takes_output_goes_to_the_hook_while_watched(
     assert list(core.ready_channels(0)) == []
     assert core.writable == []
 
-    core.watch_writable(here, True)
+    core.watch(here, POLLIN | POLLOUT)
     assert list(core.ready_channels(None)) == []
     assert core.writable == [here]
-    core.watch_writable(here, False)
+    core.watch(here, POLLIN)
     assert list(core.ready_channels(0)) == []
     assert core.writable == [here]
 
@@ -278,7 +278,7 @@ def test_a_channel_that_takes_output_goes_to_the_hook_while_watched(
 def test_a_channel_can_be_readable_and_writable(core: Core, pairs: Pairs) -> None:
     here, there = pairs()
     core.register_channel(here)
-    core.watch_writable(here, True)
+    core.watch(here, POLLIN | POLLOUT)
 
     there.send(b"x")
 
@@ -291,7 +291,7 @@ def test_a_channel_dropped_while_writing_is_not_read(
 ) -> None:
     here, there = pairs()
     core.register_channel(here)
-    core.watch_writable(here, True)
+    core.watch(here, POLLIN | POLLOUT)
     there.send(b"x")
     monkeypatch.setattr(core, "_channel_writable", core.unregister_channel)
 
@@ -305,8 +305,8 @@ def test_watching_unknown_and_closed_channels_is_harmless(core: Core, pairs: Pai
     core.register_channel(closed)
     closed.close()
 
-    core.watch_writable(unknown, True)
-    core.watch_writable(closed, True)
+    assert not core.watch(unknown, POLLIN | POLLOUT)
+    assert not core.watch(closed, POLLIN | POLLOUT)
 
     assert core.writable == []
 
@@ -315,7 +315,7 @@ def test_unless_overridden_the_hook_stops_the_watching(pairs: Pairs) -> None:
     core = PollingServerCore()
     here, _ = pairs()
     core.register_channel(here)
-    core.watch_writable(here, True)
+    core.watch(here, POLLIN | POLLOUT)
 
     assert list(core.ready_channels(None)) == []
     assert core._poll.poll(0) == []
@@ -360,7 +360,7 @@ def test_a_channel_put_into_the_table_only_can_be_watched(core: Core, pairs: Pai
     here, _ = pairs()
     core._fdmap[here.fileno()] = here
 
-    core.watch_writable(here, True)
+    core.watch(here, POLLIN | POLLOUT)
 
     assert list(core.ready_channels(None)) == []
     assert core.writable == [here]
@@ -569,7 +569,7 @@ def test_pausing_and_resuming_what_is_not_there_is_harmless(
     core.resume_channel(unknown)
     closed.close()
     core.unregister_channel(gone)
-    core.watch_writable(gone, True)
+    core.watch(gone, POLLIN | POLLOUT)
     now[0] += 1
 
     assert list(core.ready_channels(0)) == []

@@ -38,7 +38,7 @@ def test_it_is_answered_at_once(server: SpallocServer, known: bytes) -> None:
     server._handle_commands(client)
 
     assert client.lines == [REPLY]
-    assert client not in server._outgoing
+    assert not server._peers[client].output.size
 
 
 def test_what_is_no_command_disconnects(server: SpallocServer) -> None:
@@ -86,7 +86,7 @@ def test_it_waits_for_the_end_of_the_turn_if_something_is_to_be_written(
 
         assert client.lines == []
     monkeypatch.undo()
-    server._outgoing.forget(client)
+    server._disconnect_client(client)
 
 
 def test_its_reply_goes_through_whatever_messages_clients(
@@ -106,9 +106,9 @@ def test_what_is_not_taken_of_its_reply_waits(server: SpallocServer, known: byte
     client = FakeClient(known, room=10)
 
     server._handle_commands(client)
-    left = server._outgoing.size(client)
+    left = server._peers[client].output.size
     client.room = None
-    server._answer(client)
+    server._answer(server._peers[client])
 
     assert left == len(json.dumps(REPLY)) + 1 - 10
     assert client.lines == [REPLY]
@@ -125,4 +125,4 @@ def test_a_client_that_is_gone_when_it_is_answered_is_disconnected_once(
     server._handle_commands(client)
 
     dropped.assert_called_once_with(client)
-    assert client not in server._outgoing
+    assert client not in server._peers

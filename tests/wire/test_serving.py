@@ -22,10 +22,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import spalloc_server
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
+from spalloc_server._poller import POLLIN
 from spalloc_server._wire import clients as _clients
-from spalloc_server._wire import lingering, outgoing, serving
+from spalloc_server._wire import lingering, memory, messages, output, peer, refusals, serving
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
 from tests.support.tcp_client import TcpClient
@@ -39,6 +41,8 @@ m = Machine.with_standard_ips(
 configuration = Configuration(machines=[m], ip="{ip}", seconds_before_free=0)
 """
 VERSION = b'{"command": "version"}\n'
+VERSION_NUMBER = spalloc_server.__version__
+REPLY = b'{"return": "%s"}\n' % VERSION_NUMBER.encode()
 
 
 @pytest.fixture
@@ -67,6 +71,11 @@ def client(server: SpallocServer) -> Iterator[TcpClient]:
         yield made
 
 
+def any_slow(server: SpallocServer) -> bool:
+    """Whether a client is waited for to read its answers."""
+    return any(each.interest != POLLIN for each in server._peers.values())
+
+
 def wait_until(server: SpallocServer, condition: Any) -> None:
     """Let the loop turn until something is so, asking for one turn after the other."""
     with TcpClient(server.port) as witness:
@@ -91,7 +100,7 @@ def test_replies_come_in_the_order_of_the_commands(client: TcpClient) -> None:
     client.send(VERSION + b'\n \r\n{"command": "list_jobs", "args": null, "kwargs": null}\r\n')
     client.send(b'{"command": "fly me", "args": []}\n')
 
-    assert client.rest() == [{"return": "1.0.0"}, {"return": []}]
+    assert client.rest() == [{"return": VERSION_NUMBER}, {"return": []}]
 
 
 def test_a_command_that_raises_leaves_the_connection_usable(client: TcpClient) -> None:
@@ -239,7 +248,7 @@ def test_what_arrived_before_the_end_of_file_is_answered(server: SpallocServer) 
         client.send(VERSION * 1000 + b'{"command": "not whole"')
         client.end()
 
-        assert client.rest() == [{"return": "1.0.0"}] * 1000
+        assert client.rest() == [{"return": VERSION_NUMBER}] * 1000
     wait_until(server, lambda: len(server._client_buffers) == 1)
 
 
@@ -274,13 +283,13 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
         sender = threading.Thread(target=slow.send, args=(VERSION * count,))
         sender.start()
         for _ in range(50):
-            assert quick.call("version") == "1.0.0"
-        assert server._outgoing._total < 2 * outgoing.PAUSE_ABOVE
+            assert quick.call("version") == VERSION_NUMBER
+        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * _clients.MAX_READ
 
         answers = [slow.line() for _ in range(count)]
 
         sender.join()
-        assert all(answer == {"return": "1.0.0"} for answer in answers)
+        assert all(answer == {"return": VERSION_NUMBER} for answer in answers)
         slow.end()
         assert slow.rest() == []
 
@@ -288,7 +297,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
 def test_a_slow_reader_is_slowed_and_others_are_not(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 1000)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 1000)
     with TcpClient(server.port, receive_buffer=4096) as slow, TcpClient(server.port) as other:
         for _ in range(10):
             other.call("create_job", owner="x" * 1000, keepalive=None, tags=[])
@@ -299,7 +308,7 @@ def test_a_slow_reader_is_slowed_and_others_are_not(
         most = in_a_row = 0
         while in_a_row < 100:  # until the kernel takes no more
             assert len(other.call("list_jobs")) == 10
-            size = sum(server._outgoing.size(each) for each in server._outgoing)
+            size = sum(each.output.size for each in server._peers.values())
             most, in_a_row = max(most, size), in_a_row + 1 if size else 0
         assert most < 1000 + len(json.dumps(server.list_jobs(None))) * 2
 
@@ -312,23 +321,23 @@ def test_a_slow_reader_is_slowed_and_others_are_not(
 def test_blank_lines_at_the_end_of_a_slow_reader_do_not_keep_it(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
     with TcpClient(server.port) as client:
         client.send(VERSION + b"\n\n\n")
         client.end()
 
-        assert client.rest() == [{"return": "1.0.0"}]
+        assert client.rest() == [{"return": VERSION_NUMBER}]
 
 
 def test_whoever_never_reads_notifications_is_dropped_alone(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_clients, "MAX_PER_CLIENT", 200_000)
+    monkeypatch.setattr(output, "MAX_UNREAD", 200_000)
     for each in client, deaf_client(server):
         each.call("notify_job")
     for _ in range(400):
         monkeypatch.setattr(server._controller._records, "changed_jobs", set(range(2000)))
-        assert client.call("version") == "1.0.0"
+        assert client.call("version") == VERSION_NUMBER
         if len(server._client_job_watches) == 1:
             break
         while client.notifications:
@@ -359,7 +368,7 @@ def deaf_client(server: SpallocServer) -> TcpClient:
 def test_all_together_hold_so_much_and_the_fullest_is_dropped(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "MAX_TOTAL", 1_000_000)
+    monkeypatch.setattr(memory, "MAX_TOTAL", 1_000_000)
     deaf = [deaf_client(server) for _ in range(4)]
     for each in (client, *deaf):
         each.call("notify_job")
@@ -372,8 +381,8 @@ def test_all_together_hold_so_much_and_the_fullest_is_dropped(
     else:
         pytest.fail("nobody was dropped")
 
-    assert server._outgoing._total <= 1_000_000
-    assert client.call("version") == "1.0.0"
+    assert server.memory.total <= 1_000_000
+    assert client.call("version") == VERSION_NUMBER
 
 
 # --- malformed input ---
@@ -401,9 +410,9 @@ def test_malformed_input_gets_a_clean_end_of_file(
         except OSError:
             pass  # the server had enough already
 
-        assert bad.rest() == [{"return": "1.0.0"}]
+        assert bad.rest() == [{"return": VERSION_NUMBER}]
 
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -418,7 +427,7 @@ def test_random_bytes_harm_nobody(shared: Any, pieces: list[bytes]) -> None:
         except OSError:
             pass
         assert bad.rest() == []
-    assert witness.call("version") == "1.0.0"
+    assert witness.call("version") == VERSION_NUMBER
 
 
 @pytest.fixture
@@ -454,7 +463,7 @@ def test_whatever_a_command_raises_is_its_client_s_alone(
     with TcpClient(server.port) as other:
         client.ask("fail")
         assert client.reply() == {"exception": str(error)}
-        assert client.call("version") == other.call("version") == "1.0.0"
+        assert client.call("version") == other.call("version") == VERSION_NUMBER
 
 
 @pytest.mark.parametrize("result", [object(), {"a": b"bytes"}, OddError])
@@ -472,7 +481,7 @@ def test_what_cannot_be_answered_is_its_client_s_alone(
         for line in bad.rest() if result is OddError else [bad.reply()]:
             assert "exception" in line
 
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
 
 
 @pytest.mark.parametrize("error", [RuntimeError("r"), SystemExit(1)])
@@ -493,7 +502,7 @@ def test_a_turn_that_fails_is_not_the_last(
     server.wake()
 
     assert failed.wait(10)
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
 
 
 # --- time ---
@@ -607,18 +616,18 @@ def test_another_ip_takes_new_clients_and_keeps_old_ones(
     config.write_text(CONFIG.format(ip="127.0.0.2"))
     assert server.read_config_file() is True
 
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
     assert server.port == port
     with socket.create_connection(("127.0.0.2", port)) as new:
         new.sendall(VERSION)
-        assert new.recv(100) == b'{"return": "1.0.0"}\n'
+        assert new.recv(100) == REPLY
     with pytest.raises(ConnectionRefusedError):
         TcpClient(port)
 
     config.write_text(CONFIG.format(ip=""))
     assert server.read_config_file() is True
     with TcpClient(port) as everywhere:
-        assert everywhere.call("version") == "1.0.0"
+        assert everywhere.call("version") == VERSION_NUMBER
 
 
 def test_everybody_who_has_connected_is_kept_when_the_ip_changes(
@@ -631,7 +640,7 @@ def test_everybody_who_has_connected_is_kept_when_the_ip_changes(
         assert server.read_config_file() is True
 
     for each in clients:
-        assert each.call("version") == "1.0.0"
+        assert each.call("version") == VERSION_NUMBER
         each.close()
 
 
@@ -642,9 +651,9 @@ def test_an_ip_that_cannot_be_had_leaves_the_old_one(
         config.write_text(CONFIG.format(ip=ip))
         assert server.read_config_file() is False
 
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
     with TcpClient(server.port) as new:
-        assert new.call("version") == "1.0.0"
+        assert new.call("version") == VERSION_NUMBER
     config.write_text(CONFIG.format(ip="127.0.0.1"))
     assert server.read_config_file() is True
 
@@ -680,14 +689,14 @@ def test_a_server_that_lost_its_address_listens_again_when_it_can(
         config.write_text(CONFIG.format(ip=""))
         assert server.read_config_file() is False
         assert refused.wait(10)
-        assert client.call("version") == "1.0.0"  # whoever is there is served
+        assert client.call("version") == VERSION_NUMBER  # whoever is there is served
         assert server.port == port
         with pytest.raises(ConnectionRefusedError):
             TcpClient(port)
 
     wait_for_turns(server, client, 2)
     with TcpClient(port) as new:
-        assert new.call("version") == "1.0.0"
+        assert new.call("version") == VERSION_NUMBER
     assert caplog.text.count("no new clients until 127.0.0.1 can be had again") == 1
 
 
@@ -730,7 +739,7 @@ def test_who_connects_while_the_address_changes_is_accepted(
     assert server.read_config_file() is True
 
     with early[0] as new:
-        assert new.call("version") == "1.0.0"
+        assert new.call("version") == VERSION_NUMBER
 
 
 # --- descriptors, keepalive of TCP, the end ---
@@ -753,7 +762,7 @@ def test_without_descriptors_those_who_are_there_are_served(
             waiting.connect(("127.0.0.1", server.port))
             before = server.turns
             for _ in range(20):
-                assert client.call("version") == "1.0.0"
+                assert client.call("version") == VERSION_NUMBER
             assert server.turns - before < 30
     finally:
         for descriptor in taken:
@@ -762,7 +771,7 @@ def test_without_descriptors_those_who_are_there_are_served(
 
     waiting.settimeout(10)
     waiting.sendall(VERSION)
-    assert waiting.recv(100) == b'{"return": "1.0.0"}\n'
+    assert waiting.recv(100) == REPLY
     waiting.close()
 
 
@@ -839,7 +848,8 @@ def test_of_what_is_refused_no_more_is_made_ready_for_the_log_than_goes_there(
         lengths.append(len(str(text)))
         return escaped(text)
 
-    monkeypatch.setattr(_clients, "escaped", escape)
+    for module in _clients, refusals:
+        monkeypatch.setattr(module, "escaped", escape)
     with TcpClient(server.port) as bad:
         bad.send(line.replace(b"%s", rb"\n" * 10_000) + b"\n")
         bad.end()
@@ -850,13 +860,13 @@ def test_of_what_is_refused_no_more_is_made_ready_for_the_log_than_goes_there(
 
 
 def test_refusals_are_logged_on_one_line(
-    client: TcpClient, caplog: pytest.LogCaptureFixture
+    server: SpallocServer, client: TcpClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), TcpClient(server.port) as other:
         client.ask("create_job", owner="me", machine="evil\nline", tags=["x"])
         client.reply()
-        client.ask("create_job", owner="me", **{"evil\nname": 3})
-        client.reply()
+        other.ask("create_job", owner="me", **{"evil\nname": 3})
+        other.reply()
 
     lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(lines) == 2
@@ -910,7 +920,7 @@ def test_more_clients_at_once_than_a_turn_accepts_are_all_served(
         with HeldLoop(server, client, monkeypatch):
             many = [stack.enter_context(TcpClient(server.port)) for _ in range(3)]
 
-        assert [each.call("version") for each in many] == ["1.0.0"] * 3
+        assert [each.call("version") for each in many] == [VERSION_NUMBER] * 3
 
 
 def test_a_client_that_cannot_be_prepared_is_let_go(
@@ -920,7 +930,7 @@ def test_a_client_that_cannot_be_prepared_is_let_go(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert client.call("version") == "1.0.0"
+    assert client.call("version") == VERSION_NUMBER
     with monkeypatch.context() as patch:
         patch.setattr(_clients, "_KEEPALIVE", ((9999, 1),))
         with TcpClient(server.port) as other:
@@ -928,7 +938,7 @@ def test_a_client_that_cannot_be_prepared_is_let_go(
 
     assert "a client was gone before it could be served" in caplog.text
     with TcpClient(server.port) as other:
-        assert other.call("version") == client.call("version") == "1.0.0"
+        assert other.call("version") == client.call("version") == VERSION_NUMBER
 
 
 def test_a_slow_reader_that_has_caught_up_is_served_as_before(
@@ -936,36 +946,35 @@ def test_a_slow_reader_that_has_caught_up_is_served_as_before(
 ) -> None:
     slow.ask("flood")
     slow.ask("version")
-    wait_until(server, lambda: server._interests)
+    wait_until(server, lambda: any_slow(server))
 
     with slow.socket.makefile("rb") as answers:
         assert len(json.loads(answers.readline())["return"]) == FLOOD
-        assert json.loads(answers.readline()) == {"return": "1.0.0"}
-    assert slow.call("version") == client.call("version") == "1.0.0"
-    assert server._interests == {}
+        assert json.loads(answers.readline()) == {"return": VERSION_NUMBER}
+    assert slow.call("version") == client.call("version") == VERSION_NUMBER
+    assert not any_slow(server)
 
 
-def test_who_does_not_read_an_answer_beyond_all_measure_is_dropped(
-    server: SpallocServer,
-    slow: TcpClient,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("time", ["first", "again"])
+def test_one_reply_may_be_longer_than_what_may_be_left_unread(
+    server: SpallocServer, slow: TcpClient, monkeypatch: pytest.MonkeyPatch, time: str
 ) -> None:
-    monkeypatch.setattr(_clients, "MAX_PER_CLIENT", 1000)
+    monkeypatch.setattr(output, "MAX_UNREAD", 1000)
+    if time == "again":
+        messages.decode(b'{"command": "flood", "args": [], "kwargs": {}}')
     slow.ask("flood")
+    wait_until(server, lambda: any_slow(server))
 
-    wait_until(server, lambda: "dropped: it does not read" in caplog.text)
-
-    wait_until(server, lambda: len(server._client_buffers) == 1)
+    assert len(slow.reply()["return"]) == FLOOD
 
 
 def test_what_is_malformed_is_found_also_after_a_pause(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
     client.send(VERSION + b"GET / HTTP/1.1\n" + VERSION)
 
-    assert client.rest() == [{"return": "1.0.0"}]
+    assert client.rest() == [{"return": VERSION_NUMBER}]
 
 
 def test_what_is_malformed_is_found_also_after_a_hang_up(
@@ -975,9 +984,9 @@ def test_what_is_malformed_is_found_also_after_a_hang_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
     slow.send(b'{"command": "flood"}\nGET / HTTP/1.1\n')
-    wait_until(server, lambda: server._interests)
+    wait_until(server, lambda: any_slow(server))
 
     slow.reset()
 
@@ -988,28 +997,28 @@ def test_what_is_malformed_is_found_also_after_a_hang_up(
 def test_only_blank_lines_after_the_last_answer_end_the_connection(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
     monkeypatch.setattr(_clients, "_READ", 1)  # so that the end is read with the lines
     with TcpClient(server.port) as ending:
-        assert ending.call("version") == "1.0.0"
+        assert ending.call("version") == VERSION_NUMBER
         with HeldLoop(server, client, monkeypatch):
             ending.send(VERSION + b"\n\n")
             ending.end()
 
-        assert ending.rest() == [{"return": "1.0.0"}]
+        assert ending.rest() == [{"return": VERSION_NUMBER}]
 
 
 def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "PAUSE_ABOVE", 10)
+    monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
     monkeypatch.setattr(_clients, "_READ", 1)
     after_turn = server._after_turn
     going = TcpClient(server.port)
-    assert going.call("version") == "1.0.0"
+    assert going.call("version") == VERSION_NUMBER
 
     def hang_up_when_it_is_to_be_resumed() -> None:
-        if server._resumable and going.socket.fileno() >= 0:
+        if server._backlog and going.socket.fileno() >= 0:
             going.reset()
         after_turn()
 
@@ -1047,7 +1056,7 @@ def test_output_that_waits_for_somebody_who_is_not_polled_is_only_kept(
     assert client.call("tell") is None
 
     wait_until(server, lambda: stand_in.taken == 2)
-    assert server._interests == {}
+    assert not any_slow(server)
 
 
 def test_a_loop_that_writes_nothing_rests_as_long_as_it_may(server: SpallocServer) -> None:

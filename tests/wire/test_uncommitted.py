@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from spalloc_server._saved import disk_trouble, store
-from spalloc_server._wire.outgoing import Outgoing
+from spalloc_server._wire.output import Client as Reader
+from spalloc_server._wire.output import Output
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
@@ -70,23 +71,23 @@ def told_too_early(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list of what was answered although something was still to be written."""
     early: list[bytes] = []
     servers: list[SpallocServer] = []
-    send_new = Outgoing.send_new
+    send_new = Output.send_new
     start = SpallocServer._start
 
     def started(self: SpallocServer, *args: Any) -> None:
         servers.append(self)
         start(self, *args)
 
-    def checked(self: Outgoing, client: Any, data: bytes) -> bool:
+    def checked(self: Output, client: Reader, data: bytes) -> bool:
         for server in servers:
             # Under the lock nobody can add to what is to be written meanwhile.
             owned = server.controller.undisturbed._is_owned()  # type: ignore[attr-defined]
-            if self is server._outgoing and owned and server._store.pending:
+            if client in server._peers and owned and server._store.pending:
                 early.append(data)
         return send_new(self, client, data)
 
     monkeypatch.setattr(SpallocServer, "_start", started)
-    monkeypatch.setattr(Outgoing, "send_new", checked)
+    monkeypatch.setattr(Output, "send_new", checked)
     return early
 
 
