@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from spalloc_server import configuration as _configuration
 from spalloc_server import coordinates as _coordinates
+from spalloc_server._access.policy import Policy, Rule
 from spalloc_server._checks.settings import SettingError, Settings, settings_among
 from spalloc_server.configuration import Configuration, Machine, folder_of_running_file
 from spalloc_server.links import Links
@@ -149,7 +150,12 @@ def run_configuration(text: str, filename: str | Path) -> LoadedConfiguration:
 
 def configuration_namespace(filename: str) -> dict[str, Any]:
     """Names that a configuration file finds: those of the modules, and its own file's."""
-    names: dict[str, Any] = {"__file__": str(Path(filename).absolute()), "Links": Links}
+    names: dict[str, Any] = {
+        "__file__": str(Path(filename).absolute()),
+        "Links": Links,
+        "Policy": Policy,
+        "Rule": Rule,
+    }
     for module in (_coordinates, _configuration):
         public = getattr(module, "__all__", None) or [n for n in vars(module) if n[0] != "_"]
         names.update((public_name, getattr(module, public_name)) for public_name in public)

@@ -286,3 +286,25 @@ def test_in_another_thread_a_keyboard_interrupt_is_the_files() -> None:
     thread.join()
 
     assert [error.line for error in errors] == [2]
+
+
+def test_a_policy_is_handed_over() -> None:
+    loaded = run_configuration(
+        'policy = Policy([Rule("10.1.0.0/16", "use")], isolation="jobs")\n' + MINIMAL, "m.cfg"
+    )
+
+    assert loaded.settings.policy.rules == (("10.1.0.0/16", "use"),)
+    assert loaded.settings.policy.isolation == "jobs"
+
+
+def test_a_policy_of_another_type_is_refused_with_its_line() -> None:
+    error = refused(f"{MINIMAL}\npolicy = ['10.1.0.0/16']\n")
+
+    assert "`policy` is a list: expected a Policy, such as Policy(access=[Rule(" in str(error)
+
+
+def test_a_bad_rule_is_refused_with_its_line() -> None:
+    error = refused(f'{MINIMAL}\npolicy = Policy([("10.1.0.0/16", "write")])\n')
+
+    assert error.line == MINIMAL.count("\n") + 2
+    assert "access rule 1: the class is 'write': expected one of" in str(error)

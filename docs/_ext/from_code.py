@@ -8,6 +8,7 @@
 ``spalloc-boundaries``  where exceptions end
 ``spalloc-layers``      which module may use which
 ``spalloc-job-states``  the life of a job
+``spalloc-access``  the effect of each command by class of access
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 import spalloc_server
+from spalloc_server._access.commands import table as access_table
 from spalloc_server._jobs import book
 from spalloc_server._programs.metrics import METRICS
 from spalloc_server._saved.crash_points import POINTS
@@ -244,6 +246,15 @@ class CrashPoints(Written):
         yield from table(("Point", "What has just happened"), rows, "30 70")
 
 
+class Access(Written):
+    """The effect of each command for each class of access."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each command."""
+        rows = ((f"``{name}``", *effects) for name, *effects in access_table())
+        yield from table(("Command", "deny", "read", "use", "operate"), rows, "32 12 22 22 12")
+
+
 class Boundaries(Written):
     """Where exceptions of any kind end; the file is compared with the source by a test."""
 
@@ -330,6 +341,7 @@ def setup(app: Any) -> dict[str, bool]:
         "spalloc-metrics": Metrics,
         "spalloc-outcomes": Outcomes,
         "spalloc-crash-points": CrashPoints,
+        "spalloc-access": Access,
         "spalloc-boundaries": Boundaries,
         "spalloc-layers": Layers,
         "spalloc-job-states": JobStates,

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from spalloc_server._access.policy import Policy
+
 #: The values of `durability`, see the reliability chapter.
 DURABILITIES = ("process", "always", "none")
 
@@ -23,10 +25,13 @@ class Settings(NamedTuple):
         One of `DURABILITIES`; None if the file does not say.
     overlap_power_on : bool
         Whether a frame goes on with other boards while some configure their FPGAs.
+    policy : Policy
+        The rules of access and isolation.
     """
 
     durability: str | None = None
     overlap_power_on: bool = True
+    policy: Policy = Policy()
 
 
 class SettingError(ValueError):
@@ -78,6 +83,10 @@ def seconds(least: float = 0.0) -> _Rule:
 _RULES: dict[str, _Rule] = {
     "durability": one_of(None, *DURABILITIES),
     "overlap_power_on": yes_or_no(),
+    "policy": _Rule(
+        lambda value: isinstance(value, Policy),
+        'a Policy, such as Policy(access=[Rule("10.1.0.0/16", "use")])',
+    ),
 }
 
 

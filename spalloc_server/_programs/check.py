@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from json import dumps
 from typing import NamedTuple
 
+from spalloc_server._access.policy import Policy
 from spalloc_server._configuration_file import (
     ConfigurationError,
     read_configuration_text,
@@ -35,6 +36,7 @@ __all__ = (
     "Finding",
     "Saved",
     "SavedJob",
+    "access_findings",
     "check_main",
     "diff",
     "findings",
@@ -118,12 +120,16 @@ def check_main(config: str, json: bool) -> int:
     machines: list[MachineSummary] = []
     try:
         text = read_configuration_text(config)
-        configuration = run_configuration(text, config).configuration
+        configuration, settings = run_configuration(text, config)
     except ConfigurationError as exc:
         found = [Finding("error", None, str(exc))]
     else:
         machines = summaries(configuration)
-        found = [*findings(configuration), *repeated_entries(text)]
+        found = [
+            *findings(configuration),
+            *repeated_entries(text),
+            *access_findings(settings.policy),
+        ]
     report = report_json if json else report_text
     print(report(config, machines, found))
     return 1 if any(finding.severity == "error" for finding in found) else 0
@@ -193,6 +199,18 @@ def repeated_entries(text: str) -> list[Finding]:
             if count > 1:
                 found.append((line, f"{what} from line {line} on holds {entry} {count} times"))
     return [Finding("warning", None, told) for _, told in sorted(found)]
+
+
+def access_findings(policy: Policy) -> list[Finding]:
+    """Tell, for each rule without effect, of the rule before it, or that there are none.
+
+    Returns
+    -------
+    list of Finding
+        Warnings; a note if everybody is admitted.
+    """
+    severity = "note" if policy.access is None else "warning"
+    return [Finding(severity, None, text) for text in policy.findings()]
 
 
 def diff(saved: Saved, configuration: Configuration) -> list[EndedJob]:

@@ -22,12 +22,13 @@ _NAMED = 5
 
 
 class Finding(NamedTuple):
-    """Something worth telling whoever wrote the configuration.
+    """Something worth telling the author of a configuration.
 
     Attributes
     ----------
     severity : str
-        ``"error"``: it will not work as it stands; ``"warning"``: it may be meant.
+        ``"error"``: it will not work as it stands; ``"warning"``: it may be meant;
+        ``"note"``: it is as most have it, and worth knowing.
     machine : str or None
         Name of the machine; None if it is about the whole configuration.
     text : str

@@ -443,7 +443,13 @@ def test_programs_can_read_the_report(file: Path, capsys: pytest.CaptureFixture[
         "file": str(file),
         "errors": 0,
         "warnings": 0,
-        "findings": [],
+        "findings": [
+            {
+                "severity": "note",
+                "machine": None,
+                "text": "everybody who reaches the port may use the server (no access rules)",
+            }
+        ],
         "machines": [
             {
                 "name": "m",
@@ -500,3 +506,36 @@ def test_without_a_change_nothing_ends() -> None:
     saved = Saved([SavedJob(1, "me", "m")], [machine()])
 
     assert diff(saved, Configuration([machine()])) == []
+
+
+def test_rules_of_access_without_effect_are_warnings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.cfg"
+    file.write_text(
+        "configuration = Configuration(machines=[Machine.single_board("
+        "'m', bmp_ip='10.0.0.0', spinnaker_ip='10.0.0.1')])\n"
+        "policy = Policy(access=[Rule('10.0.0.0/8', 'use'), ('10.1.0.0/16', 'deny')])\n"
+    )
+
+    assert check_main(str(file), json=False) == 0
+
+    told = capsys.readouterr().out
+    assert "warning: access rule 2 (10.1.0.0/16) has no effect" in told
+    assert told.endswith("1 machine, 0 errors, 1 warning\n")
+
+
+def test_a_policy_that_admits_everybody_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.cfg"
+    file.write_text(
+        "configuration = Configuration(machines=[Machine.single_board("
+        "'m', bmp_ip='10.0.0.0', spinnaker_ip='10.0.0.1')])\n"
+    )
+
+    assert check_main(str(file), json=False) == 0
+
+    told = capsys.readouterr().out
+    assert "note: everybody who reaches the port may use the server" in told
+    assert told.endswith("1 machine, 0 errors, 0 warnings\n")
