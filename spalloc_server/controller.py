@@ -19,6 +19,7 @@ from typing import Any
 from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.census import Census, take_census
+from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, EndedJob, Ending
 from spalloc_server._jobs.facility import Facility
 from spalloc_server._jobs.fleet import Fleet
 from spalloc_server._jobs.health import Health, OutOfService
@@ -117,7 +118,7 @@ class Controller:
         self._lock = self.undisturbed = records.lock
         # The very tables, for other programs and for the commands that are asked most.
         self._jobs = records.jobs
-        self._retired_jobs = records.retired
+        self._retired_jobs = records.ended.reasons
         self._machines = records.machines
         self._bmp_controllers = fleet.frames
 
@@ -135,13 +136,12 @@ class Controller:
     @property
     def max_retired_jobs(self) -> int:
         """Number of ended jobs whose reasons are remembered."""
-        return self._records.max_retired_jobs
+        return self._records.ended.most
 
     @max_retired_jobs.setter
     def max_retired_jobs(self, value: int) -> None:
         with self._lock:
-            self._records.max_retired_jobs = value
-            self._records.trim_retired()
+            self._records.ended.most = value
             self._tell_limits()
 
     @property
@@ -268,9 +268,23 @@ class Controller:
         self._power.count_answer(job, success, reason)
 
     def destroy_job(self, host: str | None, job_id: int, reason: str | None = None) -> None:
-        """End a job; unknown ids are ignored."""
+        """End a job for a client; unknown ids are ignored.
+
+        Parameters
+        ----------
+        host : str or None
+            IP address of the client; None for a call from within.
+        job_id : int
+        reason : str, optional
+            The reason to be shown.
+        """
         with self._lock:
-            self._life.destroy(job_id, _plain_text(reason))
+            self._life.destroy(job_id, _plain_text(reason), Ending(CLIENT, _plain_text(host)))
+
+    def end_job(self, job_id: int, reason: str | None = None) -> None:
+        """End a job for an operator; unknown ids are ignored."""
+        with self._lock:
+            self._life.destroy(job_id, reason, Ending(OPERATOR))
 
     # --- machines ---
 
@@ -373,6 +387,19 @@ class Controller:
             )
         finally:
             self._lock.release()
+
+    def list_ended_jobs(self, limit: int, before: int | None = None) -> list[EndedJob]:
+        """Return jobs that have ended, newest first.
+
+        Parameters
+        ----------
+        limit : int
+            Most rows (>= 0).
+        before : int, optional
+            Id of an ended job: only those that ended before it; none if it is not known.
+        """
+        with self._lock:
+            return self._records.ended.rows(limit, before)
 
     # --- changes for watchers ---
 
@@ -526,7 +553,7 @@ class Controller:
             try:
                 with queue:
                     self._facility.restore(book)
-                    self._retired_jobs.update(book["retired"])
+                    self._records.ended.impose(book["retired"].items(), book["ended"])
                     for name, allocations in book["resting"].items():
                         for allocation_id, (outcome, rested) in allocations.items():
                             queue.restore_resting(name, allocation_id, tuple(outcome), rested)
@@ -551,6 +578,7 @@ class Controller:
                 "machines": {name: to_plain(m) for name, m in self._machines.items()},
                 "jobs": self._life.plain_jobs(),
                 "retired": dict(self._retired_jobs),
+                "ended": self._records.ended.plain_rows(),
                 "going": self._power_downs.plain_going(),
                 "resting": self._job_queue.resting(),
                 "orphans": self._power_downs.plain_orphans(),

@@ -1,6 +1,6 @@
-"""The book: all that a controller knows, as one dict of plain builtins.
+"""The book: the whole state of a controller, as one dict of plain builtins.
 
-What changes the model is told as an *outcome*, a tuple ``(kind, ...)`` of plain
+Each change of the model is told as an *outcome*, a tuple ``(kind, ...)`` of plain
 builtins: job 17 was created with ..., was given these boards, was destroyed
 because ....  `apply` writes an outcome into a book.  The journal is a list of
 outcomes, a snapshot is a book, and recovery is a snapshot with the outcomes
@@ -12,19 +12,24 @@ since then applied: nothing is ever decided again.
     machines    {name: {name, tags, width, height, dead_boards, dead_links,
                         board_locations, bmp_ips, spinnaker_ips}}  in order
     jobs        {id: {owner, start_time, keepalive, host, args, kwargs,
-                      state, power, attempts, was_ready, allocation}}
+                      state, power, attempts, fault, was_ready, allocated_at,
+                      ready_at, allocation}}
                 oldest first; allocation None or {machine, id, outcome,
-                boards, periphery, torus}
+                boards, periphery, torus}; fault is the text of the one for
+                which it was moved last; times are Unix times or None
     retired     {id: reason}  oldest first
+    ended       {id: row of `_jobs.ended_jobs`}  of those in retired that
+                ended since format 2
     going       {machine: {allocation id: {job, outcome, boards}}}
                 boards of jobs that ended, or were moved, whose power-off is
                 not done
     resting     {machine: {allocation id: [outcome, seconds rested]}}
     orphans     {host: [board, ...]}  to be powered off on frames that the
                 configuration no longer has
-    quarantine  {machine: what is out of service, see `_jobs.quarantine`}
+    quarantine  {machine: boards out of service, see `_jobs.quarantine`}
 
-It knows nothing of classes, files, threads or hardware.
+Format 1 had no ended, fault, allocated_at and ready_at; its outcomes lack their times
+and endings.  Must not know classes, files, threads or hardware.
 """
 
 from __future__ import annotations
@@ -32,17 +37,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from spalloc_server._jobs.ended_jobs import plain_row
+
 #: The book's own format number, raised when a key changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 Book = dict[str, Any]
 Outcome = tuple[Any, ...]
 
 _QUEUED, _POWER, _READY = 1, 2, 3
+_LARGEST = 2**63 - 1
 
 
 class BookError(ValueError):
-    """An outcome that does not fit the book it was to be written into."""
+    """An outcome that does not fit the book that it should be written into."""
 
 
 def empty() -> Book:
@@ -54,6 +62,7 @@ def empty() -> Book:
         "machines": {},
         "jobs": {},
         "retired": {},
+        "ended": {},
         "going": {},
         "resting": {},
         "orphans": {},
@@ -86,51 +95,96 @@ def upgrade(book: Book, from_format: int) -> Book:
     """
     if not 1 <= from_format <= FORMAT:
         raise BookError(f"book format {from_format} is not known, 1 to {FORMAT} are")
-    return {**empty(), **book}
+    upgraded = {**empty(), **book}
+    jobs = upgraded["jobs"]
+    if from_format < 2 and isinstance(jobs, dict) and all(map(_is_dict, jobs.values())):
+        upgraded["jobs"] = {job: _bounded({**_NEW_JOB, **jobs[job]}) for job in jobs}
+    return upgraded
 
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _bounded(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's record whose request has no numbers of more than 64 bits.
+
+    Format 1 had them.  As the largest number they mean the same: nothing has so many boards.
+    """
+    args, kwargs = record["args"], record["kwargs"]
+    if all(type(value) is not int or value <= _LARGEST for value in (*args, *kwargs.values())):
+        return record
+    return {
+        **record,
+        "args": [min(value, _LARGEST) for value in args],
+        "kwargs": {
+            name: min(value, _LARGEST) if type(value) is int else value
+            for name, value in kwargs.items()
+        },
+    }
+
+
+#: A job when it has just been created.
+_NEW_JOB = {
+    "state": _QUEUED,
+    "power": None,
+    "attempts": 0,
+    "fault": None,
+    "was_ready": False,
+    "allocated_at": None,
+    "ready_at": None,
+    "allocation": None,
+}
 
 # --- the writers, one for each kind of outcome ---
 
 
 def _created(book: Book, job_id: int, record: dict[str, Any]) -> None:
-    book["jobs"][job_id] = {
-        **record,
-        "state": _QUEUED,
-        "power": None,
-        "attempts": 0,
-        "was_ready": False,
-        "allocation": None,
-    }
+    book["jobs"][job_id] = {**_NEW_JOB, **_bounded(record)}
     book["next_id"] = max(book["next_id"], job_id + 1)
 
 
-def _allocated(book: Book, job_id: int, allocation: dict[str, Any]) -> None:
-    job = book["jobs"][job_id]
-    job["allocation"] = allocation
-    job["was_ready"] = False
+def _allocated(
+    book: Book, job_id: int, allocation: dict[str, Any], at: float | None = None
+) -> None:
+    book["jobs"][job_id].update(
+        allocation=allocation, was_ready=False, allocated_at=at, ready_at=None
+    )
 
 
 def _power(book: Book, job_id: int, on: bool) -> None:
     book["jobs"][job_id].update(state=_POWER, power=on)
 
 
-def _ready(book: Book, job_id: int) -> None:
-    book["jobs"][job_id].update(state=_READY, was_ready=True)
+def _ready(book: Book, job_id: int, at: float | None = None) -> None:
+    job = book["jobs"][job_id]
+    if not job["was_ready"]:
+        job["ready_at"] = at
+    job.update(state=_READY, was_ready=True)
 
 
 def _host(book: Book, job_id: int, host: str) -> None:
     book["jobs"][job_id]["host"] = host
 
 
-def _ended(book: Book, job_id: int, reason: str | None) -> None:
-    allocation = book["jobs"].pop(job_id)["allocation"]
+def _ended(
+    book: Book, job_id: int, reason: str | None, ending: dict[str, Any] | None = None
+) -> None:
+    job = book["jobs"].pop(job_id)
+    allocation = job["allocation"]
+    if ending is not None:
+        where = None
+        if allocation is not None:
+            place, boards = allocation["outcome"][1:], allocation["boards"]
+            where = allocation["machine"], place, len(boards)
+        book["ended"][job_id] = plain_row(job, where, ending)
     if allocation is not None and allocation["machine"] in book["machines"]:
-        _let_go(book, job_id, allocation)
+        _give_back(book, job_id, allocation)
     book["retired"][job_id] = reason
     _trim_retired(book)
 
 
-def _let_go(book: Book, job_id: int, allocation: dict[str, Any]) -> None:
+def _give_back(book: Book, job_id: int, allocation: dict[str, Any]) -> None:
     book["going"].setdefault(allocation["machine"], {})[allocation["id"]] = {
         "job": job_id,
         "outcome": allocation["outcome"],
@@ -138,10 +192,11 @@ def _let_go(book: Book, job_id: int, allocation: dict[str, Any]) -> None:
     }
 
 
-def _requeued(book: Book, job_id: int, attempts: int) -> None:
+def _requeued(book: Book, job_id: int, attempts: int, fault: dict[str, Any] | None = None) -> None:
     job = book["jobs"][job_id]
-    _let_go(book, job_id, job["allocation"])
-    job.update(state=_QUEUED, power=None, attempts=attempts, was_ready=False, allocation=None)
+    _give_back(book, job_id, job["allocation"])
+    text = None if fault is None else fault["text"]
+    job.update({**_NEW_JOB, "attempts": attempts, "fault": text})
 
 
 def _returned(book: Book, machine: str, allocation_id: int) -> None:
@@ -202,7 +257,9 @@ def _quarantine(book: Book, machine: str, record: dict[str, Any] | None) -> None
 def _trim_retired(book: Book) -> None:
     retired = book["retired"]
     while len(retired) > book["max_retired_jobs"]:
-        del retired[next(iter(retired))]
+        oldest = next(iter(retired))
+        del retired[oldest]
+        book["ended"].pop(oldest, None)
 
 
 _WRITERS: dict[str, Callable[..., None]] = {

@@ -84,7 +84,7 @@ def take_census(
     return Census(
         jobs={state: states[state] for state in JOB_STATES},
         jobs_created=records.next_id - 1,
-        jobs_retired=len(records.retired),
+        jobs_retired=len(records.ended.reasons),
         oldest_queued=min(waiting, default=None),
         machines={
             name: MachineCensus(

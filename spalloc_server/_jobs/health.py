@@ -23,7 +23,7 @@ from spalloc_server._jobs.quarantine import (
     Case,
     Quarantine,
 )
-from spalloc_server._places import Board, Frame, frame_of, place_in
+from spalloc_server._places import Board, Frame, Place, frame_of, place_in
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
@@ -41,6 +41,19 @@ log = logging.getLogger(__name__)
 _TROUBLES_OF_A_FRAME, _TROUBLE_WINDOW = 2, 900.0
 #: Until a test that gave way to a job is tried again. # arbitrary
 _SECONDS_AFTER_GIVING_WAY = 5.0
+
+
+class KnownFailure(FailureReason):
+    """A failure in the words of users.
+
+    Attributes
+    ----------
+    board, place : (x, y, z) and (cabinet, frame, board), or None
+        The first board at fault; None if the frame does not answer.
+    """
+
+    board: Board | None
+    place: Place | None
 
 
 class Health:
@@ -128,17 +141,22 @@ class Health:
     def explain(self, where: MachineMap, frame: Frame, reason: object) -> str | None:
         """Return a failure's reason with the names that users know boards by.
 
-        A `FailureReason` stays one, with its facts; None stays None.
+        A `FailureReason` becomes a `KnownFailure`; None stays None.
         """
         if not isinstance(reason, FailureReason):
             return None if reason is None else str(reason)
+        boards: list[Board] = []
         if reason.silent:
             names = f"cabinet {frame[0]}, frame {frame[1]}"
         else:
-            boards = (where.at(place_in(frame, fault.board)) for fault in reason.faults)
-            names = ", ".join(f"board {board}" for board in dict.fromkeys(boards))
+            found = (where.at(place_in(frame, fault.board)) for fault in reason.faults)
+            boards = [board for board in dict.fromkeys(found) if board is not None]
+            names = ", ".join(f"board {board}" for board in boards)
         text = f"{reason} ({names or 'a board'} of machine {where.machine.name})"
-        return FailureReason(text, reason.faults, reason.silent)
+        failure = KnownFailure(text, reason.faults, reason.silent)
+        failure.board = boards[0] if boards else None
+        failure.place = None if failure.board is None else where.locate(failure.board)
+        return failure
 
     def fall_silent(self, name: str, frame: Frame) -> None:
         """Take out all boards of a frame that does not answer."""

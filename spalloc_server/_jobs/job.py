@@ -17,6 +17,7 @@ from spalloc_server._places import Board
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from spalloc_server._jobs.ended_jobs import Ending
     from spalloc_server.allocator import Footprint
     from spalloc_server.configuration import Machine
     from spalloc_server.links import Links
@@ -117,6 +118,8 @@ class _Job:
     boards, periphery, torus, width, height, connections, allocated_machine
         None until boards are allocated.  Width and height in chips;
         connections {(chip x, chip y) relative to the job: host name}.
+    place : list of int or None
+        [x, y, width, height] of its block, or [x, y, z] of its single board.
     origin : (x, y)
         The machine's chip that is the job's (0, 0).
     request : JobRequest
@@ -132,6 +135,12 @@ class _Job:
         How many answers each of these frames has yet to give.
     waits_for : dict
         {machine: boards out of service for which it is known to wait there}.
+    fault : str or None
+        The fault for which the job was moved last.
+    allocated_at, ready_at : float or None
+        Unix times: of the present allocation, and of its first time ready.
+    ending : Ending or None
+        The party that is ending the job; None if it is the queue.
     tenancy : int
         Counts the allocations that the job has had, so that the answers to an
         earlier one's requests can be told apart.
@@ -167,6 +176,8 @@ class _Job:
         self.deadline: float | None = None
         self.bmp_requests_until_ready = 0
         self.attempts = 0
+        self.fault: str | None = None
+        self.ending: Ending | None = None
         self.tenancy = 0
         self.forget_boards()
 
@@ -181,11 +192,14 @@ class _Job:
         self.width: int | None = None
         self.height: int | None = None
         self.connections: dict[tuple[int, int], str] | None = None
+        self.place: list[int] | None = None
         self.origin = (0, 0)
         self.bmp_requests_until_ready = 0
         self.frames_asked: Counter[tuple[int, int]] = Counter()
         self.waits_for: dict[str, frozenset[Board]] = {}
         self.was_ready = False
+        self.allocated_at: float | None = None
+        self.ready_at: float | None = None
 
     def forget_rows(self) -> None:
         """Make the rows anew when they are next asked for."""
@@ -261,7 +275,10 @@ def plain_job(job: _Job, allocation: dict[str, Any] | None) -> dict[str, Any]:
         "state": int(job.state),
         "power": job.power,
         "attempts": job.attempts,
+        "fault": job.fault,
         "was_ready": job.was_ready,
+        "allocated_at": job.allocated_at,
+        "ready_at": job.ready_at,
         "allocation": allocation,
     }
 
@@ -283,4 +300,5 @@ def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
         request=JobRequest.parse(tuple(record["args"]), dict(record["kwargs"])),
     )
     job.attempts = record["attempts"]
+    job.fault = record["fault"]
     return job

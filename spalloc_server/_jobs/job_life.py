@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.deadlines import Deadlines
+from spalloc_server._jobs.ended_jobs import KEEPALIVE, MACHINE, REQUEST, Ending, plain_row
 from spalloc_server._jobs.job import (
     JobState,
     _Job,
@@ -111,7 +112,7 @@ class JobLife:
             self._queue.add_job(job.id, request.boards, machine=request.machine, tags=request.tags)
         except BaseException as e:
             if job.id in self._records.jobs:
-                self._end(job, f"Cancelled: {e}")
+                self._end(job, f"Cancelled: {e}", Ending(REQUEST))
             with suppress(KeyError):
                 self._queue.destroy_job(job.id)
             raise
@@ -140,7 +141,7 @@ class JobLife:
     def end_timed_out(self, as_of: float) -> None:
         """End the jobs whose keepalive period was over at `as_of` (monotonic)."""
         for job_id in self.deadlines.due(as_of):
-            self.destroy(job_id, "Job timed out.")
+            self.destroy(job_id, "Job timed out.", Ending(KEEPALIVE))
 
     # --- callbacks of the queue ---
 
@@ -156,7 +157,11 @@ class JobLife:
         job = self._records.jobs[job_id]
         self._settle(job, machine_name, boards, periphery, torus)
         self._records.changed_machines.add(machine_name)
-        self._records.tell("allocated", job_id, self._plain_allocation(job))
+        job.allocated_at = _clock.wall()
+        plain = self._plain_allocation(job)
+        assert plain is not None
+        job.place = plain["outcome"][1:]
+        self._records.tell("allocated", job_id, plain, job.allocated_at)
         self._power.switch(job, power=True, link_enable=False)
 
     def _settle(
@@ -185,14 +190,15 @@ class JobLife:
         machine_name = job.allocated_machine_name
         assert machine_name is not None
         allocation = self._queue.allocation_of(job_id)
-        self._end(job, reason)
+        self._end(job, reason, job.ending or Ending(MACHINE))
         # A machine that is being removed has no allocations any more.
         allocation_id = -job_id if allocation is None else allocation[1]
         self._power_downs.take_back(job, machine_name, allocation_id)
 
     def _cancelled(self, job_id: int, reason: str | None) -> None:
         """End a job that never had boards."""
-        self._end(self._records.jobs[job_id], f"Cancelled: {reason or ''}")
+        job = self._records.jobs[job_id]
+        self._end(job, f"Cancelled: {reason or ''}", job.ending or Ending(REQUEST))
 
     def _rested(self, machine_name: str, allocation_ids: list[int]) -> None:
         self._records.tell("rested", machine_name, list(allocation_ids))
@@ -208,19 +214,28 @@ class JobLife:
 
     # --- the end ---
 
-    def destroy(self, job_id: int, reason: str | None) -> None:
+    def destroy(self, job_id: int, reason: str | None, ending: Ending) -> None:
         """End a job; unknown ids are ignored."""
-        if job_id in self._records.jobs:
+        job = self._records.jobs.get(job_id)
+        if job is not None:
+            job.ending = ending
             self._queue.destroy_job(job_id, reason)
 
-    def _end(self, job: _Job, reason: str | None) -> None:
+    def _end(self, job: _Job, reason: str | None, ending: Ending) -> None:
         """Retire a job, with the reason that its user will be told."""
+        records = self._records
+        plain_ending = {"by": ending.by, "host": ending.host, "at": _clock.wall()}
+        where = None
+        if job.boards is not None and job.place is not None:
+            where = job.allocated_machine_name or "", job.place, len(job.boards)
+        row = plain_row(plain_job(job, None), where, plain_ending)
         job.state = JobState.destroyed
         job.power = None
-        self._records.retire(job.id, reason)
-        self._records.changed_jobs.add(job.id)
-        self._records.tell("ended", job.id, reason)
-        job_log.destroyed(job, reason)
+        del records.jobs[job.id]
+        records.ended.add(job.id, reason, row)
+        records.changed_jobs.add(job.id)
+        records.tell("ended", job.id, reason, plain_ending)
+        job_log.destroyed(job, reason, ending)
 
     # --- the book ---
 
@@ -262,7 +277,9 @@ class JobLife:
         boards = [(x, y, z) for x, y, z in plain["boards"]]
         periphery = [(x, y, z, Links(link)) for x, y, z, link in plain["periphery"]]
         self._settle(job, plain["machine"], boards, periphery, plain["torus"])
+        job.place = plain["outcome"][1:]
         job.was_ready = record["was_ready"]
+        job.allocated_at, job.ready_at = record["allocated_at"], record["ready_at"]
         if record["state"] == JobState.ready:
             job.state, job.power = JobState.ready, record["power"]
         else:

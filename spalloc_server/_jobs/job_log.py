@@ -1,4 +1,4 @@
-"""The job log: one line for each thing that happens to a job.
+"""The job log: one line for each event of a job.
 
 Written through the logger ``spalloc_server.jobs``, which is silent until
 `open_file` is called: importing this opens no file.
@@ -11,11 +11,13 @@ from logging.handlers import TimedRotatingFileHandler
 from typing import TYPE_CHECKING
 
 from spalloc_server._checks.values import escaped
+from spalloc_server._places import Board, Frame, frame_of
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from spalloc_server._jobs.ended_jobs import Ending
     from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.release import Release
@@ -64,7 +66,7 @@ def close_file(handler: logging.Handler) -> None:
 
 
 def created(job: _Job) -> None:
-    """Log what was asked for, by whom and from where."""
+    """Log a request, its owner and the address it came from."""
     if job_log.isEnabledFor(logging.INFO):
         words = [repr(value) for value in job.args]
         words += [f"{name}={value!r}" for name, value in job.kwargs.items()]
@@ -73,32 +75,35 @@ def created(job: _Job) -> None:
 
 
 def powered(job: _Job, where: MachineMap, power: bool, link_enable: bool | None) -> None:
-    """Log the power and link commands to each of a job's boards."""
+    """Log the power and link commands to a job's boards: one line a frame and command."""
     if not job_log.isEnabledFor(logging.INFO):
         return
-    lines = _boards(where, job.boards or (), power)
+    lines = _power(where, job.boards or (), power)
     if link_enable is not None:
-        links: dict[tuple[int, int, int], list[Links]] = {}
-        for x, y, z, link in job.periphery or ():
-            links.setdefault((x, y, z), []).append(link)
-        for board, its_links in sorted(links.items()):
-            names = ", ".join([_NAMES[link] for link in sorted(its_links)])
-            lines.append(
-                f"links {'on' if link_enable else 'off'}: {names} of {_place(where, board)}"
-            )
+        word = "on" if link_enable else "off"
+        links: dict[Board, list[str]] = {}
+        for x, y, z, link in sorted(job.periphery or ()):
+            links.setdefault((x, y, z), []).append(_NAMES[link])
+        lines += [
+            f"links {word}: {_boards(where, boards, frame, links)}"
+            for frame, boards in _by_frame(where, links).items()
+        ]
     _write(job.id, lines)
 
 
 def released(release: Release, where: MachineMap) -> None:
-    """Log the power-off of an ended job's boards."""
+    """Log the power-off of the boards that a job has no more."""
     if job_log.isEnabledFor(logging.INFO):
-        _write(release.job_id, _boards(where, release.boards, power=False))
+        _write(release.job_id, _power(where, release.boards, power=False))
 
 
-def destroyed(job: _Job, reason: str | None) -> None:
-    """Log a job's end and why."""
+def destroyed(job: _Job, reason: str | None, ending: Ending) -> None:
+    """Log a job's end, its reason and the party that ended it."""
     if job_log.isEnabledFor(logging.INFO):
-        _write(job.id, [f"destroyed: {reason}"])
+        text = reason or "no reason given"
+        if text == "Cancelled: ":
+            text = "Cancelled: no reason given"
+        _write(job.id, [f"destroyed: {text} (by {ending})"])
 
 
 def note(job_id: int, text: str) -> None:
@@ -112,20 +117,39 @@ def shut_down() -> None:
     job_log.info("server shut down")
 
 
-def _boards(where: MachineMap, boards: Iterable[tuple[int, int, int]], power: bool) -> list[str]:
-    word = "on" if power else "off"
-    return [f"power {word}: {_place(where, board)}" for board in sorted(boards)]
+def _power(where: MachineMap, boards: Iterable[Board], power: bool) -> list[str]:
+    return [
+        f"power {'on' if power else 'off'}: {_boards(where, its_boards, frame)}"
+        for frame, its_boards in _by_frame(where, boards).items()
+    ]
 
 
-def _place(where: MachineMap, board: tuple[int, int, int]) -> str:
-    place = where.locate(board)
-    if place is None:
-        return f"board {board}"
-    cabinet, frame, number = place
-    host = where.machine.bmp_ips.get((cabinet, frame))
+def _by_frame(where: MachineMap, boards: Iterable[Board]) -> dict[Frame | None, list[Board]]:
+    """Sort boards by frame; None for those that the machine does not have."""
+    frames: dict[Frame | None, list[Board]] = {}
+    for board in sorted(boards):
+        place = where.locate(board)
+        frames.setdefault(None if place is None else frame_of(place), []).append(board)
+    return frames
+
+
+def _boards(
+    where: MachineMap,
+    boards: Sequence[Board],
+    frame: Frame | None,
+    links: Mapping[Board, Sequence[str]] | None = None,
+) -> str:
+    """Name boards of one frame, each with its links if they are given."""
+    names = [
+        str(board) if links is None else f"{board} {' '.join(links[board])}" for board in boards
+    ]
+    text = f"board{'' if len(boards) == 1 else 's'} {', '.join(names)}"
+    if frame is None:
+        return text
+    numbers = ", ".join([str(where.in_frame(board)[1]) for board in boards])
     return (
-        f"board {board} of {where.machine.name} "
-        f"(cabinet {cabinet}, frame {frame}, board {number}, BMP {host})"
+        f"{text} of {where.machine.name} (cabinet {frame[0]}, frame {frame[1]}, "
+        f"board{'' if len(boards) == 1 else 's'} {numbers}, BMP {where.hosts[frame]})"
     )
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spalloc_server import _clock
 from spalloc_server._bmp.requests import FailureReason
 from spalloc_server._jobs import job_log
+from spalloc_server._jobs.ended_jobs import FAULT, Ending
+from spalloc_server._jobs.health import Health, KnownFailure
 from spalloc_server._jobs.job import JobState, _Job
 from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.fleet import Fleet
-    from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.power_downs import PowerDowns
     from spalloc_server._jobs.records import Records
@@ -131,21 +133,26 @@ class JobPower:
                 return
             if job.bmp_requests_until_ready != 0:
                 return
+            now = _clock.wall()
             job.state = JobState.ready
-            job.was_ready = True
             records.changed_jobs.add(job.id)
-            records.tell("ready", job.id)
+            records.tell("ready", job.id, now)
+            if not job.was_ready:
+                job.was_ready, job.ready_at = True, now
+                job_log.note(job.id, "ready")
         if records.on_background_state_change is not None:
             records.on_background_state_change()
 
     def _hardware_failed(self, job: _Job, reason: str | None) -> None:
         """Try a job on other boards, or end it with a reason that says what failed."""
         log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
-        known = isinstance(reason, FailureReason) and (reason.faults or reason.silent)
+        known = isinstance(reason, KnownFailure) and (reason.faults or reason.silent)
         if known and self._may_move(job):
-            self._move(job, str(reason))
+            assert isinstance(reason, KnownFailure)
+            self._move(job, reason)
         else:
             text = "" if reason is None else reason
+            job.ending = Ending(FAULT)
             self._queue.destroy_job(job.id, f"Machine configuration failed. Error: {text}")
 
     def _may_move(self, job: _Job) -> bool:
@@ -165,14 +172,18 @@ class JobPower:
         whole = outcome[0] != "board" and outcome[3:] == (machine.width, machine.height)
         return len(job.request.what) != 3 and not whole
 
-    def _move(self, job: _Job, reason: str) -> None:
+    def _move(self, job: _Job, reason: KnownFailure) -> None:
         """Put a job back to the front of its queue; its boards are switched off."""
         allocation = self._queue.allocation_of(job.id)
         assert allocation is not None
         job.attempts += 1
         job.tenancy += 1
         self._records.changed_jobs.add(job.id)
-        self._records.tell("requeued", job.id, job.attempts)
+        job.fault = str(reason)
+        fault: dict[str, Any] = {"text": job.fault, "board": None, "physical": None}
+        if reason.board is not None and reason.place is not None:
+            fault.update(board=list(reason.board), physical=list(reason.place))
+        self._records.tell("requeued", job.id, job.attempts, fault)
         job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
         self._power_downs.take_back(job, *allocation)
         job.forget_boards()
@@ -193,9 +204,10 @@ class JobPower:
             self._health.fall_silent(name, frame)
             text = f"BMP {where.hosts[frame]} does not answer"
             reason = self._health.explain(where, frame, FailureReason(text, silent=True))
+            assert isinstance(reason, KnownFailure)
             for job in self._jobs_on(where, frame):
                 if job.frames_asked[frame] > 0 and self._may_move(job):
-                    self._move(job, str(reason))
+                    self._move(job, reason)
 
     def _jobs_on(self, where: MachineMap, frame: Frame) -> list[_Job]:
         """Return the jobs that have boards of a frame, oldest first."""

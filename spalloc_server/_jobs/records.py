@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from spalloc_server._jobs.ended_jobs import EndedJobs
+
 if TYPE_CHECKING:
     from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
@@ -40,8 +42,8 @@ class Records:
         the queue calls back.
     jobs : dict
         {id: _Job}, oldest first.
-    retired : dict
-        {id: reason} of ended jobs, oldest first.
+    ended : EndedJobs
+        The jobs that have ended.
     machines : dict
         {name: Machine}, highest priority first.
     maps : dict
@@ -61,11 +63,10 @@ class Records:
     ) -> None:
         self.lock = threading.RLock()
         self.next_id = next_id
-        self.max_retired_jobs = max_retired_jobs
         self.outlet = outlet
         self.on_background_state_change = on_background_state_change
         self.jobs: dict[int, _Job] = {}
-        self.retired: dict[int, str | None] = {}
+        self.ended = EndedJobs(max_retired_jobs)
         self.machines: dict[str, Machine] = {}
         self.maps: dict[str, MachineMap] = {}
         self.changed_jobs: set[int] = set()
@@ -76,17 +77,6 @@ class Records:
         """Tell an outcome, see `_jobs.book`."""
         self.due_is_stale = True
         self.outlet.note(outcome)
-
-    def retire(self, job_id: int, reason: str | None) -> None:
-        """Forget a job but for the reason of its end."""
-        del self.jobs[job_id]
-        self.retired[job_id] = reason
-        self.trim_retired()
-
-    def trim_retired(self) -> None:
-        """Forget the reasons of the oldest ended jobs if there are too many."""
-        while len(self.retired) > self.max_retired_jobs:
-            del self.retired[next(iter(self.retired))]
 
     def take_changed_jobs(self) -> set[int]:
         """Hand over the ids of the jobs that changed since the last call."""

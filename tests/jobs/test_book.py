@@ -134,3 +134,37 @@ def test_older_formats_are_read_and_newer_ones_refused() -> None:
     for unknown in (0, _book.FORMAT + 1):
         with pytest.raises(BookError):
             _book.upgrade({}, unknown)
+
+
+def test_jobs_of_format_1_lack_times_and_may_have_numbers_without_end() -> None:
+    old = {**RECORD, "args": [10**600], "kwargs": {"tags": ["a"], "max_dead_boards": 10**600}}
+    for key in ("state", "power", "attempts", "was_ready", "allocation"):
+        old[key] = _book.empty().get(key)
+
+    book = _book.upgrade({"jobs": {3: old}}, 1)
+    _book.apply(book, ("created", 4, {**RECORD, "args": [10**600]}))
+
+    job = book["jobs"][3]
+    assert (job["fault"], job["allocated_at"], job["ready_at"]) == (None, None, None)
+    assert job["args"] == book["jobs"][4]["args"] == [2**63 - 1]
+    assert job["kwargs"] == {"tags": ["a"], "max_dead_boards": 2**63 - 1}
+
+
+def test_outcomes_of_format_1_have_no_times() -> None:
+    outcomes = [*allocated(), ("ready", 7), ("requeued", 7, 1), ("ended", 7, "over")]
+    book = book_after(*outcomes)
+
+    assert (book["retired"], book["ended"]) == ({7: "over"}, {})
+
+
+def test_a_job_that_ended_leaves_the_row_of_its_life() -> None:
+    *before, given = allocated()
+    outcomes = [*before, (*given, 20.0), ("ready", 7, 30.0), ("ready", 7, 40.0)]
+    by = {"by": "client", "host": "10.0.0.9", "at": 50.0}
+    book = book_after(*outcomes, ("ended", 7, "over", by))
+
+    assert book["ended"][7] == [
+        "me", None, 5.0, 20.0, 30.0, 50.0, "m", [0, 0, 1, 1], 1, "client", "10.0.0.9",
+    ]  # fmt: skip
+    _book.apply(book, ("limits", 0, 30))
+    assert book["ended"] == {}

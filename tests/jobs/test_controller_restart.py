@@ -257,7 +257,7 @@ ACTIONS: dict[str, Callable[[Controller, Rack, HandClock, int], object]] = {
     "all": lambda made, rack, clock, n: made.create_job(None, 2, 1, owner="\ud800\u2028"),
     "odd": lambda made, rack, clock, n: made.create_job(None, owner="me", tags=["odd"]),
     "that": lambda made, rack, clock, n: made.create_job(None, n % 2, 0, n % 3, owner="me"),
-    "impossible": lambda made, rack, clock, n: made.create_job(None, 10**50, owner="me"),
+    "impossible": lambda made, rack, clock, n: made.create_job(None, 10**18, owner="me"),
     "destroy": lambda made, rack, clock, n: made.destroy_job(None, n, "why not"),
     "on": lambda made, rack, clock, n: made.power_on_job_boards("10.0.0.9", n),
     "off": lambda made, rack, clock, n: made.power_off_job_boards(None, n),

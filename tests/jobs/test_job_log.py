@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from spalloc_server._jobs import job_log
+from spalloc_server._jobs.ended_jobs import CLIENT, KEEPALIVE, Ending
 from spalloc_server._jobs.job import _Job
 from spalloc_server._jobs.job_request import JobRequest
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.release import Release
+from spalloc_server.configuration import Machine
 from spalloc_server.links import Links
 from tests.support.machines import machine
 
@@ -62,8 +64,9 @@ def test_events_of_a_job(log: Path) -> None:
     job_log.powered(job, where, True, False)
     job_log.powered(job, where, False, None)
     job_log.released(Release(7, "m", 1, [(1, 0, 0)]), where)
-    job_log.destroyed(job, "over")
-    job_log.destroyed(job, None)
+    job_log.destroyed(job, "over", Ending(CLIENT, "10.0.0.9"))
+    job_log.destroyed(job, None, Ending(KEEPALIVE))
+    job_log.destroyed(job, "Cancelled: ", Ending(CLIENT))
     job_log.note(7, "odd")
     job_log.shut_down()
 
@@ -71,13 +74,31 @@ def test_events_of_a_job(log: Path) -> None:
     assert words(log) == [
         "job 7: created (3, 1, tags={'x'}) owner=me keepalive=None host=10.0.0.1",
         f"job 7: power on: {place}",
-        f"job 7: links off: east, north of {place}",
+        f"job 7: links off: {place}".replace("(1, 0, 0)", "(1, 0, 0) east north"),
         f"job 7: power off: {place}",
         f"job 7: power off: {place}",
-        "job 7: destroyed: over",
-        "job 7: destroyed: None",
+        "job 7: destroyed: over (by client 10.0.0.9)",
+        "job 7: destroyed: no reason given (by keepalive)",
+        "job 7: destroyed: Cancelled: no reason given (by client)",
         "job 7: odd",
         "server shut down",
+    ]
+
+
+def test_the_boards_of_one_command_on_one_frame_are_one_line(log: Path) -> None:
+    places = {(0, 0, 0): (0, 0, 0), (0, 0, 1): (0, 0, 1), (0, 0, 2): (0, 1, 7)}
+    where = MachineMap(Machine.with_standard_ips("m", board_locations=places, base_ip="10.1.0.0"))
+    job = _Job(7, "me", 0.0, None)
+    job.boards = set(places)
+    job.periphery = [(0, 0, 1, Links.south), (0, 0, 0, Links.east), (0, 0, 0, Links.north)]
+
+    job_log.powered(job, where, True, False)
+
+    frames = ("(cabinet 0, frame 0, boards 0, 1, BMP 10.1.0.0)", "frame 1, board 7, BMP 10.1.1.0)")
+    assert words(log) == [
+        f"job 7: power on: boards (0, 0, 0), (0, 0, 1) of m {frames[0]}",
+        f"job 7: power on: board (0, 0, 2) of m (cabinet 0, {frames[1]}",
+        f"job 7: links off: boards (0, 0, 0) east north, (0, 0, 1) south of m {frames[0]}",
     ]
 
 
@@ -109,7 +130,7 @@ def test_every_line_of_an_event_has_its_time(log: Path) -> None:
     job_log.powered(job, MachineMap(machine("m")), True, False)
 
     times = {line.rsplit(" job 7: ", 1)[0] for line in log.read_text().splitlines()}
-    assert [line.split(": ")[1] for line in words(log)] == ["power on", "power on", "links off"]
+    assert [line.split(": ")[1] for line in words(log)] == ["power on", "links off"]
     assert len(times) == 1
 
 

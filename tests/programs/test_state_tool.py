@@ -133,7 +133,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
 
 
 AS_TEXT = """\
-  state, generation 2, written by version 1.0.0, format 1
+  state, generation 2, written by version 1.0.0, format 2
   saved at a clean stop
   next job id 4
 

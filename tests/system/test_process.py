@@ -360,9 +360,11 @@ def test_the_job_log_has_one_line_for_each_event(folder: Path) -> None:
         "job 1: created (machine='solo') owner=evil\\n2026-01-01 job 99: ready keepalive=60.0 "
         "host=127.0.0.1",
         f"job 1: power on: {board}",
-        "job 1: links off: east, north_east, north, west, south_west, south of " + board,
+        "job 1: links off: board (0, 0, 0) east north_east north west south_west south"
+        + board.removeprefix("board (0, 0, 0)"),
+        "job 1: ready",
         f"job 1: power off: {board}",
-        "job 1: destroyed: over\\x1b[2J",
+        "job 1: destroyed: over\\x1b[2J (by client 127.0.0.1)",
         f"job 1: power off: {board}",
         "server shut down",
     ]
