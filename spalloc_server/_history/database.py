@@ -14,7 +14,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ from sqlalchemy.pool import QueuePool
 
 log = logging.getLogger(__name__)
 
-#: Where the database is unless told otherwise; the folder is made with mode 0750.
-DEFAULT_URL = "/var/lib/spalloc-history/history.db"
 #: Seconds that a question may take.
 PATIENCE = 5.0
 
@@ -144,6 +142,17 @@ class Database:
             if time.monotonic() >= deadline:
                 raise TooSlow(f"given up after {seconds:g} s; ask for less") from e
             raise
+
+    def shrink_log(self) -> None:
+        """Leave nothing in SQLite's write-ahead log, where old pages stay else.
+
+        While others read this may have no effect; then the next time has.
+        """
+        if self._is_sqlite:
+            with self._troubles(), closing(self.engine.raw_connection()) as raw:
+                busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                log.info("%s: the write-ahead log is in use and could not be emptied", self)
 
     # --- opening ---
 

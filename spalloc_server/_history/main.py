@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from spalloc_server._history import traces_command
+from spalloc_server._history import follow_command, traces_command
 from spalloc_server._programs.parser import Parser
 from spalloc_server._version import __version__
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
 #: What adds each sub-command.
-_COMMANDS: tuple[Callable[[Commands], None], ...] = (traces_command.add_to,)
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    follow_command.add_to,
+    traces_command.add_to,
+)
 _EXTRA = {"sqlalchemy", "alembic", "mako", "rich"}
 
 

@@ -102,7 +102,9 @@ jobs = Table(
     Index(None, "owner_id", "created", "id"),
     Index(None, "machine_id", "created", "id"),
     Index(None, "ended", "id"),
+    Index(None, "network_id", "created", "id"),
     Index(None, "host_id"),
+    Index(None, "ended_by_host_id"),
 )
 
 #: Each time that a job had boards.  A block is x, y, w, h; a single board x, y, z.
@@ -181,6 +183,7 @@ rollups = Table(
     Column("jobs", Integer, nullable=False),  # created
     Column("board_seconds", Double, nullable=False),
     Column("waits", Text, nullable=False),  # see `histogram`, of first allocations
+    Index(None, "kind", "key"),
 )
 
 #: How far the follower has read: one row, written with the events' own transaction.

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("waits", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "span", "since", "key", name="pk_rollups"),
     )
+    op.create_index("ix_rollups_kind_key", "rollups", ["kind", "key"])
     op.create_table(
         "settings",
         sa.Column("name", sa.String(length=32), nullable=False),
@@ -89,9 +90,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("job", "state", name="uq_jobs_job_state"),
     )
     op.create_index("ix_jobs_created_id", "jobs", ["created", "id"])
+    op.create_index("ix_jobs_ended_by_host_id", "jobs", ["ended_by_host_id"])
     op.create_index("ix_jobs_ended_id", "jobs", ["ended", "id"])
     op.create_index("ix_jobs_host_id", "jobs", ["host_id"])
     op.create_index("ix_jobs_machine_id_created_id", "jobs", ["machine_id", "created", "id"])
+    op.create_index("ix_jobs_network_id_created_id", "jobs", ["network_id", "created", "id"])
     op.create_index("ix_jobs_owner_id_created_id", "jobs", ["owner_id", "created", "id"])
     op.create_table(
         "sizes",
