@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
 CLIENT_BIN := client/.venv/bin
+WEB_BIN := web/.venv/bin
 
-.PHONY: run install test test-server test-client soak lint types docs bench profile house test-all clean
+.PHONY: run install test test-server test-client test-web soak lint types docs bench profile house test-all clean
 
 install: $(VENV)/.installed
 
@@ -15,8 +16,14 @@ $(VENV)/.installed: setup.cfg setup.py
 	$(PIP) install -q -e '.[docs,test]'
 	touch $@
 
-run: install
-	$(BIN)/spalloc_server --simulate examples/demo.cfg
+# The server on simulated frames, and its web pages; Ctrl-C ends both.
+run: install web/.venv/.installed
+	@$(WEB_BIN)/spalloc-web --anonymous all & web=$$!; \
+	trap : INT; trap 'kill $$web $$server' TERM; \
+	$(BIN)/spalloc_server --simulate examples/demo.cfg & server=$$!; \
+	trap 'kill $$web $$server' INT; \
+	wait $$server || wait $$server; status=$$?; \
+	kill $$web 2>/dev/null; wait $$web; exit $$status
 
 lint: install
 	$(BIN)/ruff check .
@@ -36,7 +43,7 @@ bench: install
 profile: install
 	$(BIN)/python -m benchmarks.turn_profile $(ARGS)
 
-test: test-server test-client docs
+test: test-server test-client test-web docs
 
 test-server: lint types
 	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term
@@ -48,6 +55,14 @@ client/.venv/.installed: client/setup.cfg client/setup.py
 
 test-client: lint client/.venv/.installed
 	cd client && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
+
+web/.venv/.installed: web/setup.cfg web/setup.py setup.cfg
+	$(PYTHON) -m venv web/.venv
+	$(WEB_BIN)/pip --disable-pip-version-check install -q -e . -e 'web[notices,test]'
+	touch $@
+
+test-web: lint web/.venv/.installed
+	cd web && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
 
 # Counts how easily the source is read; ARGS may name another checkout.
 house: install
@@ -65,4 +80,4 @@ soak: install
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -s
 
 clean:
-	rm -rf $(VENV) client/.venv docs/_build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) client/.venv web/.venv docs/_build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,10 +1,11 @@
-"""Both distributions, built and tried with every Python that is found.
+"""All distributions, built and tried with every Python that is found.
 
-Run as ``python -m tests.matrix`` (see ``make test-all``): builds wheel and sdist of server and
-client and has them checked by twine, then, for each version of Python in `VERSIONS` that this
-computer has, makes an empty virtual environment for each distribution, installs the wheel there,
-runs the tests that come with the sdist against what is installed, and sees that the sdist installs
-the same.  Versions may be named, as in ``python -m tests.matrix 3.12``.
+Run as ``python -m tests.matrix`` (see ``make test-all``): builds wheel and sdist of server,
+client and web pages and has them checked by twine, then, for each version of Python in
+`VERSIONS` that this computer has, makes an empty virtual environment for each distribution,
+installs the wheel there, runs the tests that come with the sdist against what is installed, and
+sees that the sdist installs the same.  Versions may be named, as in
+``python -m tests.matrix 3.12``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 DISTRIBUTIONS = {
     "spalloc_server": (".", ("spalloc_server",)),
     "spalloc_client": ("client", ("spalloc_client", "spalloc")),
+    "spalloc_web": ("web", ("spalloc_web",)),
 }
 #: Tests that need the repository: they build the project, or run the client against the server
 #: (and the original one) from environments that the Makefile makes.
@@ -77,14 +79,14 @@ def _version(interpreter: Path) -> str | None:
 
 
 def build(into: Path) -> None:
-    """Build wheel and sdist of both distributions; the wheel is made from the sdist."""
+    """Build wheel and sdist of all distributions; the wheel is made from the sdist."""
     for folder, _ in DISTRIBUTIONS.values():
         _run([sys.executable, "-m", "build", "-q", "--outdir", into, ROOT / folder], ROOT)
     _run([sys.executable, "-m", "twine", "check", "--strict", *sorted(into.iterdir())], ROOT)
 
 
 def try_out(version: str, interpreter: Path, dist: Path, work: Path) -> dict[str, str | None]:
-    """Test both distributions, each in an empty environment of its own.
+    """Test all distributions, each in an empty environment of its own.
 
     Returns
     -------

@@ -46,6 +46,8 @@ def test_wheel_and_sdist_are_right_in_form(dist: Path) -> None:
         f"spalloc_client-{__version__}.tar.gz",
         f"spalloc_server-{__version__}-py3-none-any.whl",
         f"spalloc_server-{__version__}.tar.gz",
+        f"spalloc_web-{__version__}-py3-none-any.whl",
+        f"spalloc_web-{__version__}.tar.gz",
     ]
     run("-m", "twine", "check", "--strict", *files)
 
@@ -57,6 +59,15 @@ def test_wheel_and_sdist_are_right_in_form(dist: Path) -> None:
         (
             "spalloc_client",
             {"spalloc_client/py.typed", "spalloc/py.typed", "spalloc_client/scripts/ps.py"},
+        ),
+        (
+            "spalloc_web",
+            {
+                "spalloc_web/py.typed",
+                "spalloc_web/static/js/now.js",
+                "spalloc_web/static/vendor/uplot/LICENSE",
+                "spalloc_web/templates/now.html",
+            },
         ),
     ],
 )

@@ -1,0 +1,106 @@
+"""The command line of ``spalloc-web``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from spalloc_web._settings import (
+    DEFAULT_LISTEN,
+    DEFAULT_SERVER,
+    Destination,
+    SettingError,
+    Settings,
+    read_file,
+    settings_of,
+)
+from spalloc_web._version import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser, which the manual page is made of, too."""
+    made = argparse.ArgumentParser(
+        prog="spalloc-web",
+        description="Shows the boards that a spalloc server shares as live web pages.",
+        epilog="Options of the command line beat those of the file.",
+    )
+    made.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    made.add_argument("--config", metavar="FILE", help="INI file with a section [web]")
+    made.add_argument(
+        "--server", metavar="HOST:PORT", help=f"the spalloc server (default {DEFAULT_SERVER})"
+    )
+    made.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        help=f"where pages are served (default {DEFAULT_LISTEN}); beyond this computer only"
+        " with --cert or --behind-proxy",
+    )
+    made.add_argument(
+        "--history", metavar="URL", help="history database, as spalloc-history keeps it"
+    )
+    made.add_argument("--cert", metavar="FILE", help="certificate chain for TLS (PEM)")
+    made.add_argument("--key", metavar="FILE", help="private key of the certificate (PEM)")
+    made.add_argument(
+        "--behind-proxy",
+        action="store_const",
+        const="yes",
+        help="a web server in front does TLS and hands requests on",
+    )
+    made.add_argument("--base", metavar="/PREFIX", help="what stands before all paths")
+    made.add_argument(
+        "--anonymous",
+        metavar="none|states|all",
+        help="how much readers see: nothing, no names or texts (default), or all",
+    )
+    made.add_argument(
+        "--health", metavar="URL", help="the server's /health page, for notices of disk trouble"
+    )
+    made.add_argument(
+        "--state-dir", metavar="FOLDER", help="where it is remembered which notices were sent"
+    )
+    made.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="how much is logged to standard error (default info)",
+    )
+    return made
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Put file and command line together.
+
+    Parameters
+    ----------
+    arguments
+        As `parser` returns them.
+
+    Raises
+    ------
+    SettingError
+        If something cannot be.
+    """
+    values: dict[str, str] = {}
+    destinations: tuple[Destination, ...] = ()
+    if arguments.config:
+        values, destinations = read_file(Path(arguments.config))
+    for option, value in vars(arguments).items():
+        if value is not None and option not in {"config", "log_level"}:
+            values[option] = value
+    return settings_of(values, destinations)
+
+
+def parse(words: Sequence[str] | None = None) -> tuple[Settings, str]:
+    """Read the command line; ends the process with status 2 and words if it is wrong.
+
+    Returns
+    -------
+    settings, log_level
+    """
+    made = parser()
+    arguments = made.parse_args(words)
+    try:
+        return read_settings(arguments), arguments.log_level.upper()
+    except SettingError as e:
+        made.error(str(e))

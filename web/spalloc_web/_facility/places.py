@@ -1,0 +1,103 @@
+"""Where boards are: cabinet, frame and board, and the address where the server tells it.
+
+Asked once for each machine and kept until it changes, in small portions so that no other
+client of the server has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from spalloc_web._facility.connection import CommandRefusedError, ConnectionLostError
+from spalloc_web._facility.follower import Follower
+from spalloc_web._facility.picture import Machine
+
+#: Commands sent at a time: a few milliseconds of the server's loop.
+PORTION = 200
+
+
+class Place(NamedTuple):
+    """Where a board is."""
+
+    cabinet: int
+    frame: int
+    board: int
+    address: str | None
+
+
+class AwayError(Exception):
+    """The server cannot be asked now."""
+
+
+_Key = tuple[int, int, int, int]
+
+
+class Places:
+    """Places of all machines' boards.
+
+    Parameters
+    ----------
+    follower
+        Whose server is asked.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._known: dict[str, tuple[_Key, dict[tuple[int, int, int], Place]]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    async def of(self, machine: Machine) -> dict[tuple[int, int, int], Place]:
+        """Return the places of a machine's boards.
+
+        Raises
+        ------
+        AwayError
+            If they are not known yet and the server cannot be asked.
+        """
+        lock = self._asking.setdefault(machine.name, asyncio.Lock())
+        async with lock:
+            key = (
+                machine.width,
+                machine.height,
+                len(machine.boards),
+                hash(tuple(row[:3] for row in machine.boards)),
+            )
+            known = self._known.get(machine.name)
+            if known and known[0] == key:
+                return known[1]
+            places = await self._ask(machine)
+            self._known[machine.name] = key, places
+            return places
+
+    def forget(self, name: str | None = None) -> None:
+        """Have a machine's places, or all, asked for anew."""
+        if name is None:
+            self._known.clear()
+        else:
+            self._known.pop(name, None)
+
+    async def _ask(self, machine: Machine) -> dict[tuple[int, int, int], Place]:
+        questions = self._follower.questions
+        if questions is None:
+            raise AwayError("the server is away: it cannot be asked where boards are")
+        boards = [row[:3] for row in machine.boards]
+        places: dict[tuple[int, int, int], Place] = {}
+        try:
+            for start in range(0, len(boards), PORTION):
+                portion = boards[start : start + PORTION]
+                replies = await questions.call_all(
+                    [("get_board_position", (machine.name, *board), {}) for board in portion]
+                )
+                for board, reply in zip(portion, replies, strict=True):
+                    if place := _place(reply):
+                        places[board] = place
+        except (ConnectionLostError, CommandRefusedError) as e:
+            raise AwayError(f"the server does not tell where boards are: {e}") from e
+        return places
+
+
+def _place(reply: Any) -> Place | None:
+    if isinstance(reply, list) and len(reply) == 3 and all(isinstance(n, int) for n in reply):
+        return Place(reply[0], reply[1], reply[2], None)
+    return None

@@ -1,0 +1,118 @@
+"""Puts the application together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from spalloc_web._facility.ended_jobs import EndedJobs
+from spalloc_web._facility.follower import Follower
+from spalloc_web._facility.places import Places
+from spalloc_web._http import api
+from spalloc_web._http.context import CONTEXT, Context, sight_of
+from spalloc_web._http.files import Files
+from spalloc_web._http.guard import add_headers, errors_in_words
+from spalloc_web._http.pages import PAGES
+from spalloc_web._http.templates import LAYOUT
+from spalloc_web._live.broadcaster import Broadcaster
+from spalloc_web._notices.sender import Sender
+from spalloc_web._past.history import History
+from spalloc_web._settings import Settings
+
+_Cleanup = Callable[[web.Application], AsyncIterator[None]]
+
+
+def make_app(
+    settings: Settings, history: History | None = None, sender: Sender | None = None
+) -> web.Application:
+    """Make the application; it follows the server from its start to its end.
+
+    Parameters
+    ----------
+    settings
+        Checked.
+    history
+        The history database; closed at the end.
+    sender
+        Of notices; run and ended with the application.
+    """
+    app = web.Application(middlewares=[errors_in_words], client_max_size=1 << 16)
+    follower = Follower(*settings.server)
+    broadcaster = Broadcaster(
+        follower.picture, notices=sender.troubles if sender else list
+    )
+    follower.on_picture(broadcaster.publish)
+    context = Context(
+        settings,
+        follower,
+        Places(follower),
+        EndedJobs(follower),
+        broadcaster,
+        history,
+        sender.troubles if sender else list,
+    )
+    files = Files()
+    app[CONTEXT] = context
+    app[LAYOUT] = {
+        "base": settings.base,
+        "static": f"{settings.base}/static/{files.digest}",
+        "status": lambda: context.picture.status,
+        "has_history": history is not None,
+    }
+    base = settings.base
+    app.add_routes([web.get(f"{base}{path}", page) for path, page in PAGES.items()])
+    app.add_routes(api.routes(base))
+    app.router.add_get(f"{base}/events", _events)
+    app.router.add_get(f"{base}/static/{{digest}}/{{name:.+}}", files.serve)
+    app.router.add_get(f"{base}/health", _health)
+    if base:
+        app.router.add_get(base, _to_first_page)
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_followed(context, sender))
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+def _followed(context: Context, sender: Sender | None) -> _Cleanup:
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(context.follower.run(), name="follower")]
+        if sender:
+            tasks.append(asyncio.create_task(sender.run(context.follower), name="notices"))
+        yield
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if context.history:
+            context.history.close()
+
+    return run
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    return await request.app[CONTEXT].broadcaster.serve(request, sight_of(request))
+
+
+async def _health(request: web.Request) -> web.Response:
+    """Say whether this process is well: for containers and load balancers."""
+    context = request.app[CONTEXT]
+    away = context.picture.status.away_since
+    return api.json_response(
+        {
+            "status": "ok",
+            "server": "here" if away is None else "away",
+            "pages": context.broadcaster.open_streams,
+        },
+    )
+
+
+async def _to_first_page(request: web.Request) -> web.Response:
+    raise web.HTTPPermanentRedirect(f"{request.app[CONTEXT].settings.base}/")
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[CONTEXT].broadcaster.close()

@@ -1,0 +1,102 @@
+"""What is worth a notice: words made of the server's events.
+
+Knows the kinds of events; knows nothing of destinations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from spalloc_web._facility.replies import EventReply
+
+#: Reports of one board, by different hosts, that are worth a notice.
+REPORTS = 2
+
+
+class News(NamedTuple):
+    """Something to tell administrators.
+
+    Attributes
+    ----------
+    number : int
+        Of the event.
+    time : float
+        Unix time, seconds.
+    kind : str
+        One of `spalloc_web._settings.NOTICE_KINDS`.
+    text : str
+        One line.
+    """
+
+    number: int
+    time: float
+    kind: str
+    text: str
+
+
+def news_of(event: EventReply, now: float) -> News | None:
+    """Make news of an event; None if it is not worth a notice.
+
+    Parameters
+    ----------
+    event
+        Of `list_events`.
+    now
+        Unix time for events that tell none, seconds.
+    """
+    more = event.more
+    when = more.get("time")
+    moment = float(when) if isinstance(when, (int, float)) else now
+    if event.kind in {"board out", "board back"}:
+        kind, text = _of_boards(event.kind == "board out", more)
+    elif event.kind == "report":
+        count = more.get("reports", more.get("count"))
+        if isinstance(count, int) and count < REPORTS:
+            return None
+        kind, text = "report", f"Board {_where(more)} was reported{_why(more)}."
+    else:
+        return None
+    return News(event.number, moment, kind, text)
+
+
+def _of_boards(out: bool, more: dict[str, Any]) -> tuple[str, str]:
+    if _is_frame(more):
+        verb = "does not answer" if out else "answers again"
+        return "frame", f"Frame {_where(more)} {verb}{_why(more)}."
+    verb = "is out of service" if out else "is back in service"
+    return "board", f"Board {_where(more)} {verb}{_why(more)}."
+
+
+def _is_frame(more: dict[str, Any]) -> bool:
+    return "frame" in more and not _boards(more)
+
+
+def _boards(more: dict[str, Any]) -> list[Any]:
+    board = more.get("board")
+    if isinstance(board, list):
+        return [board]
+    boards = more.get("boards")
+    return boards if isinstance(boards, list) else []
+
+
+def _where(more: dict[str, Any]) -> str:
+    machine = f" of {more['machine']}" if more.get("machine") else ""
+    boards = _boards(more)
+    if boards:
+        shown = ", ".join(_place(board) for board in boards[:8])
+        rest = f" and {len(boards) - 8} more" if len(boards) > 8 else ""
+        return f"{shown}{rest}{machine}"
+    cabinet, frame = more.get("cabinet"), more.get("frame")
+    if isinstance(frame, list) and len(frame) == 2:
+        cabinet, frame = frame
+    where = f"c{cabinet} f{frame}" if cabinet is not None else f"{frame}"
+    return f"{where}{machine}"
+
+
+def _place(board: Any) -> str:
+    return f"({', '.join(str(part) for part in board)})" if isinstance(board, list) else str(board)
+
+
+def _why(more: dict[str, Any]) -> str:
+    why = more.get("text") or more.get("why") or more.get("reason")
+    return f": {' '.join(str(why).split())}" if why else ""

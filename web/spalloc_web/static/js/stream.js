@@ -1,0 +1,34 @@
+// The stream of frames from spalloc-web; the browser reconnects by itself.
+
+/**
+ * Follow the stream at an address.
+ *
+ * `onState` is called with true when the stream is open and with false when it is not.
+ */
+export function follow(address, store, onState) {
+  let source = null;
+  let retry = null;
+
+  const open = () => {
+    source = new EventSource(address);
+    source.onopen = () => onState(true);
+    source.onmessage = (event) => {
+      onState(true);
+      if (!store.take(JSON.parse(event.data))) reopen(0);
+    };
+    source.onerror = () => {
+      onState(false);
+      // After an answer that is no stream, the browser gives up; we do not.
+      if (source.readyState === EventSource.CLOSED) reopen(3000);
+    };
+  };
+  const reopen = (delay) => {
+    source.close();
+    clearTimeout(retry);
+    retry = setTimeout(open, delay);
+  };
+  // A page that sleeps in the browser's history keeps no stream.
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => event.persisted && open());
+  open();
+}

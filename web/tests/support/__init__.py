@@ -1,0 +1,1 @@
+"""Helpers of the tests: a stand-in for the server, and a browser."""
