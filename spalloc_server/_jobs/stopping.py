@@ -1,6 +1,6 @@
 """How a stop waits for hardware: not for ever, and less when told to hurry.
 
-Knows frames only by their methods; see spec 3 for what a stand-in has.
+Knows frames only by their methods; a stand-in has no more than ``stop`` and ``join``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SECONDS_TO_GIVE_UP = 2.0
 
 
 class Hurry:
-    """Whether somebody who waits is to wait no longer; set from signal handlers."""
+    """Whether to wait for hardware no longer; set from signal handlers."""
 
     def __init__(self) -> None:
         self._hurry = False
@@ -34,14 +34,14 @@ class Hurry:
 
 
 def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
-    """Wait for stopped frames to finish what they were asked, within limits.
+    """Wait for stopped frames to finish their requests, within limits.
 
     Parameters
     ----------
     frames : iterable of AsyncBMPController
         All stopped.
     timeout : float
-        Seconds for all of them together; what is left then is given up.
+        Seconds for all of them together; frames that are left then are given up.
     hurry : Hurry
         Ends the waiting earlier.
 
@@ -52,23 +52,26 @@ def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
     """
     waiting = list(frames)
     deadline = _clock.monotonic() + timeout
-    while waiting:
-        waiting = [frame for frame in waiting if not _ended(frame, _SLICE)]
-        if waiting and (hurry or _clock.monotonic() >= deadline):
+    while waiting := [frame for frame in waiting if not _ended(frame)]:
+        left = deadline - _clock.monotonic()
+        if hurry or left <= 0:
             break
+        # One stands for all: waiting for each in turn would add up.
+        waiting[0].join(min(_SLICE, left))
     for frame in waiting:
-        log.warning("frame %s: given up with requests unfinished", frame.hostname)
         frame.abandon()
+    if waiting:
+        names = ", ".join(str(frame.hostname) for frame in waiting)
+        log.warning("frames given up with requests unfinished: %s", names)
     deadline = _clock.monotonic() + _SECONDS_TO_GIVE_UP
     for frame in waiting:
         frame.join(max(0.0, deadline - _clock.monotonic()))
     return not waiting
 
 
-def _ended(frame: Any, seconds: float) -> bool:
-    """Wait for one frame; a stand-in that knows no limits is waited for to its end."""
+def _ended(frame: Any) -> bool:
+    """Whether a frame has ended; a stand-in that knows no limits is waited for to its end."""
     if not hasattr(frame, "abandon"):
         frame.join()
         return True
-    frame.join(seconds)
     return frame.is_alive() is not True  # a stand-in may answer anything
