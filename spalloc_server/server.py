@@ -457,6 +457,11 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0 after a clean stop, 1 if the configuration or the port
         cannot be used, 2 for an unexpected failure.
     """
-    from spalloc_server._programs import command_line  # noqa: PLC0415 - above this module
+    from spalloc_server._programs import command_line  # noqa: PLC0415 - only where it is used
 
-    return command_line.run(args)
+    return command_line.run(args, _make_server)
+
+
+def _make_server(**options: Any) -> SpallocServer:
+    """Look the class up when it is called: other programs replace it."""
+    return SpallocServer(**options)

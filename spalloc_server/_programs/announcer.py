@@ -12,8 +12,8 @@ from spalloc_server import _clock
 from spalloc_server._programs.pulse import STALLED_AFTER, Pulse
 
 if TYPE_CHECKING:
+    from spalloc_server._programs.running_server import RunningServer
     from spalloc_server._programs.sdnotify import ServiceManager
-    from spalloc_server.server import SpallocServer
 
 #: Between two looks at what the status line says, seconds. # arbitrary
 _SECONDS_BETWEEN_STATUS = 5.0
@@ -26,12 +26,12 @@ class Announcer:
 
     Parameters
     ----------
-    server : SpallocServer
+    server : RunningServer
         Ready for clients.
     manager : ServiceManager
     """
 
-    def __init__(self, server: SpallocServer, manager: ServiceManager) -> None:
+    def __init__(self, server: RunningServer, manager: ServiceManager) -> None:
         self._server = server
         self._manager = manager
         watchdog = manager.watchdog

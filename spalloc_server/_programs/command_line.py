@@ -24,6 +24,7 @@ from spalloc_server._programs.announcer import Announcer
 from spalloc_server._programs.metrics import Reader
 from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.pulse import Pulse
+from spalloc_server._programs.running_server import MakeServer
 from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server._programs.signals import StopSignals
 from spalloc_server._saved.crash_points import CrashingDisk, kill_at
@@ -50,8 +51,21 @@ _SECONDS_BETWEEN_SWITCHES = 0.0005
 _SIMULATED = "simulated"
 
 
-def run(args: Sequence[str] | None = None) -> int:
-    """Run the program, and return its exit status (see `server.main`)."""
+def run(args: Sequence[str] | None, make_server: MakeServer) -> int:
+    """Run the program.
+
+    Parameters
+    ----------
+    args : sequence of str or None
+        Command line arguments; None for the process's own.
+    make_server : callable
+        Makes a server of the keywords of `SpallocServer`.
+
+    Returns
+    -------
+    int
+        Exit status, see `server.main`.
+    """
     parser = _parser()
     options = parser.parse_args(args)
     _refuse_nonsense(parser, options)
@@ -60,7 +74,7 @@ def run(args: Sequence[str] | None = None) -> int:
         if options.check or options.diff:
             return _look(options)
         with ExitStack() as stack:
-            _serve(options, stack)
+            _serve(options, stack, make_server)
     except (StartError, StoreError, ConfigurationError) as e:
         logs.complain(f"spalloc_server: {e}")
         return 1
@@ -101,10 +115,8 @@ def _look(options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
+def _serve(options: argparse.Namespace, stack: ExitStack, make_server: MakeServer) -> None:
     """Run a server from its start to its end."""
-    from spalloc_server import server as server_module  # noqa: PLC0415 - looked up at each call
-
     signals = stack.enter_context(StopSignals())
     stack.callback(sys.setswitchinterval, sys.getswitchinterval())
     sys.setswitchinterval(_SECONDS_BETWEEN_SWITCHES)
@@ -117,7 +129,7 @@ def _serve(options: argparse.Namespace, stack: ExitStack) -> None:
     elif options.fpga_wait is not None:
         wiring.fpga_wait = options.fpga_wait
     _open_job_log(options, stack)
-    server = server_module.SpallocServer(
+    server = make_server(
         config_filename=options.config_file,
         cold_start=options.cold_start,
         port=options.port,

@@ -17,7 +17,7 @@ from spalloc_server._wire.tally import BOUNDS, Tally
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.census import Census, FrameCensus
-    from spalloc_server.server import SpallocServer
+    from spalloc_server._programs.running_server import RunningServer
 
 #: Seconds that a reading waits for the controller's lock before it does without.
 _PATIENCE = 2.0
@@ -132,10 +132,10 @@ class Reader:
 
     Parameters
     ----------
-    server : SpallocServer
+    server : RunningServer
     """
 
-    server: SpallocServer
+    server: RunningServer
     _began: float = field(default_factory=_clock.wall, init=False)
 
     def samples(self) -> Samples:

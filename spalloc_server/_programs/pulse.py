@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from spalloc_server import _clock
 
 if TYPE_CHECKING:
-    from spalloc_server.server import SpallocServer
+    from spalloc_server._programs.running_server import RunningServer
 
 #: Seconds without a turn after which a loop counts as stalled.  The longest honest
 #: turn is a reload of a configuration whose names are looked up in vain. # arbitrary
@@ -32,13 +32,13 @@ class Pulse:
 
     Parameters
     ----------
-    server : SpallocServer
+    server : RunningServer
         Its loop is made to turn often enough.
     stalled_after : float
         Seconds.
     """
 
-    def __init__(self, server: SpallocServer, stalled_after: float = STALLED_AFTER) -> None:
+    def __init__(self, server: RunningServer, stalled_after: float = STALLED_AFTER) -> None:
         self._server = server
         self._stalled_after = stalled_after
         server.longest_wait = min(server.longest_wait, LONGEST_WAIT, stalled_after / 3)
