@@ -18,6 +18,8 @@ from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
+from spalloc_server._jobs.board_states import BoardStates
+from spalloc_server._jobs.board_states import Row as BoardRow
 from spalloc_server._jobs.census import Census, take_census
 from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, EndedJob, Ending
 from spalloc_server._jobs.facility import Facility
@@ -40,6 +42,7 @@ from spalloc_server._jobs.job_request import (
 )
 from spalloc_server._jobs.machine_map import to_plain
 from spalloc_server._jobs.power_downs import PowerDowns
+from spalloc_server._jobs.reasons import Reasons
 from spalloc_server._jobs.records import Records
 from spalloc_server._jobs.whereabouts import where_is
 from spalloc_server._jobs.write_ahead import AtOnce, Outlet
@@ -114,6 +117,8 @@ class Controller:
         self._power = power
         self._life = JobLife(records, queue, power, power_downs)
         self._facility = Facility(records, queue, fleet, health, power_downs, power)
+        self._boards = BoardStates(records, queue, power_downs, health)
+        self._reasons = Reasons(records, queue, self._boards, health)
         self._due: float | None = None
         self._lock = self.undisturbed = records.lock
         # The very tables, for other programs and for the commands that are asked most.
@@ -387,6 +392,45 @@ class Controller:
             )
         finally:
             self._lock.release()
+
+    def list_boards(self, machine_name: str) -> list[BoardRow] | None:
+        """Return the state of every board of a machine; None if there is no such machine.
+
+        Returns
+        -------
+        list of (x, y, z, state, job id or None, text or None)
+            By x, y and z; the states are described in `_jobs.board_states`.  The same
+            object until something has changed.
+        """
+        with self._lock:
+            self._facility.note_dead_changes()
+            if machine_name not in self._machines:
+                return None
+            return self._boards.of(machine_name).rows
+
+    def list_queue(self) -> dict[str, Any]:
+        """Return each waiting job's place in line, and why it waits.
+
+        Returns
+        -------
+        dict
+            made: Unix time at which it was made, at most a second ago; jobs: a dict for each
+            waiting job, by arrival: job_id, position (from 1), ahead (number of jobs that
+            came earlier and wait for the same machine), first_ahead (ids of at most 10 of
+            them), machines (name, why, until for each machine that it waits for; until is
+            the Unix time until which the reason holds, or None), expected (None).
+        """
+        with self._lock:
+            return self._reasons.list_queue()
+
+    def get_job_outlook(self, job_id: int) -> dict[str, Any] | None:
+        """Return one job's dict of `list_queue`; None if it does not wait.
+
+        A job that was moved as its boards failed still waits while its new boards are being
+        switched on; its position is 1.
+        """
+        with self._lock:
+            return self._reasons.outlook(job_id)
 
     def list_ended_jobs(self, limit: int, before: int | None = None) -> list[EndedJob]:
         """Return jobs that have ended, newest first.

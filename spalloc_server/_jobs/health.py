@@ -386,6 +386,10 @@ class Health:
 
     # --- helpers ---
 
+    def quarantine_of(self, name: str) -> Quarantine:
+        """Return what is out of service on a machine; an empty one if nothing is."""
+        return self._quarantines.get(name) or Quarantine()
+
     def _of(self, name: str) -> Quarantine:
         return self._quarantines.setdefault(name, Quarantine())
 

@@ -50,6 +50,8 @@ class Records:
         {name: MachineMap} of the same machines.
     changed_jobs, changed_machines : set
         Ids and names, to be told to watchers.
+    outcomes_told : int
+        Number of outcomes; the same number means the same state.
     due_is_stale : bool
         Whether anything has changed since `Controller.next_due` worked out its time.
     """
@@ -71,11 +73,13 @@ class Records:
         self.maps: dict[str, MachineMap] = {}
         self.changed_jobs: set[int] = set()
         self.changed_machines: set[str] = set()
+        self.outcomes_told = 0
         self.due_is_stale = True
 
     def tell(self, *outcome: Any) -> None:
         """Tell an outcome, see `_jobs.book`."""
         self.due_is_stale = True
+        self.outcomes_told += 1
         self.outlet.note(outcome)
 
     def take_changed_jobs(self) -> set[int]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from spalloc_server._allocation.kinds import Request, understand
+from spalloc_server._places import Board
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server.allocator import Allocator, Footprint
 
@@ -86,6 +87,32 @@ class Holdings:
         """Tell which machines could ever run a job, by priority; none if it is not known."""
         job = self._jobs.get(job_id)
         return [] if job is None else [each.name for each in self._suitable_machines(job)]
+
+    def waiting(self) -> list[tuple[int, Request, tuple[str, ...]]]:
+        """Tell which jobs wait: (job id, request, names of its machines), by arrival."""
+        machines: dict[int, list[str]] = {}
+        for name, machine in self._machines.items():
+            for job in machine.queue:
+                if job.pending:
+                    machines.setdefault(job.id, []).append(name)
+        jobs = [job for job in self._jobs.values() if job.pending]
+        jobs.sort(key=lambda job: job.order)
+        return [(job.id, job.request, tuple(machines.get(job.id, ()))) for job in jobs]
+
+    def first_in_line(self, machine_name: str) -> int | None:
+        """Return the waiting job that a machine serves next; None if none is before all others.
+
+        Jobs that wait for boards in quarantine let others pass.
+        """
+        machine = self._machines[machine_name]
+        for job in machine.queue:
+            if job.pending and not machine.allocator.awaited_boards(job.request):
+                return job.id
+        return None
+
+    def awaited_boards(self, machine_name: str, request: Request) -> frozenset[Board]:
+        """Tell for which boards in quarantine a request waits, see `Allocator.awaited_boards`."""
+        return self._machines[machine_name].allocator.awaited_boards(request)
 
     def outcome_of(self, machine_name: str, allocation_id: int) -> Footprint:
         """Tell what an allocation took, see `Allocator.describe`."""

@@ -1,0 +1,216 @@
+"""Why jobs wait, and their places in line."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spalloc_server._jobs.board_states import clock_time
+from spalloc_server._jobs.reasons import MOST_AHEAD, Line
+from spalloc_server.controller import JobState
+from tests.support.facility import Facility, machine
+
+A, B = (0, 0, 0), (0, 0, 1)
+
+
+@pytest.fixture
+def facility(monkeypatch: pytest.MonkeyPatch) -> Iterator[Facility]:
+    """Four triads on two frames, in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    facility = Facility([machine("m", 4, 1, dead_boards=set())])
+    yield facility
+    facility.close()
+    monkeypatch.undo()
+    time.tzset()
+
+
+def outlook(facility: Facility, job_id: int) -> dict[str, Any]:
+    found = facility.controller.get_job_outlook(job_id)
+    assert found is not None
+    return found
+
+
+def why(facility: Facility, job_id: int, machine: str = "m") -> str:
+    (text,) = [m["why"] for m in outlook(facility, job_id)["machines"] if m["name"] == machine]
+    assert isinstance(text, str)
+    return text
+
+
+def ready(facility: Facility, *what: int, **keywords: Any) -> int:
+    job_id = facility.create(*what, **keywords)
+    facility.run_until(lambda: facility.state(job_id) is JobState.ready, 100.0)
+    return job_id
+
+
+def test_jobs_behind_the_first_in_line_wait_for_it(facility: Facility) -> None:
+    ready(facility, 4, 1)
+    first, second, third = (facility.create(4, 1), facility.create(1), facility.create(2))
+
+    assert outlook(facility, first)["position"] == 1
+    assert outlook(facility, third) == {
+        "job_id": third,
+        "position": 3,
+        "ahead": 2,
+        "first_ahead": [first, second],
+        "machines": [
+            {"name": "m", "why": f"behind job {first}, which is first in line", "until": None}
+        ],
+        "expected": None,
+    }
+
+
+def test_jobs_have_the_boards(facility: Facility) -> None:
+    ready(facility, 3, 1)
+
+    assert why(facility, facility.create(2, 1)) == "jobs have 9 of 12 boards, 3 are free"
+
+
+def test_enough_is_free_but_not_side_by_side(facility: Facility) -> None:
+    ready(facility, 1, 0, 0)
+
+    whole = facility.create(4, 1)
+    assert why(facility, whole) == "jobs have 1 of 12 boards, 11 are free"
+    facility.controller.destroy_job(None, whole)
+    ready(facility, 2, 0, 0, machine="m")
+    fits = facility.create(4)
+
+    assert why(facility, fits) == "10 boards are free, but no place for 4 boards side by side"
+
+
+def test_boards_rest(facility: Facility) -> None:
+    job = ready(facility, 4, 1)
+    waiting = facility.create(4, 1)
+    facility.controller.destroy_job(None, job)
+    facility.time.now += 2.0
+    assert why(facility, waiting) == "12 boards are being switched off"
+
+    facility.run(10.0)
+    (told,) = outlook(facility, waiting)["machines"]
+    until = told["until"]
+    assert told["why"] == f"12 boards rest until {clock_time(until)}"
+    assert facility.time.wall() < until <= facility.time.wall() + 30.0
+
+
+def test_a_given_board_tells_its_own_state(facility: Facility) -> None:
+    holder = ready(facility, *A)
+    waiting = facility.create(*A)
+    assert why(facility, waiting) == f"job {holder} has board (0, 0, 0)"
+
+    facility.controller.destroy_job(None, holder)
+    facility.time.now += 2.0
+    assert why(facility, waiting) == "board (0, 0, 0) is being switched off"
+
+    facility.run(10.0)
+    assert why(facility, waiting).startswith("board (0, 0, 0) rests until ")
+
+
+def test_a_given_board_of_a_triad_that_is_in_a_block(facility: Facility) -> None:
+    facility.controller.machines["m"].dead_boards.add(B)  # type: ignore[union-attr]
+    ready(facility, 4, 1)
+    facility.controller.machines["m"].dead_boards.discard(B)  # type: ignore[union-attr]
+
+    text = why(facility, facility.create(*B))
+    assert text == "board (0, 0, 1) is free, but other boards of its triad are in a block"
+
+
+def test_boards_are_out_of_service(facility: Facility) -> None:
+    facility.controller.hold_board("m", A, "new FPGA")
+    since = clock_time(facility.time.wall())
+    waiting = facility.create(4, 1)
+    assert why(facility, waiting) == (
+        f"board (0, 0, 0) is out of service since {since} (new FPGA)"
+    )
+    assert outlook(facility, waiting)["machines"][0]["until"] is None
+
+    for board in (B, (0, 0, 2), (1, 0, 0)):
+        facility.controller.hold_board("m", board, "drained")
+    facility.time.now += 2.0
+    text = why(facility, waiting)
+    assert text.startswith("boards (0, 0, 0), (0, 0, 1), (0, 0, 2) and 1 more are out of service")
+
+
+def test_a_board_that_is_tested_again_tells_when(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power")
+    job = facility.create(*A)
+    facility.run_until(lambda: facility.state(job) is JobState.destroyed, 100.0)
+
+    waiting = facility.create(*A)
+    (told,) = outlook(facility, waiting)["machines"]
+    assert told["why"].startswith("board (0, 0, 0) is out of service since ")
+    assert 0 < told["until"] - facility.time.wall() <= 60.0
+
+
+def test_a_silent_frame_is_named(facility: Facility) -> None:
+    where = facility.controller._records.maps["m"]
+    facility.controller._health.fall_silent("m", where.in_frame(A)[0])
+    waiting = facility.create(*A)
+    assert why(facility, waiting) == "frame c0 f0 does not answer"
+
+    facility.controller._health.fall_silent("m", where.in_frame((3, 0, 0))[0])
+    facility.time.now += 2.0
+    other = facility.create(4, 1)
+    assert why(facility, other) == "frames c0 f0, c0 f1 do not answer"
+
+
+def test_a_moved_job_tells_what_failed_and_which_try_it_is(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power")
+    job = facility.create(1)
+    facility.run_until(lambda: bool(facility.moves), 100.0)
+
+    text = why(facility, job)
+    assert text.startswith("moved as boards failed (")
+    assert "board (0, 0, 0) of machine m" in text
+    assert ", try 2 of 4" in text
+    facility.run_until(lambda: facility.state(job) is JobState.ready, 100.0)
+    assert facility.controller.get_job_outlook(job) is None
+
+
+def test_only_waiting_jobs_have_an_outlook(facility: Facility) -> None:
+    job = facility.create(1)
+
+    assert facility.controller.get_job_outlook(job) is None
+    assert facility.controller.get_job_outlook(99) is None
+    assert facility.controller.list_queue()["jobs"] == []
+
+
+def test_the_list_is_made_once_a_second(facility: Facility) -> None:
+    ready(facility, 4, 1)
+    facility.create(1)
+    before = facility.controller.list_queue()
+    late = facility.create(1)
+
+    facility.time.now += 0.9
+    assert facility.controller.list_queue() is before
+    assert outlook(facility, late)["ahead"] == 1
+
+    facility.time.now += 0.1
+    after = facility.controller.list_queue()
+    assert after["made"] == facility.time.wall()
+    assert len(after["jobs"]) == 2
+
+
+def test_a_job_of_several_machines_has_a_reason_for_each() -> None:
+    facility = Facility([machine("m", 4, 1), machine("n", 1, 1)])
+    try:
+        ready(facility, 4, 1)
+        ready(facility, 1, 1, machine="n")
+        job = facility.create(1)
+
+        assert why(facility, job, "m") == "jobs have 12 of 12 boards, 0 are free"
+        assert why(facility, job, "n") == "jobs have 3 of 3 boards, 0 are free"
+    finally:
+        facility.close()
+
+
+@given(st.lists(st.frozensets(st.sampled_from("abc"), min_size=1), max_size=40))
+def test_the_jobs_ahead_wait_for_a_common_machine(jobs: list[frozenset[str]]) -> None:
+    line = Line()
+
+    for number, machines in enumerate(jobs):
+        ahead = [n for n, others in enumerate(jobs[:number]) if others & machines]
+
+        assert line.join(number, machines) == (len(ahead), ahead[:MOST_AHEAD])
