@@ -1,7 +1,7 @@
 """The server's answers as rows with names and types.
 
-An answer of another form than the protocol's is a ProtocolError here, so that nothing
-behind needs to look twice. Fields that old servers leave out are optional.
+An answer of another form than the protocol's is a ProtocolError here, so that no other
+module needs to look twice. Fields that old servers leave out are optional.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _END_OF_TIME = 1e11
 
 
 class JobStatus(NamedTuple):
-    """What get_job_state says of a job."""
+    """The answer to get_job_state."""
 
     state: JobState
     power: bool | None
@@ -30,7 +30,7 @@ class JobStatus(NamedTuple):
 
 
 class JobMachine(NamedTuple):
-    """What get_job_machine_info says: all None until boards are allocated."""
+    """The answer to get_job_machine_info: all None until boards are allocated."""
 
     width: int | None
     height: int | None
@@ -67,7 +67,7 @@ class MachineRow(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What where_is says."""
+    """The answer to where_is."""
 
     machine: str
     logical: Board
@@ -78,10 +78,10 @@ class Place(NamedTuple):
     job_chip: tuple[int, int] | None
 
 
-def _reader(read: Callable[[Any], _T]) -> Callable[[Any], _T]:
-    """Turn what goes wrong while an answer is read into a ProtocolError."""
+def reader(read: Callable[[Any], _T]) -> Callable[[Any], _T]:
+    """Turn any error while an answer is read into a ProtocolError."""
 
-    def reader(answer: Any) -> _T:
+    def read_or_raise(answer: Any) -> _T:
         try:
             return read(answer)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
@@ -90,16 +90,17 @@ def _reader(read: Callable[[Any], _T]) -> Callable[[Any], _T]:
                 f"the server's answer makes no sense: {text[:80]}{'...' * (len(text) > 80)}"
             ) from exc
 
-    return reader
+    return read_or_raise
 
 
-def _board(values: Any) -> Board:
+def read_board(values: Any) -> Board:
+    """Read coordinates x, y, z."""
     x, y, z = values
     return int(x), int(y), int(z)
 
 
 def _boards(values: Any) -> list[Board] | None:
-    return None if values is None else [_board(value) for value in values]
+    return None if values is None else [read_board(value) for value in values]
 
 
 def _pair(values: Any) -> tuple[int, int]:
@@ -111,14 +112,16 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _time(value: Any) -> float | None:
+def read_time(value: Any) -> float | None:
+    """Read a time (Unix, seconds) that a calendar knows, or null."""
     time = _number(value)
     if time is not None and not abs(time) < _END_OF_TIME:
         raise ValueError
     return time
 
 
-def _text(value: Any) -> str | None:
+def read_text(value: Any) -> str | None:
+    """Read a text, or null."""
     return None if value is None else str(value)
 
 
@@ -131,7 +134,7 @@ def _link(values: Any) -> tuple[int, int, int, int]:
     return int(x), int(y), int(z), int(link)
 
 
-@_reader
+@reader
 def read_job_id(answer: Any) -> int:
     """Read the answer to create_job."""
     if not isinstance(answer, int):
@@ -139,20 +142,20 @@ def read_job_id(answer: Any) -> int:
     return answer
 
 
-@_reader
+@reader
 def read_status(answer: Any) -> JobStatus:
     """Read the answer to get_job_state."""
     return JobStatus(
         JobState(answer["state"]),
         _power(answer["power"]),
         _number(answer["keepalive"]),
-        _text(answer.get("reason")),
-        _time(answer.get("start_time")),
-        _text(answer.get("keepalivehost")) or None,
+        read_text(answer.get("reason")),
+        read_time(answer.get("start_time")),
+        read_text(answer.get("keepalivehost")) or None,
     )
 
 
-@_reader
+@reader
 def read_machine_info(answer: Any) -> JobMachine:
     """Read the answer to get_job_machine_info."""
     if answer["connections"] is None:
@@ -170,19 +173,19 @@ def _job(value: Any) -> JobRow:
     return JobRow(
         int(value["job_id"]),
         str(value["owner"]),
-        _time(value.get("start_time")),
+        read_time(value.get("start_time")),
         _number(value["keepalive"]),
         JobState(value["state"]),
         _power(value["power"]),
         tuple(int(number) for number in value["args"] if number is not None),
         dict(value["kwargs"]),
-        _text(value["allocated_machine_name"]),
+        read_text(value["allocated_machine_name"]),
         _boards(value["boards"]),
-        _text(value.get("keepalivehost")) or None,
+        read_text(value.get("keepalivehost")) or None,
     )
 
 
-@_reader
+@reader
 def read_jobs(answer: Any) -> list[JobRow]:
     """Read the answer to list_jobs."""
     return [_job(value) for value in answer]
@@ -194,18 +197,18 @@ def _machine(value: Any) -> MachineRow:
         frozenset(str(tag) for tag in value["tags"]),
         int(value["width"]),
         int(value["height"]),
-        frozenset(_board(board) for board in value["dead_boards"]),
+        frozenset(read_board(board) for board in value["dead_boards"]),
         frozenset(_link(link) for link in value["dead_links"]),
     )
 
 
-@_reader
+@reader
 def read_machines(answer: Any) -> list[MachineRow]:
     """Read the answer to list_machines."""
     return [_machine(value) for value in answer]
 
 
-@_reader
+@reader
 def read_place(answer: Any) -> Place | None:
     """Read the answer to where_is."""
     if answer is None:
@@ -213,8 +216,8 @@ def read_place(answer: Any) -> Place | None:
     job_id, job_chip = answer["job_id"], answer["job_chip"]
     return Place(
         str(answer["machine"]),
-        _board(answer["logical"]),
-        _board(answer["physical"]),
+        read_board(answer["logical"]),
+        read_board(answer["physical"]),
         _pair(answer["chip"]),
         _pair(answer["board_chip"]),
         None if job_id is None else int(job_id),

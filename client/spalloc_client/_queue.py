@@ -5,12 +5,51 @@ many jobs were there before.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from spalloc_client._answers import JobRow, MachineRow
+from spalloc_client._extensions import (
+    BoardRow,
+    Outlook,
+    Queue,
+    read_boards,
+    read_outlook,
+    read_queue,
+)
 from spalloc_client._fit import jobs_ahead, why_not
 from spalloc_client._request import Request, request_of
+from spalloc_client._session import Session
 from spalloc_client._text import clean
+
+
+def ask_outlook(session: Session, job_id: int) -> Outlook | None:
+    """Ask for a job's outlook; None if the server has none, or if the job does not wait."""
+    if not session.facility().offers("get_job_outlook"):
+        return None
+    return read_outlook(session.call("get_job_outlook", job_id))
+
+
+def ask_queue(session: Session) -> Queue | None:
+    """Ask for the outlook of all waiting jobs; None if the server has none."""
+    if not session.facility().offers("list_queue"):
+        return None
+    return read_queue(session.call("list_queue"))
+
+
+def ask_boards(
+    session: Session, machines: Iterable[MachineRow]
+) -> dict[str, list[BoardRow]] | None:
+    """Ask for the state of each board of some machines; None if the server does not tell.
+
+    A machine that has gone meanwhile has no entry.
+    """
+    if not session.facility().offers("list_boards"):
+        return None
+    answers = {
+        machine.name: read_boards(session.call("list_boards", machine.name))
+        for machine in machines
+    }
+    return {name: rows for name, rows in answers.items() if rows is not None}
 
 
 def describe_queue(job: JobRow, machines: Sequence[MachineRow], jobs: Sequence[JobRow]) -> str:

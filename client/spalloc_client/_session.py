@@ -11,17 +11,25 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from spalloc_client._address import address_text
 from spalloc_client._connection import Connection
+from spalloc_client._extensions import (
+    FACILITY_VERSIONS,
+    NEWER_SUBSCRIPTIONS,
+    NOTHING_NEW,
+    Facility,
+    read_facility,
+)
 from spalloc_client.errors import (
     ProtocolError,
     ProtocolTimeoutError,
     ServerLostError,
     ServerVersionError,
+    SpallocServerException,
 )
 
 _log = logging.getLogger(__name__)
@@ -32,10 +40,15 @@ COMPATIBLE_VERSIONS = ((0, 1, 0), (8, 0, 0))
 _sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
-def check_version(version: object) -> None:
+def check_version(version: object) -> tuple[int, ...]:
     """Make sure that we can talk to a server of that version.
 
     An epoch (``1!``) and anything after the numbers (``a1``, ``.dev0``) do not count.
+
+    Returns
+    -------
+    tuple of int
+        The three numbers; after an epoch, zeros.
 
     Raises
     ------
@@ -53,6 +66,7 @@ def check_version(version: object) -> None:
         raise ServerVersionError(
             f"the server's version is {version}; this client needs at least {first}, below {end}"
         )
+    return (0, 0, 0) if "!" in text else numbers
 
 
 class Listener(Protocol):
@@ -107,6 +121,7 @@ class Session:
         self._address = (hostname, port)
         self._connection: Connection | None = None
         self._connecting = threading.Lock()  # guards _connection, _subscriptions, _subscribed
+        self._facility = NOTHING_NEW  # of the present connection
         self._met = False  # has this server ever talked to us?
         self._subscriptions: list[tuple[str, tuple[object, ...]]] = []
         self._subscribed = 0  # how many of them this connection has been told
@@ -135,9 +150,25 @@ class Session:
                 self._met = True
             connection = self._connection
             for name, args in self._subscriptions[self._subscribed :]:
-                connection.call(limit, name, *args)
+                if name not in NEWER_SUBSCRIPTIONS or self._facility.offers(name):
+                    connection.call(limit, name, *args)
                 self._subscribed += 1
             return connection
+
+    def facility(self) -> Facility:
+        """Tell what the server offers beyond the commands of 1.0.0; connects if needed.
+
+        Raises
+        ------
+        ProtocolError
+            As `connect` does.
+        """
+        self._call_patiently(self.connect)
+        return self._facility
+
+    def offers(self, *commands: str) -> bool:
+        """Whether the server of the present connection, or else of the last, has commands."""
+        return self._facility.offers(*commands)
 
     def try_call(self, timeout: float | None, name: str, *args: object, **kwargs: object) -> Any:
         """Send a command once; connects before if needed. `timeout` as for `connect`."""
@@ -159,12 +190,15 @@ class Session:
         SpallocServerException, ProtocolError
             As the connection's `call` does.
         """
+        return self._call_patiently(lambda: self.try_call(None, name, *args, **kwargs))
+
+    def _call_patiently(self, call: Callable[[], Any]) -> Any:
         patience = self.reconnect_delay if self.timeout is None else self.timeout
         give_up = time.monotonic() + patience
         delay = 0.0  # a restarted server may be there again already
         while True:
             try:
-                return self.try_call(None, name, *args, **kwargs)
+                return call()
             except ServerLostError as exc:
                 left = give_up - time.monotonic()
                 if not self._met or left <= 0:
@@ -174,7 +208,10 @@ class Session:
             delay = self.reconnect_delay
 
     def subscribe(self, name: str, *args: object) -> None:
-        """Have a command sent before the next one, and first thing on each new connection."""
+        """Have a command sent before the next one, and first thing on each new connection.
+
+        Servers that do not have it are not sent it.
+        """
         with self._connecting:
             if (name, args) not in self._subscriptions:
                 self._subscriptions.append((name, args))
@@ -213,14 +250,39 @@ class Session:
     # --- helpers ---
 
     def _make_connection(self, timeout: float | None) -> Connection:
-        connection = Connection(*self._address, self._hear)
+        connection, numbers = self._meet(timeout)
+        self._facility = NOTHING_NEW
+        first, end = FACILITY_VERSIONS
+        if not first <= numbers < end:
+            return connection
         try:
-            connection.wait_open(timeout)
-            check_version(connection.call(timeout, "version"))
+            answer = connection.call(timeout, "get_facility")
+        except SpallocServerException as exc:
+            _log.debug("no facility: %s", exc)
+            return connection
+        except ServerLostError as exc:
+            # Of another origin, it does not know the command; or it was lost just now.
+            _log.info("%s; going on without newer commands", exc)
+            return self._meet(timeout)[0]
         except BaseException:
             connection.close()
             raise
+        try:
+            self._facility = read_facility(answer)
+        except ProtocolError:
+            connection.close()
+            raise
         return connection
+
+    def _meet(self, timeout: float | None) -> tuple[Connection, tuple[int, ...]]:
+        """Connect, and ask the version."""
+        connection = Connection(*self._address, self._hear)
+        try:
+            connection.wait_open(timeout)
+            return connection, check_version(connection.call(timeout, "version"))
+        except BaseException:
+            connection.close()
+            raise
 
     def _hear(self, message: dict[str, Any] | ProtocolError) -> None:  # noqa: ARG002 (any is news)
         self.tell_listeners()

@@ -1,12 +1,11 @@
 """Rows of jobs and machines made into tables and maps, ready to be printed.
 
-It knows how things are said (a time, a number of seconds, a job's letter), not where they
-come from nor where they are shown.
+It knows the words for things (a number of seconds, a job's letter), neither where they come
+from nor where they are shown.
 """
 
 import string
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from rich.console import Console
@@ -15,12 +14,15 @@ from rich.text import Text
 
 from spalloc_client import _hexagons
 from spalloc_client._answers import Board, JobRow, MachineRow
-from spalloc_client._geometry import LINKS, all_boards, both_ends, neighbour
+from spalloc_client._board_states import count_states, counts_text, sign_of
+from spalloc_client._extensions import BoardRow, Queue
+from spalloc_client._geometry import LINKS, both_ends, neighbour
 from spalloc_client._hexagons import Mark, dead_link_sign
+from spalloc_client._outlook import place_text, span, why_text
 from spalloc_client._palette import STRONG, field, word
 from spalloc_client._request import request_of
 from spalloc_client._terminal import draws_unicode, map_width, plain
-from spalloc_client._text import clean
+from spalloc_client._text import clean, when
 from spalloc_client.states import JobState
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
@@ -30,9 +32,6 @@ _ROOMY = 100
 
 #: Columns that give way keep so many characters.
 _LEAST = 6
-
-#: What stands in a board that nobody uses.
-FREE = "."
 
 
 def letters(number: int) -> str:
@@ -64,14 +63,6 @@ class Lettering:
 
 
 # --- words ---
-
-
-def when(moment: float | None, brief: bool = False) -> str:
-    """Tell a time (Unix, seconds) in the local time zone, and name the zone."""
-    if moment is None:
-        return ""
-    pattern = "%m-%d %H:%M %Z" if brief else "%Y-%m-%d %H:%M:%S %Z"
-    return time.strftime(pattern, time.localtime(moment))
 
 
 def seconds(number: float | None) -> str:
@@ -106,7 +97,7 @@ def owner_text(job: JobRow) -> str:
 
 
 class Column(NamedTuple):
-    """A column of a table; an elastic one gives way where there is no room.
+    """A column of a table; an elastic one gives way down to `least` where there is no room.
 
     If that is not enough, columns are left out: those with a number at `spare`, the
     highest first.
@@ -116,6 +107,7 @@ class Column(NamedTuple):
     side: Literal["left", "right"] = "left"
     elastic: bool = False
     spare: int = 0
+    least: int = _LEAST
 
 
 def make_table(
@@ -135,8 +127,8 @@ def make_table(
     room = console.width - gap * (len(widths) - 1)
     # The widest elastic column gives way first, down to what a name needs to be guessed.
     elastic = [index for index, column in enumerate(columns) if column.elastic]
-    while sum(widths) > room and any(widths[index] > _LEAST for index in elastic):
-        widest = max(elastic, key=lambda index: widths[index])
+    while sum(widths) > room and any(widths[i] > columns[i].least for i in elastic):
+        widest = max(elastic, key=lambda index: widths[index] - columns[index].least)
         widths[widest] -= 1
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style=STRONG)
     # The sign for "cut here" is no ASCII.
@@ -153,7 +145,7 @@ def make_table(
 def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
     """Choose the columns that fit when they have given way and the gaps are narrow."""
     least = [
-        min(width, _LEAST) if column.elastic else width
+        min(width, column.least) if column.elastic else width
         for column, width in zip(columns, widths, strict=True)
     ]
     kept = list(range(len(columns)))
@@ -168,16 +160,22 @@ def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[i
 _JOB_COLUMNS = (
     Column("ID", "right"),
     Column("State", spare=1),
-    Column("Power", spare=4),
+    Column("Power", spare=6),
     Column("Boards", "right", spare=2),
-    Column("Machine", elastic=True, spare=3),
-    Column("Created at", spare=5),
-    Column("Keepalive", "right", spare=6),
+    Column("Machine", elastic=True, spare=4),
+    Column("Created at", spare=7),
+    Column("Keepalive", "right", spare=8),
     Column("Owner (Host)", elastic=True),
 )
 
+#: Further columns, of servers that tell of waiting jobs.
+_WAITING_COLUMNS = (
+    Column("Waiting", "right", spare=5),
+    Column("Why", elastic=True, spare=3, least=30),
+)
 
-def jobs_table(console: Console, jobs: Iterable[JobRow]) -> Table:
+
+def jobs_table(console: Console, jobs: Iterable[JobRow], queue: Queue | None = None) -> Table:
     """Make the table of spalloc-ps."""
     brief = console.width < _ROOMY
     rows = [
@@ -190,16 +188,24 @@ def jobs_table(console: Console, jobs: Iterable[JobRow]) -> Table:
             when(job.start_time, brief),
             seconds(job.keepalive),
             owner_text(job),
+            *(() if queue is None else _waiting(job, queue)),
         )
         for job in jobs
     ]
-    return make_table(console, _JOB_COLUMNS, rows)
+    columns = _JOB_COLUMNS if queue is None else _JOB_COLUMNS + _WAITING_COLUMNS
+    return make_table(console, columns, rows)
 
 
-def live_boards(machine: MachineRow) -> list[Board]:
-    """Return the boards of a machine that are not dead."""
-    every = all_boards(machine.width, machine.height)
-    return [board for board in every if board not in machine.dead_boards]
+def _waiting(job: JobRow, queue: Queue) -> tuple[str, str]:
+    """Tell how long a job has waited, and why it does."""
+    outlook = queue.outlooks.get(job.job_id)
+    if outlook is None:
+        return "", ""
+    waited = ""
+    if queue.made is not None and job.start_time is not None:
+        waited = span(queue.made - job.start_time)
+    parts = [why_text(outlook), place_text(outlook)]  # the end may be cut off
+    return waited, "; ".join(filter(None, parts))
 
 
 def jobs_on(machine: MachineRow, jobs: Iterable[JobRow]) -> list[JobRow]:
@@ -220,17 +226,29 @@ _MACHINE_COLUMNS = (
     Column("Tags", elastic=True, spare=3),
 )
 
+#: A further column, of servers that tell the state of each board.
+_OTHERS_COLUMN = Column("Other boards", elastic=True, spare=4)
+
 
 def machines_table(
-    console: Console, machines: Iterable[MachineRow], jobs: Sequence[JobRow]
+    console: Console,
+    machines: Iterable[MachineRow],
+    jobs: Sequence[JobRow],
+    boards: Mapping[str, Sequence[BoardRow]] | None = None,
 ) -> Table:
     """Make the table of spalloc-machine."""
     rows: list[Sequence[str]] = []
     for machine in machines:
         here = jobs_on(machine, jobs)
-        counts = len(live_boards(machine)), boards_in_use(here), len(here)
-        rows.append((machine.name, *map(str, counts), ", ".join(sorted(machine.tags))))
-    return make_table(console, _MACHINE_COLUMNS, rows)
+        alive = 3 * machine.width * machine.height - len(machine.dead_boards)
+        counts = alive, boards_in_use(here), len(here)
+        cells = [machine.name, *map(str, counts), ", ".join(sorted(machine.tags))]
+        if boards is not None:
+            states = count_states(boards.get(machine.name, ()))
+            cells.append(counts_text(states, with_used=False))
+        rows.append(cells)
+    columns = _MACHINE_COLUMNS if boards is None else (*_MACHINE_COLUMNS, _OTHERS_COLUMN)
+    return make_table(console, columns, rows)
 
 
 def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
@@ -253,10 +271,14 @@ def dead_link_key(console: Console) -> Text:
 
 
 def machine_map(
-    console: Console, machine: MachineRow, jobs: Iterable[JobRow], numbers: dict[int, int]
+    console: Console,
+    machine: MachineRow,
+    boards: Iterable[BoardRow],
+    jobs: Iterable[JobRow],
+    numbers: dict[int, int],
 ) -> list[Text]:
-    """Draw a machine, with the letters of its jobs."""
-    marks = {board: Mark(FREE) for board in live_boards(machine)}
+    """Draw a machine, with the letters of its jobs and the signs of other boards."""
+    marks = {row.board: sign_of(row.state) for row in boards if row.state != "dead"}
     for job in jobs:
         number = numbers[job.job_id]
         for board in job.boards or ():
@@ -264,10 +286,16 @@ def machine_map(
     return _draw(console, machine, marks)
 
 
-def job_map(console: Console, machine: MachineRow, boards: Sequence[Board]) -> list[Text]:
-    """Draw a job's boards (A) and, as free, the live boards that lie around them."""
+def job_map(
+    console: Console, machine: MachineRow, states: Iterable[BoardRow], boards: Sequence[Board]
+) -> list[Text]:
+    """Draw a job's boards (A), and the signs of the live boards that lie around them."""
     around = {neighbour(board, link) for board in boards for link in LINKS}
-    marks = {board: Mark(FREE) for board in live_boards(machine) if board in around}
+    marks = {
+        row.board: sign_of(row.state)
+        for row in states
+        if row.board in around and row.state != "dead"
+    }
     marks.update(dict.fromkeys(boards, Mark(letters(0), field(0))))
     return _draw(console, machine, marks)
 

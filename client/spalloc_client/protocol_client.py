@@ -148,7 +148,8 @@ class ProtocolClient:
         Returns
         -------
         dict or None
-            ``{"jobs_changed": [id, ...]}`` or ``{"machines_changed": [name, ...]}``.
+            ``{"jobs_changed": [id, ...]}``, ``{"machines_changed": [name, ...]}`` or
+            ``{"events_until": number}``.
 
         Raises
         ------
@@ -290,7 +291,83 @@ class ProtocolClient:
             Seconds to wait.
         **kwargs
             One of these sets: (machine, x, y, z), (machine, cabinet, frame, board),
-            (machine, chip_x, chip_y), (job_id, chip_x, chip_y).
+            (machine, chip_x, chip_y), (job_id, chip_x, chip_y); from server version 1.1.0
+            also (machine, address) of a board or BMP.
         """
         place: dict[str, Any] | None = self.call("where_is", timeout=timeout, **kwargs)
         return place
+
+    # --- commands of servers from version 1.1.0; older ones close the connection on them ---
+
+    def get_facility(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the commands that there are, and the operator's message.
+
+        The object has the members commands, message, accepting, scheduling and patience.
+        Send the commands below only if they are among `commands`.
+        """
+        facility: dict[str, Any] = self.call("get_facility", timeout=timeout)
+        return facility
+
+    def list_boards(
+        self, machine_name: str, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return each board of a machine with its state, or None if there is no such machine.
+
+        ``boards`` is an array of [x, y, z, state, job_id or null, text or null]; ``event`` is
+        the number of the last event that it contains.
+        """
+        boards: dict[str, Any] | None = self.call("list_boards", machine_name, timeout=timeout)
+        return boards
+
+    def list_queue(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the outlook of each waiting job (``jobs``), and when that was ``made``."""
+        queue_: dict[str, Any] = self.call("list_queue", timeout=timeout)
+        return queue_
+
+    def get_job_outlook(
+        self, job_id: int, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return a waiting job's place in line, reasons and expectation; None for others."""
+        outlook: dict[str, Any] | None = self.call("get_job_outlook", job_id, timeout=timeout)
+        return outlook
+
+    def report_problem(
+        self, job_id: int, *where: object, timeout: float | None = None
+    ) -> str:
+        """Tell the operators of trouble with a board of a job; returns what is done with it.
+
+        Parameters
+        ----------
+        job_id : int
+            A job that is or was ready on the board.
+        *where
+            The board's address, or its x, y and z; then a text of at most 1,024 characters.
+        timeout : float, optional
+            Seconds to wait.
+        """
+        return str(self.call("report_problem", job_id, *where, timeout=timeout))
+
+    def list_ended_jobs(
+        self, limit: int, before: int | None = None, timeout: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Return at most `limit` (1,000) jobs that have ended, newest first."""
+        jobs: list[dict[str, Any]] = self.call("list_ended_jobs", limit, before, timeout=timeout)
+        return jobs
+
+    def list_events(
+        self, after: int, limit: int, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Return at most `limit` (1,000) events with numbers above `after`.
+
+        The object has the members events, next (the number to go on after) and lost.
+        """
+        events: dict[str, Any] = self.call("list_events", after, limit, timeout=timeout)
+        return events
+
+    def notify_events(self, timeout: float | None = None) -> None:
+        """Ask for notifications of new events: ``{"events_until": number}``."""
+        self.call("notify_events", timeout=timeout)
+
+    def no_notify_events(self, timeout: float | None = None) -> None:
+        """Stop notifications of new events."""
+        self.call("no_notify_events", timeout=timeout)

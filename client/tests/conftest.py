@@ -60,6 +60,14 @@ def server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
+def newer() -> Iterator[FakeServer]:
+    """A server that has the commands of version 1.1.0."""
+    server = FakeServer("1.1.0")
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def in_vain(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Commands whose answers do not come; all others are waited for, however short the timeout.
 

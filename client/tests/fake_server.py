@@ -28,6 +28,21 @@ SMALL: dict[str, Any] = {
     "dead_links": [],
 }
 
+#: Commands that servers have always had, and those that came with 1.1.0.
+OLD_COMMANDS = frozenset(
+    """
+    version create_job job_keepalive get_job_state get_job_machine_info power_on_job_boards
+    power_off_job_boards destroy_job notify_job no_notify_job notify_machine no_notify_machine
+    list_jobs list_machines get_board_position get_board_at_position where_is
+    """.split()  # noqa: SIM905 (a list of strings takes a page)
+)
+NEW_COMMANDS = frozenset(
+    """
+    get_facility list_boards list_queue get_job_outlook report_problem list_ended_jobs
+    list_events notify_events no_notify_events
+    """.split()  # noqa: SIM905
+)
+
 #: What a behaviour may return instead of an answer.
 HANG = object()  # never answer this
 VANISH = object()  # close the connection
@@ -39,6 +54,15 @@ class FakeServer:
 
     def __init__(self, version: str = "1.0.0") -> None:
         self.version = version
+        self.commands = set(OLD_COMMANDS)
+        if version == "1.1.0":
+            self.commands |= NEW_COMMANDS
+        self.message: str | None = None
+        self.scheduling = "overtaking"
+        #: By machine and board: the state, and the text that goes with it.
+        self.board_states: dict[tuple[str, tuple[int, int, int]], tuple[str, str | None]] = {}
+        #: By job: the members of its outlook that are not worked out here.
+        self.outlooks: dict[int, dict[str, Any]] = {}
         self.machines = [MACHINE, SMALL]
         self.jobs: dict[int, dict[str, Any]] = {}
         self.reasons: dict[int, str | None] = {}
@@ -146,6 +170,8 @@ class FakeServer:
         """Answer a command, as told or as a server does."""
         if name in self.behave:
             return self.behave[name](*args, **kwargs)
+        if name not in self.commands:
+            return VANISH
         method = getattr(self, f"do_{name}", None)
         return None if method is None else method(*args, **kwargs)
 
@@ -202,6 +228,58 @@ class FakeServer:
 
     def do_list_machines(self) -> list[Any]:
         return self.machines
+
+    # --- the protocol from 1.1.0 on ---
+
+    def do_get_facility(self) -> dict[str, Any]:
+        return {
+            "commands": sorted(self.commands),
+            "message": self.message,
+            "accepting": True,
+            "scheduling": self.scheduling,
+            "patience": 7200.0,
+        }
+
+    def do_list_boards(self, machine_name: str) -> dict[str, Any] | None:
+        machine = next((m for m in self.machines if m["name"] == machine_name), None)
+        if machine is None:
+            return None
+        rows: list[list[Any]] = []
+        users = {
+            tuple(board): job_id
+            for job_id, job in self.jobs.items()
+            if job["allocated_machine_name"] == machine_name
+            for board in job["boards"] or ()
+        }
+        for x in range(machine["width"]):
+            for y in range(machine["height"]):
+                for z in range(3):
+                    state, text = self.board_states.get((machine_name, (x, y, z)), ("free", None))
+                    job_id = users.get((x, y, z))
+                    state = "used" if job_id is not None else state
+                    state = "dead" if [x, y, z] in machine["dead_boards"] else state
+                    rows.append([x, y, z, state, job_id, text])
+        return {"event": 7, "boards": rows}
+
+    def do_list_queue(self) -> dict[str, Any]:
+        queued = [job_id for job_id, job in self.jobs.items() if job["state"] == 1]
+        jobs = []
+        for place, job_id in enumerate(queued):
+            obstacles = [{"name": "demo", "why": "no place for 2 x 1 triads", "until": None}]
+            outlook = {
+                "job_id": job_id,
+                "position": place + 1,
+                "ahead": place,
+                "first_ahead": queued[:place][:10],
+                "machines": obstacles,
+                "expected": None,
+            }
+            jobs.append({**outlook, **self.outlooks.get(job_id, {})})
+        return {"made": 1_700_000_754.0, "jobs": jobs}
+
+    def do_get_job_outlook(self, job_id: int) -> dict[str, Any] | None:
+        outlooks = [job for job in self.do_list_queue()["jobs"] if job["job_id"] == job_id]
+        return outlooks[0] if outlooks else None
 
     # --- threads ---
 

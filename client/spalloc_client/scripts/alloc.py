@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spalloc_client._answers import JobMachine, read_jobs, read_machine_info, read_machines
+from spalloc_client._answers import Board, JobMachine, read_jobs, read_machine_info, read_machines
+from spalloc_client._outlook import brief_text, why_text
 from spalloc_client._program import CommandError, end_interrupted_line, note, run
-from spalloc_client._queue import describe_misfits, describe_queue
+from spalloc_client._queue import ask_outlook, describe_misfits, describe_queue
 from spalloc_client._request import Request, check_numbers
 from spalloc_client._session import Changes, Session
 from spalloc_client._settings import Settings
@@ -45,6 +46,10 @@ from spalloc_client.states import JobState
 
 #: The status after --max-wait: as in sysexits.h, "temporary failure, try again later".
 _GAVE_UP = 75
+
+#: Seconds after which a server's reasons, which change without notice, are asked for
+#: again.  # arbitrary
+_REFRESH = 10.0
 
 #: The shortest time between two looks at the queue, seconds.  # arbitrary
 _PAUSE = 0.1
@@ -240,6 +245,8 @@ def _main(argv: Sequence[str] | None) -> int:
         session_with(settings) as session,
         _job(arguments, settings, progress) as job,
     ):
+        if (message := session.facility().message) is not None:
+            progress.say(f"Message of the operators: {message}")
         try:
             _wait_until_ready(job, session, progress, arguments.max_wait)
         except JobDestroyedError as exc:
@@ -356,6 +363,7 @@ def _wait_until_ready(
     """
     end = time.monotonic() + (math.inf if max_wait is None else max_wait)
     changes = Changes()
+    tries = _Tries()
     session.subscribe("notify_job")  # of all jobs: those ahead of us matter
     state = JobState.queued
     with session.listen(changes):
@@ -366,7 +374,7 @@ def _wait_until_ready(
                 if state in {JobState.ready, JobState.destroyed, JobState.unknown}:
                     job.wait_until_ready()  # knows the words for the others
                     return
-                detail = _detail(job, state, session)
+                detail = _detail(job, state, session, tries)
                 progress.waiting(job.id, state, detail)
                 pause = _PAUSE
             except (ServerLostError, ProtocolTimeoutError) as exc:
@@ -379,20 +387,54 @@ def _wait_until_ready(
                 raise CommandError(
                     f"job {job.id} is still queued after {max_wait:g} s: {detail}", _GAVE_UP
                 )
-            if changes.wait(left):
+            refresh = _REFRESH if session.offers("get_job_outlook") else math.inf
+            if changes.wait(min(left, refresh)):
                 # Several changes are told as one, and a lost server is given some time.
                 job.wait_for_state_change(seen, min(pause, left))
 
 
-def _detail(job: Job, state: JobState, session: Session) -> str:
+class _Tries:
+    """Counts the places that a job has had, and remembers why it lost the last."""
+
+    def __init__(self) -> None:
+        self._number = 1
+        self._fault = ""
+        self._boards: list[Board] | None = None
+        self._moving = False
+
+    def see(self, boards: list[Board] | None, why: str) -> None:
+        """Take in the job's boards, and why it waits."""
+        lost = self._boards is not None and boards != self._boards
+        if lost:
+            self._fault = why
+        if boards is not None and (lost or self._moving):
+            self._number += 1
+        self._moving = boards is None and (lost or self._moving)
+        self._boards = boards
+
+    def __str__(self) -> str:
+        """Tell which try it is, if not the first, and what failed before."""
+        if self._moving:
+            return f"; its boards failed in try {self._number}"
+        if self._number == 1:
+            return ""
+        return f", try {self._number}" + (f" (before: {self._fault})" if self._fault else "")
+
+
+def _detail(job: Job, state: JobState, session: Session, tries: _Tries) -> str:
+    outlook = ask_outlook(session, job.id)
     jobs = read_jobs(session.call("list_jobs"))
     row = next((row for row in jobs if row.job_id == job.id), None)
     if row is None:
         return "..."
+    tries.see(row.boards, "" if outlook is None else why_text(outlook))
+    if outlook is not None:
+        return brief_text(outlook)
     if state is JobState.queued:
-        return describe_queue(row, read_machines(session.call("list_machines")), jobs)
+        machines = read_machines(session.call("list_machines"))
+        return f"{describe_queue(row, machines, jobs)}{tries}"
     number = len(row.boards or ())
-    return f"powering {number} board{'s' * (number != 1)} of {row.machine}"
+    return f"powering {number} board{'s' * (number != 1)} of {row.machine}{tries}"
 
 
 def _use(

@@ -19,13 +19,16 @@ from spalloc_client._answers import (
     read_machines,
     read_status,
 )
+from spalloc_client._board_states import board_rows, reasons
+from spalloc_client._extensions import read_outlook
+from spalloc_client._outlook import expected_text, place_text, why_text
 from spalloc_client._program import CommandError, note, run
-from spalloc_client._queue import describe_queue
+from spalloc_client._queue import ask_boards, ask_outlook, describe_queue
 from spalloc_client._session import Session
 from spalloc_client._settings import Settings
-from spalloc_client._tables import facts, job_map, on_off, seconds, state_text, when
+from spalloc_client._tables import facts, job_map, on_off, seconds, state_text
 from spalloc_client._terminal import make_console, show
-from spalloc_client._text import clean
+from spalloc_client._text import clean, when
 from spalloc_client._watch import watch
 from spalloc_client.errors import JobDestroyedError
 from spalloc_client.job import Job
@@ -148,10 +151,15 @@ class _View:
             return [_end_facts(self._job_id, _status(self._session, self._job_id))]
         machines = read_machines(self._session.call("list_machines"))
         info = self._machine_info(job)
-        parts: list[RenderableType] = [_job_facts(job, info, machines, jobs)]
+        prospects = _prospects(self._session, job, machines, jobs)
+        parts: list[RenderableType] = [_job_facts(job, info, prospects)]
         machine = next((m for m in machines if m.name == job.machine), None)
         if machine is not None and job.boards:
-            parts += [Text(), *job_map(console, machine, job.boards)]
+            told = ask_boards(self._session, [machine])
+            states = board_rows(machine, jobs) if told is None else told.get(machine.name, [])
+            trouble = reasons([row for row in states if row.job_id == job.job_id])
+            parts += [Text(), *job_map(console, machine, states, job.boards)]
+            parts += [Text(), *map(Text, trouble)] if trouble else []
         return parts
 
     def _machine_info(self, job: JobRow) -> JobMachine | None:
@@ -171,6 +179,7 @@ def _show(session: Session, job_id: int, watching: bool) -> None:
     view = _View(session, job_id)
     if watching:
         session.subscribe("notify_job")  # all, for the jobs ahead
+        session.subscribe("notify_events")  # for boards that fail
         session.connect()
         watch(
             console,
@@ -199,11 +208,23 @@ def _end_facts(job_id: int, status: JobStatus) -> RenderableType:
     )
 
 
+def _prospects(
+    session: Session, job: JobRow, machines: Sequence[MachineRow], jobs: Sequence[JobRow]
+) -> list[tuple[str, str | Text]]:
+    """Tell why a job waits and how long it may take, as far as the server does."""
+    outlook = ask_outlook(session, job.job_id)
+    if outlook is None:
+        return [("Queue", describe_queue(job, machines, jobs))] if job.boards is None else []
+    rows: list[tuple[str, str | Text]] = [
+        ("Queue", place_text(outlook)),
+        ("Why", why_text(outlook)),
+        ("Expected", expected_text(outlook)),
+    ]
+    return [row for row in rows if row[1]]
+
+
 def _job_facts(
-    job: JobRow,
-    info: JobMachine | None,
-    machines: Sequence[MachineRow],
-    jobs: Sequence[JobRow],
+    job: JobRow, info: JobMachine | None, prospects: list[tuple[str, str | Text]]
 ) -> RenderableType:
     host = f", from {job.keepalive_host}" if job.keepalive_host else ""
     rows: list[tuple[str, str | Text]] = [
@@ -214,9 +235,8 @@ def _job_facts(
         ("Keepalive", f"{seconds(job.keepalive)}{host}"),
         ("Request", _request(job)),
     ]
-    if job.boards is None:
-        rows.append(("Queue", describe_queue(job, machines, jobs)))
-    else:
+    rows += prospects
+    if job.boards is not None:
         rows += [
             ("Power", on_off(job.power)),
             ("Machine", job.machine or ""),
@@ -269,10 +289,19 @@ def _json(session: Session, job_id: int) -> dict[str, Any]:
         if job.job_id == job_id:
             info = session.call("get_job_machine_info", job_id)
             read_machine_info(info)
-            return {**nothing, **with_state_name(raw), **info}
+            return {**nothing, **with_state_name(raw), **info, **_json_outlook(session, job_id)}
     _status(session, job_id)
     state = with_state_name(session.call("get_job_state", job_id))
     return {**nothing, "job_id": job_id, **state}
+
+
+def _json_outlook(session: Session, job_id: int) -> dict[str, Any]:
+    """Give the job's outlook, null if it does not wait, where the server has outlooks."""
+    if not session.facility().offers("get_job_outlook"):
+        return {}
+    answer = session.call("get_job_outlook", job_id)
+    read_outlook(answer)  # makes sure of its form
+    return {"outlook": answer}
 
 
 # --- doing ---

@@ -9,12 +9,21 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from spalloc_client._answers import JobRow, MachineRow, read_jobs, read_machines
+from spalloc_client._board_states import (
+    SIGNS,
+    board_rows,
+    count_states,
+    counts_text,
+    reasons,
+    sign_of,
+)
+from spalloc_client._extensions import BoardRow, read_boards
 from spalloc_client._geometry import both_ends
 from spalloc_client._palette import field
 from spalloc_client._program import run
+from spalloc_client._queue import ask_boards
 from spalloc_client._session import Session
 from spalloc_client._tables import (
-    FREE,
     Column,
     Lettering,
     boards_in_use,
@@ -22,7 +31,6 @@ from spalloc_client._tables import (
     facts,
     jobs_on,
     letters,
-    live_boards,
     machine_map,
     machines_table,
     make_table,
@@ -39,6 +47,9 @@ from spalloc_client.scripts._command import (
     settings_for,
     with_state_name,
 )
+
+#: Lines of reasons for the states of boards that are shown without --detailed.  # arbitrary
+_MOST_REMARKS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,15 +82,22 @@ def _main(argv: Sequence[str] | None) -> int:
 
         def draw() -> Sequence[RenderableType]:
             machines, jobs = _ask(session)
+            if name is None and not machines:
+                return [Text("No machines.")]
             if name is None:
-                empty = Text("No machines.")
-                return [machines_table(console, machines, jobs) if machines else empty]
+                boards = ask_boards(session, machines)
+                return [machines_table(console, machines, jobs, boards)]
             machine = _find(machines, name)
-            return draw_machine(console, machine, jobs, lettering, arguments.detailed)
+            told = ask_boards(session, [machine])
+            rows = board_rows(machine, jobs) if told is None else told.get(name, [])
+            return draw_machine(
+                console, machine, rows, jobs, lettering, detailed=arguments.detailed
+            )
 
         if arguments.watch:
             session.subscribe("notify_job")
             session.subscribe("notify_machine")
+            session.subscribe("notify_events")  # boards go out of service, and come back
             watch(console, session, draw)
         else:
             show(console, *draw())
@@ -110,22 +128,35 @@ def _json(session: Session, name: str | None) -> Any:
             if jobs_on(machine, [job])
         ]
         counts = {
-            "num_boards": len(live_boards(machine)),
+            "num_boards": 3 * machine.width * machine.height - len(machine.dead_boards),
             "in_use": boards_in_use(jobs_on(machine, jobs)),
             "jobs": here,
         }
-        shown.append({**raw, **counts})
+        shown.append({**raw, **counts, **_json_boards(session, machine)})
     if name is None:
         return shown
     _find(machines, name)
     return next(machine for machine in shown if machine["name"] == name)
 
 
+def _json_boards(session: Session, machine: MachineRow) -> dict[str, Any]:
+    """Tell the state of each board where the server does, and count the boards in each."""
+    if not session.facility().offers("list_boards"):
+        return {}
+    answer = session.call("list_boards", machine.name)
+    rows = read_boards(answer)
+    if rows is None:  # the machine has gone meanwhile
+        return {}
+    return {"boards": answer["boards"], "board_counts": count_states(rows)}
+
+
 def draw_machine(
     console: Console,
     machine: MachineRow,
+    boards: Sequence[BoardRow],
     jobs: Sequence[JobRow],
     lettering: Lettering,
+    *,
     detailed: bool,
 ) -> list[RenderableType]:
     """Make the summary, the map and the key of a machine."""
@@ -133,42 +164,67 @@ def draw_machine(
     numbers = lettering.assign(job.job_id for job in here)
     here.sort(key=lambda job: numbers[job.job_id])
     # Detailed or not, the key tells every sign of the map.
-    key = _key(console, machine, [] if detailed else here, numbers)
+    key = _key(console, machine, boards, [] if detailed else here, numbers)
     details = [Text(), *_details(console, here, numbers)] if detailed and here else []
+    remarks = _remarks(boards, detailed)
     return [
-        _summary(machine, here),
+        _summary(machine, boards, here),
         Text(),
-        *machine_map(console, machine, here, numbers),
+        *machine_map(console, machine, boards, here, numbers),
         Text(),
         *key,
+        *([Text(), *remarks] if remarks else []),
         *details,
     ]
 
 
-def _summary(machine: MachineRow, jobs: Sequence[JobRow]) -> RenderableType:
-    alive = len(live_boards(machine))
-    used = boards_in_use(jobs)
-    # A link counts once, by whichever of its ends the server names it.
+def _summary(
+    machine: MachineRow, boards: Sequence[BoardRow], jobs: Sequence[JobRow]
+) -> RenderableType:
+    counts = count_states(boards)
+    dead = counts.get("dead", 0)
+    # A link counts once, whichever of its ends the server names.
     links = len(both_ends(machine.dead_links, machine.width, machine.height)) // 2
-    boards = (
-        f"{alive} ({used} in use, {alive - used} free), {len(machine.dead_boards)} dead, "
+    words = (
+        f"{len(boards) - dead} ({counts_text(counts)}), {dead} dead, "
         f"{links} dead link{'s' * (links != 1)}"
     )
     return facts(
         [
             ("Machine", machine.name),
             ("Size", f"{machine.width} x {machine.height} triads"),
-            ("Boards", boards),
+            ("Boards", words),
             ("Jobs", str(len(jobs))),
             ("Tags", ", ".join(sorted(machine.tags))),
         ]
     )
 
 
+def _remarks(boards: Sequence[BoardRow], detailed: bool) -> list[RenderableType]:
+    """Tell the server's reasons for the states of boards; a few, unless in detail."""
+    lines = reasons(boards)
+    shown = lines if detailed else lines[:_MOST_REMARKS]
+    more = len(lines) - len(shown)
+    if more:
+        shown.append(f"and {more} more reason{'s' * (more != 1)}; --detailed tells all")
+    return [Text(line) for line in shown]
+
+
 def _key(
-    console: Console, machine: MachineRow, jobs: Sequence[JobRow], numbers: dict[int, int]
+    console: Console,
+    machine: MachineRow,
+    boards: Sequence[BoardRow],
+    jobs: Sequence[JobRow],
+    numbers: dict[int, int],
 ) -> list[RenderableType]:
-    entries = [Text.assemble(FREE, "  free")]
+    lettered = {board for job in jobs for board in job.boards or ()}
+    signs = {row.state for row in boards if row.board not in lettered} | {"free"}
+    entries = [
+        Text.assemble((mark.label, mark.style), f"  {state}")
+        for state in SIGNS
+        if state in signs and state != "used"
+        for mark in [sign_of(state)]
+    ]
     if machine.dead_links:
         entries.append(dead_link_key(console))
     for job in jobs:

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import RenderableType
 
 from spalloc_client._answers import read_jobs, read_machines
+from spalloc_client._extensions import read_queue
 from spalloc_client._program import run
+from spalloc_client._queue import ask_queue
 from spalloc_client._session import Session
 from spalloc_client._tables import jobs_table
 from spalloc_client._terminal import make_console, plain, show
@@ -54,13 +56,15 @@ def _main(argv: Sequence[str] | None) -> int:
             if machine not in known:
                 raise no_such_machine(machine, known)
         if arguments.json:
-            print_json([with_state_name(job) for job in _jobs(session, machine, owner)])
+            print_json(_json(session, _jobs(session, machine, owner)))
             return 0
         console = make_console()
 
         def draw() -> list[RenderableType]:
             jobs = read_jobs(_jobs(session, machine, owner))
-            return [jobs_table(console, jobs) if jobs else plain(_none_of(machine, owner))]
+            if not jobs:
+                return [plain(_none_of(machine, owner))]
+            return [jobs_table(console, jobs, ask_queue(session))]
 
         if arguments.watch:
             session.subscribe("notify_job")
@@ -68,6 +72,17 @@ def _main(argv: Sequence[str] | None) -> int:
         else:
             show(console, *draw())
     return 0
+
+
+def _json(session: Session, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add each job's state in words, and its outlook where the server has one."""
+    named = [with_state_name(job) for job in jobs]
+    if not session.facility().offers("list_queue"):
+        return named
+    answer = session.call("list_queue")
+    read_queue(answer)  # makes sure of its form
+    outlooks = {outlook["job_id"]: outlook for outlook in answer["jobs"]}
+    return [{**job, "outlook": outlooks.get(job["job_id"])} for job in named]
 
 
 def _none_of(machine: str | None, owner: str | None) -> str:

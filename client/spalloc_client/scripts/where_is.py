@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from spalloc_client._answers import Place, read_machines, read_place
+from spalloc_client._extensions import BoardRow, read_boards
 from spalloc_client._program import CommandError, note, run
+from spalloc_client._session import Session
 from spalloc_client._tables import facts
 from spalloc_client._terminal import make_console, show
 from spalloc_client.scripts._command import (
@@ -29,6 +31,7 @@ _WAYS = (
     ),
     (("--chip", "-c"), ("MACHINE", "X", "Y"), ("machine", "chip_x", "chip_y")),
     (("--job-chip", "-j"), ("ID", "X", "Y"), ("job_id", "chip_x", "chip_y")),
+    (("--address", "-a"), ("MACHINE", "ADDRESS"), ("machine", "address")),
 )
 
 _HELP = (
@@ -36,6 +39,7 @@ _HELP = (
     "a board by its place in the machine room",
     "a chip by its coordinates in the machine booted as a whole",
     "a chip by its coordinates within a job",
+    "a board by its own address, or by that of its BMP (servers from 1.1.0 on)",
 )
 
 
@@ -63,7 +67,7 @@ def _query(arguments: argparse.Namespace) -> dict[str, str | int]:
             continue
         query: dict[str, str | int] = {}
         for name, keyword, value in zip(names, keywords, values, strict=True):
-            if keyword == "machine":
+            if keyword in {"machine", "address"}:
                 query[keyword] = value
                 continue
             try:
@@ -78,17 +82,29 @@ def _main(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     query = _query(arguments)
     with session_with(settings_for(arguments)) as session:
+        if "address" in query and not session.facility().offers("list_boards"):
+            raise CommandError("this server finds no boards by address; 1.1.0 is needed")
         answer = session.call("where_is", **query)
         place = read_place(answer)
         if place is None:
             machines = read_machines(session.call("list_machines"))
             raise _nowhere(query, [machine.name for machine in machines])
+        state = _state_of(session, place)
     _remark_on_wrapping(query, place)
     if arguments.json:
-        print_json(answer)
+        told = {} if state is None else {"state": state.state, "text": state.text}
+        print_json({**answer, **told})
     else:
-        show(make_console(), _facts(place))
+        show(make_console(), _facts(place, state))
     return 0
+
+
+def _state_of(session: Session, place: Place) -> BoardRow | None:
+    """Ask for the state of the board; None if the server does not tell."""
+    if not session.facility().offers("list_boards"):
+        return None
+    rows = read_boards(session.call("list_boards", place.machine)) or []
+    return next((row for row in rows if row.board == place.logical), None)
 
 
 def _nowhere(query: dict[str, str | int], machines: list[str]) -> CommandError:
@@ -119,7 +135,7 @@ def _remark_on_wrapping(query: dict[str, str | int], place: Place) -> None:
         note(f"{kind} {asked} lies outside {where}, and wraps around to {found}")
 
 
-def _facts(place: Place) -> RenderableType:
+def _facts(place: Place, state: BoardRow | None) -> RenderableType:
     cabinet, frame, board = place.physical
     rows = {
         "Machine": place.machine,
@@ -130,6 +146,8 @@ def _facts(place: Place) -> RenderableType:
         "Job using board": str(place.job_id),
         "Coordinates within job": str(place.job_chip),
     }
+    if state is not None:
+        rows["Board state"] = state.state + (f": {state.text}" if state.text else "")
     return facts(rows.items())
 
 
