@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._access.identity import host_principal, parse_address
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.board_states import BoardStates
 from spalloc_server._jobs.board_states import Row as BoardRow
@@ -201,12 +202,62 @@ class Controller:
         TypeError, ValueError
             If the request is of bad form; nothing was created.
         """
+        host = _plain_text(ownerhost)
+        principal = principal_of_host(host)
+        return self.create_job_for(
+            principal, host, *what, owner=owner, keepalive=keepalive, **limits
+        )
+
+    def create_job_for(
+        self,
+        principal: str,
+        ownerhost: str | None,
+        /,
+        *what: int | None,
+        owner: object = None,
+        keepalive: float | None = 60.0,
+        **limits: Any,
+    ) -> int:
+        """Ask for boards in the name of a principal; otherwise as `create_job`."""
         owner = owner_name(owner)
         keepalive = keepalive_seconds(keepalive)
         request = JobRequest.parse(what, limits)
         with self._lock:
             self._facility.note_dead_changes()
-            return self._life.create(_plain_text(ownerhost), owner, keepalive, request)
+            return self._life.create(ownerhost, owner, keepalive, request, principal)
+
+    def principal_of(self, job_id: int) -> str | None:
+        """Return the identity that a job belongs to; None for an unknown job.
+
+        A job of an older state belongs to its keepalive host, if it has one.
+        """
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return None
+            if job.principal is None and job.keepalive_host is not None:
+                return principal_of_host(job.keepalive_host)
+            return job.principal
+
+    def give_job(self, job_id: int, principal: str) -> None:
+        """Make a job another principal's; unknown ids are ignored."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                self._life.give(job, principal)
+
+    def takeover_code(self, job_id: int) -> str | None:
+        """Return the hash of the code by which a job may be taken over; None if it has none."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            return None if job is None else job.code
+
+    def set_takeover_code(self, job_id: int, code: str) -> None:
+        """Keep the hash of a code by which a job may be taken over; unknown ids are ignored."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                self._life.set_code(job, code)
 
     def job_keepalive(self, host: str | None, job_id: int) -> None:
         """Begin a job's keepalive period anew; unknown ids are ignored."""
@@ -215,25 +266,31 @@ class Controller:
             if job is not None:
                 self._life.touch(job, host)
 
-    def get_job_state(self, host: str | None, job_id: int) -> JobStateTuple:
-        """Return a job's state, and begin its keepalive period anew."""
+    def get_job_state(
+        self, host: str | None, job_id: int, *, renew: bool = True
+    ) -> JobStateTuple:
+        """Return a job's state, and begin its keepalive period anew unless told not to."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None:
-                self._life.touch(job, host)
+                if renew:
+                    self._life.touch(job, host)
                 return job.state_row()
             if job_id in self._retired_jobs:
                 reason = self._retired_jobs[job_id]
                 return JobStateTuple(JobState.destroyed, None, None, reason, None, None)
             return _UNKNOWN
 
-    def get_job_machine_info(self, host: str | None, job_id: int) -> JobMachineInfoTuple:
-        """Return the boards that a job has, and begin its keepalive period anew."""
+    def get_job_machine_info(
+        self, host: str | None, job_id: int, *, renew: bool = True
+    ) -> JobMachineInfoTuple:
+        """Return a job's boards, and begin its keepalive period anew unless told not to."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None:
                 return _NO_BOARDS
-            self._life.touch(job, host)
+            if renew:
+                self._life.touch(job, host)
             if job.boards is None:
                 return _NO_BOARDS
             return JobMachineInfoTuple(
@@ -632,6 +689,12 @@ class Controller:
     def __setstate__(self, book: _book.Book) -> None:
         """Impose a book, see `restore`."""
         self.__dict__ = type(self).restore(book).__dict__
+
+
+def principal_of_host(host: str | None) -> str:
+    """Return the principal of a client that is known by its address alone."""
+    address = parse_address(host)
+    return f"host:{host}" if address is None and host is not None else host_principal(address)
 
 
 def _plain_text(value: object) -> str | None:

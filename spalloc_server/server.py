@@ -37,6 +37,9 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 log = logging.getLogger(__name__)
 
 
+#: Principals that the controller finds out itself, from the address.
+_BY_ADDRESS = ("host:", "local")
+
 _COMMANDS: dict[str, Handler] = {}
 #: Commands that change nothing, so that nobody misses one that is not carried out.
 _READ_ONLY = frozenset(
@@ -310,6 +313,20 @@ class SpallocServer(Server):
 
     # --- commands ---
 
+    def _host(self, client: Any) -> str | None:
+        """Return the address in whose name a client's present command is given."""
+        if not self._doorkeeper.open:
+            identity = self._doorkeeper.acts_as(client).identity
+            if identity.user is not None:
+                return None if identity.address is None else str(identity.address)
+        return self._name(client)
+
+    def _looking(self, client: Any) -> dict[str, bool]:
+        """Return the keyword that has a question renew nothing, if the client may not renew."""
+        if self._doorkeeper.open or self._doorkeeper.renews(client):
+            return {}
+        return {"renew": False}
+
     def _answered(self, client: Any) -> None:
         """Write what a call from within changed; clients are answered once a turn's is written."""
         if client is None:
@@ -323,27 +340,34 @@ class SpallocServer(Server):
     @spalloc_command
     def create_job(self, client: Any, /, *args: Any, **kwargs: Any) -> int:
         """Ask for boards, and return the job's id; see `Controller.create_job`."""
-        job_id = self._controller.create_job(self._name(client), *args, **kwargs)
+        principal = self._doorkeeper.acts_as(client).identity.principal
+        if principal.startswith(_BY_ADDRESS):
+            job_id = self._controller.create_job(self._host(client), *args, **kwargs)
+        else:
+            host = self._host(client)
+            job_id = self._controller.create_job_for(principal, host, *args, **kwargs)
         self._answered(client)
         return job_id
 
     @spalloc_command
     def job_keepalive(self, client: Any, job_id: int) -> None:
         """Begin a job's keepalive period anew."""
-        self._controller.job_keepalive(self._name(client), whole_number("job_id", job_id))
+        job_id = whole_number("job_id", job_id)
+        if self._doorkeeper.renews(client):
+            self._controller.job_keepalive(self._host(client), job_id)
 
     @spalloc_command
     def get_job_state(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return state, power, keepalive, reason, start_time and keepalivehost."""
         job_id = whole_number("job_id", job_id)
-        state = self._controller.get_job_state(self._name(client), job_id)
+        state = self._controller.get_job_state(self._host(client), job_id, **self._looking(client))
         return state_row(state) if client is None else self._state_rows.row(job_id, state)
 
     @spalloc_command
     def get_job_machine_info(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return width, height (chips), connections, machine_name and boards."""
         info = self._controller.get_job_machine_info(
-            self._name(client), whole_number("job_id", job_id)
+            self._host(client), whole_number("job_id", job_id), **self._looking(client)
         )._asdict()
         if info["connections"] is not None:
             info["connections"] = sorted(info["connections"].items())
@@ -353,13 +377,13 @@ class SpallocServer(Server):
     @spalloc_command
     def power_on_job_boards(self, client: Any, job_id: int) -> None:
         """Switch a job's boards on, or off and on again."""
-        self._controller.power_on_job_boards(self._name(client), whole_number("job_id", job_id))
+        self._controller.power_on_job_boards(self._host(client), whole_number("job_id", job_id))
         self._answered(client)
 
     @spalloc_command
     def power_off_job_boards(self, client: Any, job_id: int) -> None:
         """Switch a job's boards off."""
-        self._controller.power_off_job_boards(self._name(client), whole_number("job_id", job_id))
+        self._controller.power_off_job_boards(self._host(client), whole_number("job_id", job_id))
         self._answered(client)
 
     @spalloc_command
@@ -367,7 +391,7 @@ class SpallocServer(Server):
         """End a job; anybody may end any."""
         if reason is not None:
             reason = text("reason", reason)
-        self._controller.destroy_job(self._name(client), whole_number("job_id", job_id), reason)
+        self._controller.destroy_job(self._host(client), whole_number("job_id", job_id), reason)
         self._answered(client)
 
     @spalloc_command

@@ -13,10 +13,12 @@ since then applied: nothing is ever decided again.
                         board_locations, bmp_ips, spinnaker_ips}}  in order
     jobs        {id: {owner, start_time, keepalive, host, args, kwargs,
                       state, power, attempts, fault, was_ready, allocated_at,
-                      ready_at, allocation}}
+                      ready_at, principal, code, allocation}}
                 oldest first; allocation None or {machine, id, outcome,
                 boards, periphery, torus}; fault is the text of the one for
-                which it was moved last; times are Unix times or None
+                which it was moved last; times are Unix times or None; principal is
+                the identity that it belongs to, None if an older format did not
+                know; code the hash of a code by which it may change hands
     retired     {id: reason}  oldest first
     ended       {id: row of `_jobs.ended_jobs`}  of those in retired that
                 ended since format 2
@@ -28,7 +30,8 @@ since then applied: nothing is ever decided again.
                 configuration no longer has
     quarantine  {machine: boards out of service, see `_jobs.quarantine`}
 
-Format 1 had no ended, fault, allocated_at and ready_at; its outcomes lack their times
+Format 1 had no ended, fault, allocated_at, ready_at, principal and code; its outcomes lack their
+times
 and endings.  Must not know classes, files, threads or hardware.
 """
 
@@ -98,7 +101,9 @@ def upgrade(book: Book, from_format: int) -> Book:
     upgraded = {**empty(), **book}
     jobs = upgraded["jobs"]
     if from_format < 2 and isinstance(jobs, dict) and all(map(_is_dict, jobs.values())):
-        upgraded["jobs"] = {job: _bounded({**_NEW_JOB, **jobs[job]}) for job in jobs}
+        upgraded["jobs"] = {
+            job: _bounded({**_NEW_JOB, **_NEW_OWNERSHIP, **jobs[job]}) for job in jobs
+        }
     return upgraded
 
 
@@ -136,11 +141,14 @@ _NEW_JOB = {
     "allocation": None,
 }
 
+#: Parts of a new job that it keeps when it is moved.
+_NEW_OWNERSHIP = {"principal": None, "code": None}
+
 # --- the writers, one for each kind of outcome ---
 
 
 def _created(book: Book, job_id: int, record: dict[str, Any]) -> None:
-    book["jobs"][job_id] = {**_NEW_JOB, **_bounded(record)}
+    book["jobs"][job_id] = {**_NEW_JOB, **_NEW_OWNERSHIP, **_bounded(record)}
     book["next_id"] = max(book["next_id"], job_id + 1)
 
 
@@ -165,6 +173,14 @@ def _ready(book: Book, job_id: int, at: float | None = None) -> None:
 
 def _host(book: Book, job_id: int, host: str) -> None:
     book["jobs"][job_id]["host"] = host
+
+
+def _principal(book: Book, job_id: int, principal: str) -> None:
+    book["jobs"][job_id].update(principal=principal, code=None)
+
+
+def _code(book: Book, job_id: int, code: str) -> None:
+    book["jobs"][job_id]["code"] = code
 
 
 def _ended(
@@ -268,6 +284,8 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "power": _power,
     "ready": _ready,
     "host": _host,
+    "principal": _principal,
+    "code": _code,
     "ended": _ended,
     "requeued": _requeued,
     "returned": _returned,

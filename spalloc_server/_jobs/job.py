@@ -129,6 +129,10 @@ class _Job:
         How many frames have yet to answer before the job is ready.
     attempts : int
         How many allocations were given up because boards failed.
+    principal : str or None
+        The identity that the job belongs to; None for a job of an older state.
+    code : str or None
+        Hash of the code by which another principal may take the job over.
     was_ready : bool
         Whether the present boards have been handed to the user.
     frames_asked : Counter
@@ -163,6 +167,7 @@ class _Job:
         *,
         keepalive_host: str | None = None,
         request: JobRequest = ANY_BOARD,
+        principal: str | None = None,
     ) -> None:
         self.forget_rows()
         self.id = job_id
@@ -170,6 +175,8 @@ class _Job:
         self.start_time = start_time
         self.keepalive = keepalive
         self.keepalive_host = keepalive_host
+        self.principal = principal
+        self.code: str | None = None
         self.request = request
         self.args = request.what
         self.kwargs = request.keywords
@@ -251,6 +258,7 @@ def plain_request(job: _Job) -> dict[str, Any]:
         "kwargs": {
             name: sorted(value) if name == "tags" else value for name, value in job.kwargs.items()
         },
+        "principal": job.principal,
     }
 
 
@@ -277,6 +285,7 @@ def plain_job(job: _Job, allocation: dict[str, Any] | None) -> dict[str, Any]:
         "attempts": job.attempts,
         "fault": job.fault,
         "was_ready": job.was_ready,
+        "code": job.code,
         "allocated_at": job.allocated_at,
         "ready_at": job.ready_at,
         "allocation": allocation,
@@ -300,5 +309,6 @@ def job_from_plain(job_id: int, record: dict[str, Any]) -> _Job:
         request=JobRequest.parse(tuple(record["args"]), dict(record["kwargs"])),
     )
     job.attempts = record["attempts"]
+    job.principal, job.code = record["principal"], record["code"]
     job.fault = record["fault"]
     return job

@@ -74,7 +74,12 @@ class JobLife:
     # --- beginning ---
 
     def create(
-        self, host: str | None, owner: str, keepalive: float | None, request: JobRequest
+        self,
+        host: str | None,
+        owner: str,
+        keepalive: float | None,
+        request: JobRequest,
+        principal: str,
     ) -> int:
         """Begin a job, and return its id.
 
@@ -96,6 +101,7 @@ class JobLife:
             keepalive,
             keepalive_host=host,
             request=request,
+            principal=principal,
         )
         records.next_id += 1
         records.jobs[job.id] = job
@@ -125,6 +131,16 @@ class JobLife:
         if host is not None and host != job.keepalive_host:
             job.keepalive_host = str(host)
             self._records.tell("host", job.id, job.keepalive_host)
+
+    def give(self, job: _Job, principal: str) -> None:
+        """Make a job another principal's; its code is void from then on."""
+        job.principal, job.code = principal, None
+        self._records.tell("principal", job.id, principal)
+
+    def set_code(self, job: _Job, code: str) -> None:
+        """Let the holder of a code take a job over; `code` is its hash."""
+        job.code = code
+        self._records.tell("code", job.id, code)
 
     def _keep_alive(self, job: _Job) -> None:
         before = job.deadline

@@ -14,15 +14,18 @@ import socket
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock
+from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
+from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.memory import Memory
@@ -104,6 +107,7 @@ class Clients(PollingServerCore):
         self._unsent: dict[Peer, None] = {}
         # When the last command was done.
         self._ran_until = -math.inf
+        self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
         self._refusals = Refusals(log)
         self._lingering = Lingering()
         # Changes that were taken before later ones could mix with them.
@@ -156,10 +160,11 @@ class Clients(PollingServerCore):
         """Begin to serve a client; False if it has gone already."""
         try:
             self._name(client)  # None if it was reset, which leaves its commands readable
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                client.setsockopt(socket.IPPROTO_TCP, option, value)
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in _KEEPALIVE:
+                    client.setsockopt(socket.IPPROTO_TCP, option, value)
             self._client_buffers[client] = b""
             self.register_channel(client)
         except OSError as e:
@@ -310,6 +315,12 @@ class Clients(PollingServerCore):
             raise MalformedError(f"unknown command {name!r}")
         began = _clock.monotonic()
         try:
+            if not self._doorkeeper.open:
+                return messages.returned(
+                    self._doorkeeper.run(
+                        client, command, _job_spoken_of(command), partial(handler, self, client)
+                    )
+                )
             # The usual case apart, as empty keywords take their time as well.
             if kwargs:
                 return messages.returned(handler(self, client, *args, **kwargs))
@@ -322,6 +333,11 @@ class Clients(PollingServerCore):
         finally:
             self._ran_until = ended = _clock.monotonic()
             self.command_times[name].note(ended - began)
+
+    def _principal_of(self, job_id: int) -> str | None:
+        """Return the identity that a job belongs to."""
+        controller = self._controller
+        return controller.principal_of(job_id) if stand_ins.is_ours(controller) else None
 
     def _refuse(self, peer: Peer, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""
@@ -568,7 +584,10 @@ class Clients(PollingServerCore):
     def _called(self, client: Any) -> str:
         """Return what the log calls a client."""
         name = self._name(client)
-        return "a client of unknown address" if name is None else f"client {name}"
+        if name is not None:
+            return f"client {name}"
+        principal = self._doorkeeper.standing(client).identity.principal
+        return "a client of unknown address" if principal == "local" else f"client {principal}"
 
     def _name_client(self, client: Any) -> str | None:
         name = stand_ins.address(client)
@@ -607,6 +626,7 @@ class Clients(PollingServerCore):
         self._backlog.pop(peer, None)
         self._unsent.pop(peer, None)
         self._refusals.forget(peer.client)
+        self._doorkeeper.forget(peer.client)
 
     def _in_loop(self) -> bool:
         return threading.current_thread() is self._server_thread

@@ -13,7 +13,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -27,11 +27,14 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
-from spalloc_server._wire.clients import MAX_READ, Clients, Handler
+from spalloc_server._wire.clients import MAX_READ, Handler
+from spalloc_server._wire.endpoints import Endpoint, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
+from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import Peer
 from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.tally import Tally
+from spalloc_server._wire.visitors import Visitors
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import BACKLOG, Channel
@@ -52,7 +55,7 @@ class StartError(Exception):
     """The server cannot be started; the text says why, for the administrator."""
 
 
-class Server(Clients, ConfigurationReloader):
+class Server(Visitors, ConfigurationReloader):
     """Clients and configuration, served in turns by a thread, the server thread.
 
     Parameters
@@ -68,6 +71,10 @@ class Server(Clients, ConfigurationReloader):
         Not yet configured.
     write_ahead : WriteAhead
         What writes its changes before anybody is told of them.
+    bind : sequence of Endpoint or None
+        Where clients connect; None is where the configuration says.
+    more_endpoints : sequence of Endpoint
+        Unix sockets and places for proxies, beside those.
 
     Attributes
     ----------
@@ -93,14 +100,22 @@ class Server(Clients, ConfigurationReloader):
         controller: Controller,
         *,
         write_ahead: WriteAhead,
+        bind: Sequence[Endpoint] | None = None,
+        more_endpoints: Sequence[Endpoint] = (),
     ) -> None:
-        Clients.__init__(self, commands, read_only, controller, write_ahead)
+        Visitors.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
-        self._port = port
-        self._ip: str | None = None
-        self._server_socket: socket.socket | None = None
-        # Whether an address was lost, and the one before it cannot be had either.
-        self._deaf = False
+        # Endpoints of the command line, which no reload changes: in the place of the
+        # configuration's addresses, and beside them.
+        self._bind = bind
+        self._more_endpoints = more_endpoints
+        self._listening = Listening(
+            self._open_tcp,
+            self.register_channel,
+            self._take_last_clients,
+            port,
+            receive_buffer=_RECEIVE_BUFFER,
+        )
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all that clients had sent by then was served.
         self._judging: float | None = None
@@ -123,7 +138,7 @@ class Server(Clients, ConfigurationReloader):
     @property
     def port(self) -> int:
         """TCP port that is listened on."""
-        return self._port
+        return self._listening.port
 
     def is_alive(self) -> bool:
         """Whether the server thread runs."""
@@ -175,8 +190,10 @@ class Server(Clients, ConfigurationReloader):
             self._refusals.tell(now)
         if self._lingering.sockets:
             self._lingering.tend()
-        if self._deaf:
-            self._listen_again()
+        if self._listening.lost:
+            self._listening.listen_again()
+        if self._unknown:
+            self._introduce_all(now)
         self._send_change_notifications()
         self._after_turn()
         self._write_ahead.tend()
@@ -242,6 +259,8 @@ class Server(Clients, ConfigurationReloader):
         wait = min(wait, self._write_ahead.seconds_at_rest())
         if self._lingering.sockets:
             wait = min(wait, Lingering.tick)
+        if self._unknown:
+            wait = min(wait, self._seconds_to_introduce(now))
         if self._due is not None and self._due - now < wait:
             wait = max(0.0, self._due - now)
         return min(wait, self._refusals.seconds_left(now)) if self._refusals else wait
@@ -251,19 +270,24 @@ class Server(Clients, ConfigurationReloader):
     def _clients_among(self, ready: Iterable[Channel]) -> Iterator[Channel]:
         """Take in who has connected, and hand out all others that can be read."""
         for channel in ready:
-            if channel in self._client_buffers or not _is_listening(channel):
+            if channel in self._client_buffers:
+                yield channel
+            elif channel in self._proxy_headers:
+                self._read_header(channel)
+            elif not _is_listening(channel):
                 yield channel
             elif self._accept_all(channel):
                 self._unread = True
 
     def _accept_all(self, listening: socket.socket) -> bool:
         """Take in who has connected; returns whether more may be waiting."""
+        kind = self._listening.kind_of(listening)
         for _ in range(_MAX_ACCEPTS):
             client = self._accept(listening)
             if client is None:
                 return False
-            # What it sent while the loop was busy counts before deadlines are judged.
-            if self._welcome(client) and self._in_loop():
+            # Commands that it sent while the loop was busy count before deadlines are judged.
+            if self._receive_visitor(client, kind) and self._in_loop():
                 self._guarded(client, self._handle_commands)
         return True
 
@@ -280,79 +304,59 @@ class Server(Clients, ConfigurationReloader):
     @overrides(ConfigurationReloader._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:
         configuration = validated_config.configuration
-        before = self._ip
-        try:
-            self._listen(configuration.ip)
-        except OSError as e:
-            raise self._not_listening(configuration.ip, e) from e
+        before = list(self._listening.sockets.values())
+        self._listen([*self._endpoints_for_clients(configuration.ip), *self._more_endpoints])
         try:
             self._controller.machines = {m.name: m for m in configuration.machines}
         except BaseException:
-            if before is not None:
+            if before:
                 self._listen(before)
             raise
         self._controller.max_retired_jobs = configuration.max_retired_jobs
         self._controller.seconds_before_free = configuration.seconds_before_free
         self._timeout_check_interval = configuration.timeout_check_interval
+        self._change_policy(validated_config.settings.policy)
         self.wake()
 
-    def _listen(self, ip: str) -> None:
-        """Listen on an address; if it cannot be had, as before."""
-        old = self._server_socket
-        if ip == self._ip and old is not None:
-            return
+    def _open_tcp(self, address: str, port: int) -> socket.socket:
+        return self._open_server_socket(address, port)  # which may be replaced
+
+    def _endpoints_for_clients(self, addresses: str) -> Sequence[Endpoint]:
+        if self._bind is not None:
+            return self._bind
         try:
-            new = self._open_server_socket(ip, self._port)
-        except OSError as e:
-            if old is None or e.errno != errno.EADDRINUSE:
-                raise
-            # The old address may be in the way of the new one.
-            self._stop_listening(old)
-            try:
-                new = self._open_server_socket(ip, self._port)
-            except OSError:
-                self._listen_again()
-                raise
-        else:
-            if old is not None:
-                self._stop_listening(old)
-        self._take_clients_from(new, ip)
+            return tcp_endpoints(addresses)
+        except ValueError as e:
+            raise ConfigurationError(str(self.configuration_file), None, f"ip: {e}") from e
 
-    def _listen_again(self) -> None:
-        """Listen where it was listened before; what cannot be had now is tried each turn."""
-        ip = self._ip or ""
+    def _listen(self, endpoints: Iterable[Endpoint]) -> None:
+        """Listen on endpoints; if one cannot be had, as before."""
         try:
-            new = self._open_server_socket(ip, self._port)
-        except OSError as e:
-            if not self._deaf:
-                log.error("no new clients until %s can be had again: %s", ip or "any address", e)
-            self._deaf = True
-        else:
-            self._take_clients_from(new, ip)
+            self._listening.change(endpoints)
+        except ListenError as e:
+            raise self._not_listening(e) from e
 
-    def _take_clients_from(self, listening: socket.socket, ip: str) -> None:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        self._server_socket, self._ip = listening, ip
-        self._port = listening.getsockname()[1]
-        self._deaf = False
-
-    def _not_listening(self, ip: str, error: OSError) -> ConfigurationError:
-        """Return an address that cannot be had as words, with who has it if that is known."""
-        holder = holder_of(self._port) if error.errno == errno.EADDRINUSE else None
-        text = f"cannot listen on {ip or 'any address'}, port {self._port}: {error.strerror}"
+    def _not_listening(self, error: ListenError) -> ConfigurationError:
+        """Return an address that cannot be had as words, with its holder if that is known."""
+        endpoint, port = error.endpoint, self._listening.port
+        holder = None
+        if not endpoint.is_unix:
+            port = port if endpoint.port is None else endpoint.port
+            endpoint = endpoint._replace(port=port)
+            if error.errno == errno.EADDRINUSE:
+                holder = holder_of(port)
+        text = f"cannot listen on {endpoint}: {error.strerror}"
         return ConfigurationError(
             str(self.configuration_file), None, text + (f" by {holder}" if holder else "")
         )
 
-    def _stop_listening(self, listening: socket.socket) -> None:
-        """Take in those who have connected, whom closing would reset, and close."""
-        self._server_socket = None
-        # The kernel keeps no more waiting; who connects without end must not keep us here.
+    def _take_last_clients(self, listening: socket.socket) -> None:
+        """Take in those who have connected, whom closing would reset, and wait no longer."""
+        # The kernel keeps no more waiting; connections without end must not keep us here.
         for _ in range(BACKLOG // _MAX_ACCEPTS + 1):
             if not self._accept_all(listening):
                 break
         self.unregister_channel(listening)
-        listening.close()
 
     # --- the end ---
 
@@ -362,17 +366,17 @@ class Server(Clients, ConfigurationReloader):
         self.wake()
         if self._server_thread.ident is not None:
             self._server_thread.join()
-        if self._server_socket is not None:
-            self._stop_listening(self._server_socket)
+        self._listening.close()
         for client in list(self._client_buffers):
             self._disconnect_client(client)
+        self._turn_away_unknown()
         self._lingering.close()
         self.stop_listening_to_sighup()
         self.close_polling()
 
 
 def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:
-    """Whether connections come in here; `Server._server_socket` may be a moment behind."""
+    """Whether connections come in here; `Server._listening` may be a moment behind."""
     try:
         return isinstance(channel, socket.socket) and bool(
             channel.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

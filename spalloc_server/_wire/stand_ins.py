@@ -24,7 +24,8 @@ def bytes_taken(sent: object, length: int) -> int:
 
 def address(client: Any) -> str | None:
     """Return the IP address of a client; None if it has none, or calls something else one."""
-    name = client.getpeername()[0]
+    told = client.getpeername()
+    name = told[0] if told else None  # the other end of a Unix socket has no address
     return name if isinstance(name, str) else None
 
 

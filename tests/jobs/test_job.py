@@ -59,8 +59,9 @@ def test_a_job_may_forget_its_boards(job: _Job) -> None:
 def test_a_job_survives_as_plain_builtins(job: _Job) -> None:
     plain = plain_request(job)
 
-    again = job_from_plain(3, {**plain, "attempts": 2, "fault": "broken"})
+    again = job_from_plain(3, {**plain, "attempts": 2, "fault": "broken", "code": "c"})
 
     assert plain["kwargs"] == {"tags": ["a", "b"]}
     assert again.row() == job.row()
     assert (again.attempts, again.fault) == (2, "broken")
+    assert (again.principal, again.code) == (job.principal, "c")

@@ -661,12 +661,12 @@ def test_an_ip_that_cannot_be_had_leaves_the_old_one(
 def test_an_address_that_is_not_there_does_not_cost_the_one_that_is(
     server: SpallocServer, config: Path
 ) -> None:
-    listening = server._server_socket
+    listening = list(server._listening.sockets)
 
     config.write_text(CONFIG.format(ip="192.0.2.1"))
     assert server.read_config_file() is False
 
-    assert server._server_socket is listening
+    assert list(server._listening.sockets) == listening
 
 
 def test_a_server_that_lost_its_address_listens_again_when_it_can(
@@ -680,7 +680,7 @@ def test_a_server_that_lost_its_address_listens_again_when_it_can(
     refused = threading.Event()
 
     def refuse(ip: str, port: int) -> socket.socket:
-        if server._server_socket is None:
+        if not server._listening.sockets:
             refused.set()
         raise taken
 

@@ -1,0 +1,204 @@
+"""The doorkeeper: which connections are admitted, and which of their commands are carried out.
+
+Owns the policy in force, the class of each client that was judged, and the log of denials.  The
+judgements themselves are `_access`'s.  Loop thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from spalloc_server import _clock
+from spalloc_server._access.commands import Effect, Judgement, judge, judge_job
+from spalloc_server._access.denials import Denials, network_of
+from spalloc_server._access.identity import Identity, parse_address
+from spalloc_server._access.policy import AccessClass, Policy
+from spalloc_server._checks.values import escaped
+from spalloc_server._wire.messages import Command
+
+log = logging.getLogger(__name__)
+
+#: Keywords by which a front names the user for whom it gives a command.
+FRONT_KEYWORDS = ("as_user", "from_host")
+
+PrincipalOfJob = Callable[[int], str | None]
+
+
+class NotAllowedError(ValueError):
+    """A command that its client may not give; the text says why."""
+
+
+class Standing(NamedTuple):
+    """A client's identity and its class under the policy in force."""
+
+    identity: Identity
+    access: AccessClass
+
+
+class Doorkeeper:
+    """Admits connections and judges commands.
+
+    Parameters
+    ----------
+    policy : Policy
+    principal_of : callable
+        Principal of a job by its id; None if it is not known.
+
+    Attributes
+    ----------
+    policy : Policy
+        In force; set by a reload, after which every client must be judged again.
+    open : bool
+        Whether every client may give every command, so that nothing need be judged.
+    denials : Denials
+    """
+
+    def __init__(self, policy: Policy, principal_of: PrincipalOfJob) -> None:
+        self._principal_of = principal_of
+        self.denials = Denials()
+        self._standings: dict[Any, Standing] = {}
+        # The client whose command is being carried out, for whom, and whether it renews.
+        self._acting: tuple[Any, Standing, bool] | None = None
+        self.policy = policy
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self.open = policy.access is None and policy.isolation == "none"
+
+    # --- connections ---
+
+    def admit(self, client: Any, identity: Identity) -> bool:
+        """Judge a connection; False if it must be closed without an answer."""
+        access, rule = self._policy.judge(identity)
+        if access is AccessClass.deny:
+            self._tell_denial(identity, rule)
+            return False
+        self._standings[client] = Standing(identity, access)
+        return True
+
+    def _tell_denial(self, identity: Identity, rule: int | None) -> None:
+        count = self.denials.note(identity.address, _clock.monotonic())
+        if count is not None:
+            by = "no rule admits it" if rule is None else f"access rule {rule}"
+            log.warning(
+                "denied %s (%s); %d from %s since this was last told",
+                escaped(identity.principal),
+                by,
+                count,
+                network_of(identity.address),
+            )
+
+    def clients_to_close(self) -> list[Any]:
+        """Judge all clients again, and return those that are denied now."""
+        return [
+            client
+            for client, standing in list(self._standings.items())
+            if not self.admit(client, standing.identity)
+        ]
+
+    def forget(self, client: Any) -> None:
+        """Forget a client that is gone."""
+        self._standings.pop(client, None)
+
+    def standing(self, client: Any) -> Standing:
+        """Return a client's identity and class; those of a call from within for None."""
+        found = self._standings.get(client)
+        return Standing(Identity(), AccessClass.use) if found is None else found
+
+    def acts_as(self, client: Any) -> Standing:
+        """Return the identity and class for which a client's present command is given."""
+        acting = self._acting
+        if acting is not None and client is not None and acting[0] is client:
+            return acting[1]
+        return self.standing(client)
+
+    def renews(self, client: Any) -> bool:
+        """Whether a client's present command may begin a job's keepalive period anew."""
+        acting = self._acting
+        return acting is None or client is None or acting[0] is not client or acting[2]
+
+    # --- commands ---
+
+    def run(
+        self,
+        client: Any,
+        command: Command,
+        job_id: int | None,
+        handler: Callable[..., object],
+    ) -> object:
+        """Run a command as far as its client may give it.
+
+        Parameters
+        ----------
+        client : socket
+        command : Command
+        job_id : int or None
+            The job that it names.
+        handler : callable
+            Carries it out, given its arguments.
+
+        Raises
+        ------
+        NotAllowedError
+            If the client may not give it; nothing was done.
+        """
+        kwargs = dict(command.kwargs)
+        standing = self._for_user(self.standing(client), kwargs)
+        found = self.judge(standing, command.name, job_id)
+        if found.effect is Effect.refused:
+            raise NotAllowedError(found.reason)
+        if found.effect is Effect.none:
+            return None
+        self._acting = client, standing, found.effect is Effect.full
+        try:
+            return handler(*command.args, **kwargs)
+        finally:
+            self._acting = None
+
+    def judge(self, standing: Standing, name: str, job_id: int | None) -> Judgement:
+        """Judge a command, by its job if it names one."""
+        if job_id is None or self._policy.isolation == "none":
+            return judge(name, standing.access)
+        owner = self._principal_of(job_id)
+        return judge_job(name, standing.access, standing.identity.principal, owner, isolated=True)
+
+    def _for_user(self, standing: Standing, kwargs: dict[str, Any]) -> Standing:
+        """Take the words of a front out of a command's keywords.
+
+        Returns
+        -------
+        Standing
+            Of the user whom it names, else of the client itself.
+
+        Raises
+        ------
+        ValueError
+            If they come from anybody but a front, or are of bad form, or the user is denied.
+        """
+        given = {name: kwargs.pop(name) for name in FRONT_KEYWORDS if name in kwargs}
+        if not given:
+            return standing
+        if standing.access is not AccessClass.front:
+            raise NotAllowedError(
+                f"{next(iter(given))} is for fronts alone; "
+                f"your address or name has the right to {standing.access.name}"
+            )
+        user, host = given.get("as_user"), given.get("from_host")
+        if not isinstance(user, str) or not user or len(user) > 256:
+            raise ValueError(f"as_user is {user!r}: expected a name of 1 to 256 characters")
+        address = parse_address(host) if isinstance(host, str) else None
+        if host is not None and address is None:
+            raise ValueError(f"from_host is {host!r}: expected an IP address, or null")
+        identity = Identity(address=address, user=user)
+        access, _ = self._policy.judge(identity)
+        if access in (AccessClass.deny, AccessClass.front):
+            raise NotAllowedError(f"user:{user} is not admitted by the server's policy")
+        return Standing(identity, access)
