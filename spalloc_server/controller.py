@@ -34,7 +34,7 @@ from spalloc_server._jobs.job import (
     MachineTuple,
     _Job,
 )
-from spalloc_server._jobs.job_life import JobLife
+from spalloc_server._jobs.job_life import JobLife, JobOnGrace
 from spalloc_server._jobs.job_power import JobPower
 from spalloc_server._jobs.job_request import (
     JobRequest,
@@ -160,6 +160,20 @@ class Controller:
         with self._lock:
             self._job_queue.seconds_before_free = value
             self._tell_limits()
+
+    @property
+    def takeover_grace(self) -> float:
+        """Seconds for which jobs of before a start live without signs of life.
+
+        0, the default, judges them by their keepalive alone.  The first sign of life of a job
+        ends its grace.
+        """
+        return self._life.grace.seconds
+
+    @takeover_grace.setter
+    def takeover_grace(self, seconds: float) -> None:
+        with self._lock:
+            self._life.set_grace(seconds)
 
     def _tell_limits(self) -> None:
         self._records.tell("limits", self.max_retired_jobs, self.seconds_before_free)
@@ -440,13 +454,8 @@ class Controller:
         if not self._lock.acquire(timeout=timeout):
             return None
         try:
-            return take_census(
-                self._records,
-                self._job_queue,
-                self._fleet,
-                self._power_downs.going.values(),
-                [(row.machine, row.board) for row in self._health.out_of_service()],
-            )
+            self._facility.note_dead_changes()
+            return take_census(self._records, self._fleet, self._boards, len(self._life.grace))
         finally:
             self._lock.release()
 
@@ -488,6 +497,11 @@ class Controller:
         """
         with self._lock:
             return self._reasons.outlook(job_id)
+
+    def jobs_on_grace(self) -> list[JobOnGrace]:
+        """Return the jobs of before the start of which nothing was heard since, oldest first."""
+        with self._lock:
+            return self._life.jobs_on_grace()
 
     def list_ended_jobs(self, limit: int, before: int | None = None) -> list[EndedJob]:
         """Return jobs that have ended, newest first.

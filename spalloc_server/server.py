@@ -309,6 +309,7 @@ class SpallocServer(Server):
             settings = validated_config.settings
             self._store.durability = self._durability or settings.durability or "process"
             wiring.overlap_power_on = settings.overlap_power_on
+            self._recorded.takeover_grace = settings.takeover_grace
         self._write_ahead.commit()
 
     # --- commands ---

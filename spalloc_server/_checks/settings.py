@@ -25,12 +25,15 @@ class Settings(NamedTuple):
         One of `DURABILITIES`; None if the file does not say.
     overlap_power_on : bool
         Whether a frame goes on with other boards while some configure their FPGAs.
+    takeover_grace : float
+        Seconds for which jobs of before a start live without signs of life.
     policy : Policy
         The rules of access and isolation.
     """
 
     durability: str | None = None
     overlap_power_on: bool = True
+    takeover_grace: float = 3600.0
     policy: Policy = Policy()
 
 
@@ -83,6 +86,7 @@ def seconds(least: float = 0.0) -> _Rule:
 _RULES: dict[str, _Rule] = {
     "durability": one_of(None, *DURABILITIES),
     "overlap_power_on": yes_or_no(),
+    "takeover_grace": seconds(),
     "policy": _Rule(
         lambda value: isinstance(value, Policy),
         'a Policy, such as Policy(access=[Rule("10.1.0.0/16", "use")])',

@@ -17,9 +17,9 @@ A board's state is the first of `STATES` that holds::
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 
@@ -39,22 +39,64 @@ DEAD, USED, RESTING, OUT, UNKNOWN, DRAINING, RESERVED, FREE = STATES
 Row = tuple[int, int, int, str, "int | None", "str | None"]
 
 
-class MachineBoards(NamedTuple):
+class MachineBoards:
     """The boards of one machine at one moment.
 
     Attributes
     ----------
-    rows : list of Row
-        By x, y, z; every place of the machine's block.
-    counts : dict
-        {state: number of boards} for all of `STATES`.
     resting : dict
         {board: Unix time until which it rests; None while it is being switched off}.
     """
 
-    rows: list[Row]
-    counts: dict[str, int]
-    resting: dict[Board, float | None]
+    def __init__(
+        self, where: MachineMap, resting: dict[Board, float | None], quarantine: Quarantine
+    ) -> None:
+        self.resting = resting
+        self._machine = where.machine
+        self._job_ids = dict(where.job_ids)
+        self._out = {board: _about(case) for board, case in quarantine.cases.items()}
+        self._unknown = _unknown(where, quarantine)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """{state: number of boards}, for all of `STATES`."""
+        width, height = self._machine.width, self._machine.height
+        dead = {b for b in self._machine.dead_boards if _is_within(b, width, height)}
+        seen = set(dead)
+        counts = dict.fromkeys(STATES, 0)
+        counts[DEAD] = len(dead)
+        for state, boards in (
+            (USED, self._job_ids),
+            (RESTING, self.resting),
+            (OUT, self._out),
+            (UNKNOWN, self._unknown),
+        ):
+            before = len(seen)
+            seen.update(boards)
+            counts[state] = len(seen) - before
+        counts[FREE] = width * height * 3 - len(seen)
+        return counts
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row for every place of the machine's block, by x, y and z."""
+        dead = self._machine.dead_boards
+        return [
+            (*board, DEAD, None, None) if board in dead else self._row(board)
+            for board in block(0, 0, self._machine.width, self._machine.height)
+        ]
+
+    def _row(self, board: Board) -> Row:
+        if board in self._job_ids:
+            about = _trouble(board, self._out, self._unknown)
+            return (*board, USED, self._job_ids[board], about)
+        if board in self.resting:
+            return (*board, RESTING, None, _rest(self.resting[board]))
+        if board in self._out:
+            return (*board, OUT, None, self._out[board])
+        if board in self._unknown:
+            return (*board, UNKNOWN, None, self._unknown[board])
+        return (*board, FREE, None, None)
 
 
 class BoardStates:
@@ -88,36 +130,9 @@ class BoardStates:
             self._made_at = self._records.outcomes_told
         made = self._made.get(name)
         if made is None:
-            made = self._made[name] = self._make(name)
+            where, quarantine = self._records.maps[name], self._health.quarantine_of(name)
+            made = self._made[name] = MachineBoards(where, self._resting(name), quarantine)
         return made
-
-    def _make(self, name: str) -> MachineBoards:
-        where = self._records.maps[name]
-        resting = self._resting(name)
-        quarantine = self._health.quarantine_of(name)
-        out = {board: _about(case) for board, case in quarantine.cases.items()}
-        unknown = _unknown(where, quarantine)
-        dead, job_ids = where.machine.dead_boards, where.job_ids
-        rows: list[Row] = []
-        for board in block(0, 0, where.machine.width, where.machine.height):
-            job_id: int | None = None
-            about: str | None = None
-            if board in dead:
-                state = DEAD
-            elif board in job_ids:
-                state, job_id = USED, job_ids[board]
-                about = _trouble(board, out, unknown)
-            elif board in resting:
-                state, about = RESTING, _rest(resting[board])
-            elif board in out:
-                state, about = OUT, out[board]
-            elif board in unknown:
-                state, about = UNKNOWN, unknown[board]
-            else:
-                state = FREE
-            rows.append((*board, state, job_id, about))
-        counts = Counter(row[3] for row in rows)
-        return MachineBoards(rows, {state: counts[state] for state in STATES}, resting)
 
     def _resting(self, name: str) -> dict[Board, float | None]:
         resting: dict[Board, float | None] = {}
@@ -160,6 +175,11 @@ def clock_time(moment: float) -> str:
     local = time.localtime(moment)
     today = time.localtime(_clock.wall())[:3] == local[:3]
     return time.strftime("%H:%M %Z" if today else "%Y-%m-%d %H:%M %Z", local)
+
+
+def _is_within(board: Board, width: int, height: int) -> bool:
+    x, y, z = board
+    return 0 <= x < width and 0 <= y < height and 0 <= z <= 2
 
 
 def boards_in(footprint: Sequence[Any]) -> Iterator[Board]:

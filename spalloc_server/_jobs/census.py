@@ -7,29 +7,30 @@ Changes nothing; knows neither metrics' names nor where the numbers go.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
+    from spalloc_server._jobs.board_states import BoardStates, MachineBoards
     from spalloc_server._jobs.fleet import Fleet
-    from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.records import Records
-    from spalloc_server._jobs.release import Release
-    from spalloc_server._places import Board, Frame
+    from spalloc_server._places import Frame
     from spalloc_server.async_bmp_controller import AsyncBMPController
-    from spalloc_server.job_queue import JobQueue
 
-#: What a board may be doing; the first that holds counts.
+#: The states of boards in the first metrics; the first that holds counts.
 BOARD_STATES = ("dead", "used", "cooling", "quarantined", "free")
 #: Names of the states of jobs that have not ended.
 JOB_STATES = ("queued", "power", "ready")
 
 
 class MachineCensus(NamedTuple):
-    """One machine: its boards by state, and how many jobs have boards of it."""
+    """One machine: its boards by old and new states, and the number of jobs on it.
+
+    `boards` has the words of `BOARD_STATES`, `states` those of `_jobs.board_states`.
+    """
 
     boards: dict[str, int]
+    states: dict[str, int]
     jobs: int
 
 
@@ -57,6 +58,7 @@ class Census(NamedTuple):
     jobs: dict[str, int]
     jobs_created: int
     jobs_retired: int
+    jobs_on_grace: int
     oldest_queued: float | None
     machines: dict[str, MachineCensus]
     frames: list[FrameCensus]
@@ -64,19 +66,14 @@ class Census(NamedTuple):
 
 def take_census(
     records: Records,
-    queue: JobQueue,
     fleet: Fleet,
-    going: Collection[Release],
-    quarantined: Iterable[tuple[str, Board]],
+    boards: BoardStates,
+    jobs_on_grace: int,
 ) -> Census:
     """Count a controller's jobs, boards and requests; see `Controller.census`."""
     jobs = records.jobs
     states = Counter(job.state.name for job in jobs.values())
     waiting = (job.start_time for job in jobs.values() if job.state.name == "queued")
-    cooling = _cooling(going, queue)
-    out: dict[str, set[Board]] = {}
-    for name, board in quarantined:
-        out.setdefault(name, set()).add(board)
     holders: Counter[str] = Counter()
     for job in jobs.values():
         if job.allocated_machine is not None:
@@ -85,13 +82,11 @@ def take_census(
         jobs={state: states[state] for state in JOB_STATES},
         jobs_created=records.next_id - 1,
         jobs_retired=len(records.ended.reasons),
+        jobs_on_grace=jobs_on_grace,
         oldest_queued=min(waiting, default=None),
         machines={
-            name: MachineCensus(
-                _boards(where, cooling.get(name, ()), out.get(name, ())),
-                holders[name],
-            )
-            for name, where in records.maps.items()
+            name: MachineCensus(_old_words(boards.of(name)), boards.of(name).counts, holders[name])
+            for name in records.maps
         },
         frames=[
             _frame(name, frame, bmp)
@@ -101,41 +96,16 @@ def take_census(
     )
 
 
-def _boards(
-    where: MachineMap, cooling: Collection[Board], quarantined: Collection[Board]
-) -> dict[str, int]:
-    machine = where.machine
-    boards = set(_block(0, 0, machine.width, machine.height))
-    counts = {}
-    left = boards - machine.dead_boards
-    counts["dead"] = len(boards) - len(left)
-    for state, those in (
-        ("used", where.job_ids),
-        ("cooling", cooling),
-        ("quarantined", quarantined),
-    ):
-        before = len(left)
-        left = left.difference(those)
-        counts[state] = before - len(left)
-    counts["free"] = len(left)
-    return counts
-
-
-def _cooling(going: Collection[Release], queue: JobQueue) -> dict[str, set[Board]]:
-    """Boards of each machine that are on their way to off, or rest."""
-    cooling: dict[str, set[Board]] = {}
-    for release in going:
-        cooling.setdefault(release.machine_name, set()).update(release.boards)
-    for name, allocations in queue.resting().items():
-        boards = cooling.setdefault(name, set())
-        for outcome, _ in allocations.values():
-            kind, *numbers = outcome
-            boards.update([tuple(numbers)] if kind == "board" else _block(*numbers))
-    return cooling
-
-
-def _block(x: int, y: int, width: int, height: int) -> Iterator[Board]:
-    return ((i, j, z) for i in range(x, x + width) for j in range(y, y + height) for z in range(3))
+def _old_words(boards: MachineBoards) -> dict[str, int]:
+    """Count boards by `BOARD_STATES`."""
+    counts = boards.counts
+    return {
+        "dead": counts["dead"],
+        "used": counts["used"],
+        "cooling": counts["resting"],
+        "quarantined": counts["out"] + counts["unknown"],
+        "free": counts["free"] + counts["draining"] + counts["reserved"],
+    }
 
 
 def _frame(name: str, frame: Frame, bmp: AsyncBMPController) -> FrameCensus:

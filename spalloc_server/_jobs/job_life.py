@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.deadlines import Deadlines
 from spalloc_server._jobs.ended_jobs import KEEPALIVE, MACHINE, REQUEST, Ending, plain_row
+from spalloc_server._jobs.grace import Grace
 from spalloc_server._jobs.job import (
     JobState,
     _Job,
@@ -37,10 +38,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Ids in a log line. # arbitrary
+_MOST_NAMED = 10
+
 #: Jobs that may be queued or running at a time (protocol).
 MAX_JOBS = 10_000
 
 Periphery = Collection[tuple[int, int, int, Links]]
+
+
+class JobOnGrace(NamedTuple):
+    """A job of before the start of which nothing was heard since.
+
+    `machine` is None and `boards` 0 if it is queued; it ends at the Unix time `until`.
+    """
+
+    job_id: int
+    owner: str
+    host: str | None
+    machine: str | None
+    boards: int
+    until: float
 
 
 class JobLife:
@@ -65,6 +83,7 @@ class JobLife:
         self._power = power
         self._power_downs = power_downs
         self.deadlines = Deadlines(self._deadline_of)
+        self.grace = Grace()
         queue.on_allocate = self._allocated
         queue.on_free = self._freed
         queue.on_cancel = self._cancelled
@@ -110,6 +129,8 @@ class JobLife:
         records.tell("created", job.id, plain_request(job))
         job_log.created(job)
         self._enqueue(job)
+        if job.state is JobState.queued and len(self.grace):
+            self._say_who_is_on_grace(job)
         return job.id
 
     def _enqueue(self, job: _Job) -> None:
@@ -127,6 +148,8 @@ class JobLife:
 
     def touch(self, job: _Job, host: str | None) -> None:
         """Begin a job's keepalive period anew; None keeps the keepalive host."""
+        if self.grace:
+            self.grace.end(job.id)
         self._keep_alive(job)
         if host is not None and host != job.keepalive_host:
             job.keepalive_host = str(host)
@@ -149,6 +172,46 @@ class JobLife:
             # New, or its period was made shorter from outside.
             self.deadlines.add(job.id, job.deadline)
             self._records.due_is_stale = True
+
+    def set_grace(self, seconds: float) -> None:
+        """Judge the jobs that were taken over at the start only after so many seconds."""
+        self.grace.seconds = seconds
+        for job_id in self.grace:
+            job = self._records.jobs[job_id]
+            if job.keepalive is not None:
+                job.deadline = self.grace.deadline(job_id, job.keepalive)
+                self.deadlines.add(job_id, job.deadline)
+        self._records.due_is_stale = True
+
+    def jobs_on_grace(self) -> list[JobOnGrace]:
+        """Return the jobs that live on grace, oldest first."""
+        now, wall = _clock.monotonic(), _clock.wall()
+        found = []
+        for job_id in sorted(self.grace):
+            job = self._records.jobs[job_id]
+            assert job.deadline is not None
+            until = wall + job.deadline - now
+            boards = len(job.boards or ())
+            machine = job.allocated_machine_name
+            found.append(JobOnGrace(job_id, job.owner, job.keepalive_host, machine, boards, until))
+        return found
+
+    def _say_who_is_on_grace(self, waiting: _Job) -> None:
+        """Say, once, that jobs on grace have boards that a new job waits for."""
+        holders: set[int] = set()
+        for name in self._queue.machines_for(waiting.id):
+            holders.update(self._records.maps[name].job_ids.values())
+        suspects = self.grace.suspects(holders)
+        if suspects:
+            log.warning(
+                "job %d waits, and %d jobs of before the start have boards though nothing was "
+                "heard of them since: %s; `spalloc-state jobs` lists them, `spalloc-state end` "
+                "ends one",
+                waiting.id,
+                len(suspects),
+                ", ".join(map(str, suspects[:_MOST_NAMED])),
+                extra={"job_id": waiting.id},
+            )
 
     def _deadline_of(self, job_id: int) -> float | None:
         job = self._records.jobs.get(job_id)
@@ -248,6 +311,7 @@ class JobLife:
         job.state = JobState.destroyed
         job.power = None
         del records.jobs[job.id]
+        self.grace.end(job.id)
         records.ended.add(job.id, reason, row)
         records.changed_jobs.add(job.id)
         records.tell("ended", job.id, reason, plain_ending)
@@ -273,6 +337,8 @@ class JobLife:
         job = job_from_plain(job_id, record)
         self._records.jobs[job_id] = job
         self._keep_alive(job)
+        if job.keepalive is not None:
+            self.grace.begin(job_id, _clock.monotonic())
         request = job.request
         plain = record["allocation"]
         allocation = None

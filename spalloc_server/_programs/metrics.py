@@ -75,6 +75,11 @@ METRICS = (
     Metric("spalloc_jobs", "gauge", "Jobs that have not ended, by state.", ("state",)),
     Metric("spalloc_jobs_created_total", "counter", "Jobs created since the first one ever."),
     Metric("spalloc_jobs_remembered", "gauge", "Ended jobs whose reasons are remembered."),
+    Metric(
+        "spalloc_jobs_on_grace",
+        "gauge",
+        "Jobs of before the start of which nothing was heard since.",
+    ),
     Metric("spalloc_queue_length", "gauge", "Jobs that wait for boards."),
     Metric(
         "spalloc_queue_oldest_wait_seconds",
@@ -86,6 +91,13 @@ METRICS = (
         "gauge",
         "Boards by what they do: each counts once, as the first that holds of dead, used, "
         "cooling, quarantined and free.",
+        ("machine", "state"),
+    ),
+    Metric(
+        "spalloc_boards",
+        "gauge",
+        "Boards by the states of the protocol's list_boards: dead, used, resting, out, unknown, "
+        "draining, reserved and free.",
         ("machine", "state"),
     ),
     Metric("spalloc_machine_jobs", "gauge", "Jobs that have boards of a machine.", ("machine",)),
@@ -189,6 +201,7 @@ def _of_census(census: Census) -> Samples:
         "spalloc_jobs": _labelled(census.jobs),
         "spalloc_jobs_created_total": {(): census.jobs_created},
         "spalloc_jobs_remembered": {(): census.jobs_retired},
+        "spalloc_jobs_on_grace": {(): census.jobs_on_grace},
         "spalloc_queue_length": {(): census.jobs["queued"]},
         "spalloc_queue_oldest_wait_seconds": {
             (): 0 if oldest is None else max(0.0, _clock.wall() - oldest)
@@ -197,6 +210,11 @@ def _of_census(census: Census) -> Samples:
             (name, state): count
             for name, machine in census.machines.items()
             for state, count in machine.boards.items()
+        },
+        "spalloc_boards": {
+            (name, state): count
+            for name, machine in census.machines.items()
+            for state, count in machine.states.items()
         },
         "spalloc_machine_jobs": {(name,): m.jobs for name, m in census.machines.items()},
         **_of_frames(census.frames),
