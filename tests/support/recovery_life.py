@@ -283,7 +283,7 @@ def recover(book: _book.Book) -> _book.Book:
 def json_copy(book: Any) -> Any:
     """Return a book as the journal's JSON would give it back, with its numbers as keys."""
     copy = json.loads(json.dumps(book))
-    for table in ("jobs", "retired", "ended"):
+    for table in {"jobs", "retired", "ended"} & set(copy):
         copy[table] = {int(key): value for key, value in copy[table].items()}
     for table in ("going", "resting"):
         copy[table] = {

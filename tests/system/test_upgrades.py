@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import server as server_module
+from spalloc_server._jobs import book
 from spalloc_server._saved.saved_file import read_header
 from spalloc_server.area_to_rect import area_to_rect
 from spalloc_server.controller import JobState
@@ -23,7 +24,7 @@ from tests.support.fake_frame import FakeFrame, Rack
 from tests.support.recovery_life import comparable
 
 _DATA = Path(__file__).parent.parent / "data" / "saved_1_0_0"
-_KNOWN: dict[str, Any] = json.loads((_DATA / "known.json").read_text())
+_KNOWN: dict[str, Any] = book.upgrade(json.loads((_DATA / "known.json").read_text()), 1)
 _SAVED = ["crashed", "stopped"]
 _NEXT_ID = 15
 
@@ -133,7 +134,8 @@ def test_a_later_version_goes_on_with_it(folder: Path, rack: Rack) -> None:
 
     (state,) = folder.glob(".saved.cfg.state.*")
     assert state.name == ".saved.cfg.state.1.7.2"
-    assert read_header(state.read_bytes(), "state", 1, state).next_id == _NEXT_ID + 1
+    header = read_header(state.read_bytes(), "state", book.FORMAT, state)
+    assert header.next_id == _NEXT_ID + 1
 
 
 @pytest.mark.parametrize("folder", ["stopped"], indirect=True)
