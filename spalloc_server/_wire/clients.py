@@ -245,6 +245,11 @@ class Clients(PollingServerCore):
         """Take what was received, and run the command in it, or see to it that many are run."""
         lines = self._lines_of(peer)
         lines.feed(received)
+        if error is None and not lines.is_too_long() and not lines.has_line():
+            self._client_buffers[peer.client] = lines.settle()
+            self.memory.count(peer)
+            self._drop_fullest()
+            return
         if isinstance(error, OSError):
             self._mark_gone(peer, error)
         elif error is not None:

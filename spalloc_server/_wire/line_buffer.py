@@ -61,6 +61,10 @@ class LineBuffer:
             self.held = bytearray(held)
             self.held += data
 
+    def is_too_long(self) -> bool:
+        """Whether there are more bytes than one line may have."""
+        return len(self.held) - self._start > MAX_LINE
+
     def has_line(self) -> bool:
         """Whether a whole line is there."""
         end = self.held.find(b"\n", self._searched)

@@ -1,6 +1,6 @@
 """Lines of JSON: what the bytes of a connection say.
 
-Owns the form of commands, replies and notifications (spec 1, Framing).  Pure:
+Owns the form of commands, replies and notifications.  Pure:
 knows neither sockets nor what any command does.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 #: A line longer than this is malformed.
@@ -21,6 +22,10 @@ _LARGEST: int = 10**_MOST_DIGITS - 1
 #: machine each of 1,200 boards may be a job that is asked about and kept alive. # arbitrary
 _SHORT = 160
 _MOST_REMEMBERED = 4096
+
+
+#: A reply's first and last bytes.
+_RETURNED, _END = b'{"return": ', b"}\n"
 
 
 class MalformedError(Exception):
@@ -41,7 +46,7 @@ class Row(dict[str, Any]):
     It must not be changed once it has been sent.
     """
 
-    __slots__ = ("_reply", "_text")
+    __slots__ = ("_json", "_reply")
 
     @property
     def reply(self) -> bytes:
@@ -49,21 +54,38 @@ class Row(dict[str, Any]):
         try:
             return self._reply
         except AttributeError:
-            self._reply: bytes = f'{{"return": {self.text}}}\n'.encode()
+            self._reply: bytes = _RETURNED + self.json + _END
             return self._reply
 
     @property
-    def text(self) -> str:
+    def json(self) -> bytes:
         """The object as JSON."""
         try:
-            return self._text
+            return self._json
         except AttributeError:
-            self._text: str = _encode(self)
-            return self._text
+            self._json: bytes = _encode(self).encode()
+            return self._json
 
 
 class Rows(list[Row]):
-    """An array of rows."""
+    """An array of rows, which remembers how it reads as a reply.
+
+    It must not be changed once it has been sent.
+    """
+
+    __slots__ = ("_reply",)
+
+    @property
+    def reply(self) -> bytes:
+        """The array as the reply of a command."""
+        try:
+            return self._reply
+        except AttributeError:
+            # One piece of memory for all, as it may be long.
+            rows = ((b", ", row.json) for row in self)
+            pieces = list(chain.from_iterable(rows))[1:]
+            self._reply: bytes = b"".join((_RETURNED, b"[", *pieces, b"]", _END))
+            return self._reply
 
 
 def decode(line: bytes) -> Command:
@@ -139,21 +161,17 @@ def returned(value: object) -> bytes:
     """Return the reply of a command that worked."""
     if value is None:
         return b'{"return": null}\n'
-    if type(value) is Row:
+    if type(value) is Row or type(value) is Rows:
         return value.reply
     if type(value) is str:
         return _returned_text(value)
-    if type(value) is Rows:
-        text = "[" + ", ".join([row.text for row in value]) + "]"
-    else:
-        text = _encode(value)
-    return f'{{"return": {text}}}\n'.encode()
+    return _RETURNED + _encode(value).encode() + _END
 
 
 @lru_cache(maxsize=16)
 def _returned_text(text: str) -> bytes:
     """Return the reply that is a text, which is always the same: the version."""
-    return f'{{"return": {_encode(text)}}}\n'.encode()
+    return _RETURNED + _encode(text).encode() + _END
 
 
 def raised(error: BaseException) -> bytes:

@@ -56,6 +56,7 @@ class RowCache(Generic[Told]):
     def __init__(self, make: Callable[[Told], Row]) -> None:
         self._make = make
         self._kept: dict[Any, tuple[Told, Row]] = {}
+        self._rows = Rows()
 
     def row(self, key: Any, told: Told) -> Row:
         """Return the row of one tuple, the last one's if `key` had that very tuple before."""
@@ -67,14 +68,21 @@ class RowCache(Generic[Told]):
         return known[1]
 
     def rows(self, told: Iterable[Told]) -> Rows:
-        """Return the rows of some tuples, known by their first fields; others are forgotten."""
+        """Return the rows of some tuples, known by their first fields; others are forgotten.
+
+        As long as all of them stay the same it is the same array, so that its JSON is made
+        once, however many ask.
+        """
         kept, before = {}, self._kept
-        rows = Rows()
+        rows, made = Rows(), 0
         for each in told:
             known = before.get(each[0])
             if known is None or (known[0] is not each and known[0] != each):
                 known = each, self._make(each)
+                made += 1
             kept[each[0]] = known
             rows.append(known[1])
+        if made or len(rows) != len(self._rows) or list(kept) != list(before):
+            self._rows = rows
         self._kept = kept
-        return rows
+        return self._rows

@@ -24,11 +24,12 @@ def test_input_output_and_watches_count() -> None:
     memory = Memory()
 
     memory.count(peer(unfinished=b"x" * 1000))
-    assert memory.total == sys.getsizeof(b"x" * 1000)
+    unfinished = memory.total
+    assert unfinished >= sys.getsizeof(b"x" * 1000)
     memory.count(peer(unread=b"x" * 1000))
     memory.count(peer(watches=30))
 
-    assert memory.total == sys.getsizeof(b"x" * 1000) + 1030
+    assert memory.total == unfinished + 1030
 
 
 def test_an_idle_peer_holds_nothing() -> None:

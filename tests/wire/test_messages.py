@@ -175,4 +175,7 @@ def test_rows_remember_how_they_read() -> None:
     assert messages.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
     assert messages.returned(rows[1]) == b'{"return": {"b": [2]}}\n'
     rows[0]["a"] = 5
-    assert rows[0].text == '{"a": 1}'
+    assert rows[0].json == b'{"a": 1}'
+    rows.append(Row())
+    assert messages.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
+    assert messages.returned(Rows()) == b'{"return": []}\n'

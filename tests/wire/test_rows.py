@@ -17,10 +17,10 @@ def job(job_id: int, **changes: object) -> JobTuple:
 
 
 def test_a_job_reads_as_the_protocol_has_it() -> None:
-    assert job_row(job(1)).text == (
-        '{"job_id": 1, "owner": "me", "start_time": 5.0, "keepalive": null, "state": 3, '
-        '"power": true, "args": [3], "kwargs": {"tags": ["a", "b"]}, '
-        '"allocated_machine_name": "m", "boards": [[0, 0, 0], [0, 0, 1]], "keepalivehost": ""}'
+    assert job_row(job(1)).json == (
+        b'{"job_id": 1, "owner": "me", "start_time": 5.0, "keepalive": null, "state": 3, '
+        b'"power": true, "args": [3], "kwargs": {"tags": ["a", "b"]}, '
+        b'"allocated_machine_name": "m", "boards": [[0, 0, 0], [0, 0, 1]], "keepalivehost": ""}'
     )
 
 
@@ -35,18 +35,18 @@ def test_a_queued_job_has_no_boards() -> None:
 def test_a_machine_reads_as_the_protocol_has_it() -> None:
     row = MachineTuple("m", {"y", "x"}, 2, 1, {(1, 0, 0)}, {(0, 0, 0, Links.south)})
 
-    assert machine_row(row).text == (
-        '{"name": "m", "tags": ["x", "y"], "width": 2, "height": 1, '
-        '"dead_boards": [[1, 0, 0]], "dead_links": [[0, 0, 0, 5]]}'
+    assert machine_row(row).json == (
+        b'{"name": "m", "tags": ["x", "y"], "width": 2, "height": 1, '
+        b'"dead_boards": [[1, 0, 0]], "dead_links": [[0, 0, 0, 5]]}'
     )
 
 
 def test_a_state_reads_as_the_protocol_has_it() -> None:
     state = JobStateTuple(JobState.destroyed, None, None, "over", None, None)
 
-    assert state_row(state).text == (
-        '{"state": 4, "power": null, "keepalive": null, "reason": "over", '
-        '"start_time": null, "keepalivehost": null}'
+    assert state_row(state).json == (
+        b'{"state": 4, "power": null, "keepalive": null, "reason": "over", '
+        b'"start_time": null, "keepalivehost": null}'
     )
 
 
@@ -59,6 +59,19 @@ def test_a_row_is_made_anew_only_if_it_changed() -> None:
     assert rows[0] is second
     assert rows[1] is not first
     assert [row["owner"] for row in rows] == ["me", "you", "me"]
+
+
+def test_the_array_is_the_same_as_long_as_its_rows_are() -> None:
+    cache, jobs = RowCache(job_row), [job(1), job(2)]
+    first = cache.rows(jobs)
+
+    assert cache.rows(jobs) is first
+    assert cache.rows([job(1), job(2)]) is first
+    for changed in ([job(2), job(1)], [job(1)], [job(1), job(2), job(3)], [job(1, power=False)]):
+        now = cache.rows(changed)
+        assert now is not first
+        assert [row["job_id"] for row in now] == [each.job_id for each in changed]
+        first = now
 
 
 def test_rows_that_are_gone_are_forgotten() -> None:
