@@ -21,7 +21,6 @@ from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock
 from spalloc_server._access.policy import Policy
-from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
@@ -332,8 +331,8 @@ class Clients(PollingServerCore):
             return messages.returned(handler(self, client, *args))
         except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
             self.command_errors[name] += 1
-            refusal = Refusal(self._called(client), name, str(e), _job_spoken_of(command))
-            self._refusals.note(client, refusal, e)
+            what = f"{self._called(client)}: {name} refused"
+            self._refusals.note(client, Refusal(what, str(e), _job_spoken_of(command)), e)
             return messages.raised(e)
         finally:
             self._ran_until = ended = _clock.monotonic()
@@ -348,9 +347,11 @@ class Clients(PollingServerCore):
         """Disconnect a client that sent something that is no command."""
         called = self._called(peer.client)
         if peer.gone:
-            log.info("%s ended with something malformed: %s", called, error)
+            log.info("%s ended with a malformed line", called)
         else:
-            log.warning("%s disconnected: %s", called, escaped(str(error)[:300]))
+            refusal = Refusal(f"{called} disconnected", str(error)[:300])
+            # By its address: a client that comes again and again is one client.
+            self._refusals.note(f"disconnected {called}", refusal, error)
             peer.gone = True  # nothing more of it is run, whatever sending tells
             self._write_ahead.commit()
             try:

@@ -28,7 +28,7 @@ _MOST_REMEMBERED = 4096
 _RETURNED, _END = b'{"return": ', b"}\n"
 
 
-class MalformedError(Exception):
+class MalformedError(ValueError):
     """What a client sent is no command; it is to be disconnected."""
 
 

@@ -20,23 +20,21 @@ _LONGEST = 1000
 
 
 class Refusal(NamedTuple):
-    """A command that was answered with an exception.
+    """A command that was answered with an exception, or a connection that was ended.
 
     Attributes
     ----------
-    called : str
-        What the log calls its client.
-    command : str
+    what : str
+        Client and command, such as ``client 10.0.0.7: create_job refused``.
     text : str
         The error in words.
     job_id : int or None
         The job that the command was about.
     """
 
-    called: str
-    command: str
+    what: str
     text: str
-    job_id: int | None
+    job_id: int | None = None
 
 
 class _Quiet:
@@ -92,9 +90,8 @@ class Refusals:
         self._quiet[client, level] = _Quiet(now + _SECONDS, refusal)
         self._log.log(
             level,
-            "%s: %s refused: %s",
-            refusal.called,
-            refusal.command,
+            "%s: %s",
+            refusal.what,
             escaped(refusal.text[:_LONGEST]),
             exc_info=None if known else error,
             extra={"job_id": refusal.job_id},
@@ -124,9 +121,8 @@ class Refusals:
         if quiet.count:
             self._log.log(
                 level,
-                "%s: %d more refused in a second, the last: %s: %s",
-                quiet.last.called,
+                "%s, the last of %d more within a second: %s",
+                quiet.last.what,
                 quiet.count,
-                quiet.last.command,
                 escaped(quiet.last.text[:_LONGEST]),
             )

@@ -10,7 +10,7 @@ from spalloc_server import _clock
 from spalloc_server._wire.refusals import Refusal, Refusals
 
 LOG = logging.getLogger("test")
-REFUSED = Refusal("client 10.0.0.7", "create_job", "no\nowner", 3)
+REFUSED = Refusal("client 10.0.0.7: create_job refused", "no\nowner", 3)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_others_within_a_second_are_counted(
     now[0] += 1
     refusals.tell(now[0])
 
-    words = r"client 10.0.0.7: 999 more refused in a second, the last: create_job: no\nowner"
+    words = r"client 10.0.0.7: create_job refused, the last of 999 more within a second: no\nowner"
     assert lines(caplog) == [words]
 
 

@@ -438,6 +438,18 @@ def shared(server: SpallocServer, client: TcpClient) -> tuple[SpallocServer, Tcp
 # --- exceptions in a command ---
 
 
+def test_who_comes_again_and_again_with_nonsense_fills_no_log(
+    server: SpallocServer, client: TcpClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            with TcpClient(server.port) as bad:
+                bad.send(b"GET / HTTP/1.1\r\n\r\n")
+                assert bad.rest() == []
+
+    assert 1 <= len([r for r in caplog.records if "disconnected" in r.getMessage()]) < 25
+
+
 class OddError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even words")
@@ -848,8 +860,7 @@ def test_of_what_is_refused_no_more_is_made_ready_for_the_log_than_goes_there(
         lengths.append(len(str(text)))
         return escaped(text)
 
-    for module in _clients, refusals:
-        monkeypatch.setattr(module, "escaped", escape)
+    monkeypatch.setattr(refusals, "escaped", escape)
     with TcpClient(server.port) as bad:
         bad.send(line.replace(b"%s", rb"\n" * 10_000) + b"\n")
         bad.end()
@@ -990,7 +1001,7 @@ def test_what_is_malformed_is_found_also_after_a_hang_up(
 
     slow.reset()
 
-    wait_until(server, lambda: "ended with something malformed" in caplog.text)
+    wait_until(server, lambda: "ended with a malformed line" in caplog.text)
     wait_until(server, lambda: len(server._client_buffers) == 1)
 
 
