@@ -84,6 +84,10 @@ def run(args: Sequence[str] | None, make_server: MakeServer) -> int:
     return 0
 
 
+class LoopEnded(Exception):  # noqa: N818 - says what happened
+    """The server's loop has ended although nobody stopped it."""
+
+
 def _refuse_nonsense(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     looks_only = options.check or options.diff
     if options.config_file is None and (looks_only or not options.simulate):
@@ -146,9 +150,10 @@ def _serve(options: argparse.Namespace, stack: ExitStack, make_server: MakeServe
         _wait_for_end(server, signals, announcer)
     except KeyboardInterrupt:
         log.info("stopping")
-    if announcer is not None:
-        announcer.stopping()
-    server.stop_and_join()
+    finally:
+        if announcer is not None:
+            announcer.stopping()
+        server.stop_and_join()
 
 
 def _wait_for_end(server: Any, signals: StopSignals, announcer: Announcer | None) -> None:
@@ -162,6 +167,8 @@ def _wait_for_end(server: Any, signals: StopSignals, announcer: Announcer | None
         transceiver.prepare()
         if announcer is not None:
             announcer.look()
+    if getattr(server, "ended_by_fault", False) is True:
+        raise LoopEnded("the loop ended by itself")
 
 
 def _listen_for_monitors(options: argparse.Namespace, stack: ExitStack) -> MetricsPage | None:

@@ -21,14 +21,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from spalloc_server import _clock
 from spalloc_server._wire.control_socket import Connection, Listener
 
 log = logging.getLogger(__name__)
 
 #: Bytes of an order; thousands of boards.
 _MAX_LINE = 1 << 16
-#: Operators served at a time; others wait until one has gone. # arbitrary
+#: Operators served at a time; one more takes the place of the one idle for longest. # arbitrary
 _MAX_CONNECTIONS = 8
+#: Seconds without a word after which a connection is closed. # arbitrary
+_SECONDS_IDLE = 60.0
 
 
 def control_path(directory: Path, config_name: str, label: str = "") -> Path:
@@ -75,6 +78,8 @@ class Control:
         self._stopped = False
         self._carried_out: list[_Order] = []
         self._connections: dict[int, Connection] = {}
+        # When each connection was last heard of (monotonic); the one idle for longest is first.
+        self._heard: dict[int, float] = {}
         with contextlib.ExitStack() as undo:
             self._listener = Listener(path)
             undo.callback(self._listener.close)
@@ -142,23 +147,52 @@ class Control:
         """Wait for operators, and serve them; False at the end."""
         poll = select.poll()
         poll.register(self._stop_read, select.POLLIN)
-        if len(self._connections) < _MAX_CONNECTIONS:
-            poll.register(self._listener.socket, select.POLLIN)
+        poll.register(self._listener.socket, select.POLLIN)
         for descriptor, connection in self._connections.items():
             poll.register(descriptor, select.POLLOUT if connection.waiting else select.POLLIN)
-        for descriptor, _ in poll.poll():
-            if descriptor == self._stop_read:
-                return False
-            if descriptor == self._listener.socket.fileno():
-                self._accept()
-            elif not self._connections[descriptor].go_on():
-                self._connections.pop(descriptor).close()
+        ready = {descriptor for descriptor, _ in poll.poll(self._milliseconds_to_wait())}
+        if self._stop_read in ready:
+            return False
+        for descriptor in ready & self._connections.keys():
+            self._serve(descriptor)
+        # Last, since it may close a connection, which is not idle if it could be read.
+        if self._listener.socket.fileno() in ready:
+            self._accept()
+        self._close_idle(_clock.monotonic() - _SECONDS_IDLE)
         return True
+
+    def _serve(self, descriptor: int) -> None:
+        # What takes long is the loop's answer: then it is not the operator that was idle.
+        goes_on = self._connections[descriptor].go_on()
+        self._heard.pop(descriptor)
+        self._heard[descriptor] = _clock.monotonic()
+        if not goes_on:
+            self._close(descriptor)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             accepted: socket.socket = self._listener.socket.accept()[0]
-            self._connections[accepted.fileno()] = Connection(accepted, self._ask_loop, _MAX_LINE)
+            if len(self._connections) >= _MAX_CONNECTIONS:
+                self._close(next(iter(self._heard)))
+            descriptor = accepted.fileno()
+            self._connections[descriptor] = Connection(accepted, self._ask_loop, _MAX_LINE)
+            self._heard[descriptor] = _clock.monotonic()
+
+    def _milliseconds_to_wait(self) -> float | None:
+        if not self._heard:
+            return None
+        idle_until = next(iter(self._heard.values())) + _SECONDS_IDLE
+        return max(0.0, idle_until - _clock.monotonic()) * 1000 + 1
+
+    def _close_idle(self, unheard_since: float) -> None:
+        for descriptor, heard in list(self._heard.items()):
+            if heard > unheard_since:
+                return
+            self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        del self._heard[descriptor]
+        self._connections.pop(descriptor).close()
 
     def _ask_loop(self, line: str) -> str:
         """Have the loop carry out an order, and wait for that."""

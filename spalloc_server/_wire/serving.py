@@ -87,6 +87,10 @@ class Server(Visitors, ConfigurationReloader):
         Seconds from something to read to all answers sent.
     reloads, failed_reloads : int
         Counts; `reloads` has the failed ones in it.
+    ended_by_fault : bool
+        Whether the loop has ended although nobody stopped it.
+    unlogged_faults : int
+        Turns that failed and that the log could not be told of.
     reload_refused : bool
         Whether the last one failed, so that an older configuration stays in force.
     """
@@ -129,7 +133,8 @@ class Server(Visitors, ConfigurationReloader):
         self.longest_wait = math.inf
         self.last_turn = _clock.monotonic()
         self.turns = self.reloads = self.failed_reloads = 0
-        self.reload_refused = False
+        self.reload_refused = self.ended_by_fault = False
+        self.unlogged_faults = 0
         self.turn_times = Tally()
         self._server_thread = threading.Thread(target=self._run, name="Server Thread")
 
@@ -156,14 +161,24 @@ class Server(Visitors, ConfigurationReloader):
     # --- loop thread only ---
 
     def _run(self) -> None:
-        while not self._stop:
-            try:
-                self._turn()
-            except BaseException:
-                # SystemExit too: whatever it is, the thread must go on.
-                log.exception("a turn of the loop failed; going on")
-                # What fails before it waits would fail again at once, for ever.
-                time.sleep(_SECONDS_AFTER_FAILURE)
+        try:
+            while not self._stop:
+                try:
+                    self._turn()
+                except BaseException:  # noqa: BLE001 - `_survive` logs it
+                    # SystemExit too: whatever it is, the thread must go on.
+                    self._survive()
+        finally:
+            self.ended_by_fault = not self._stop
+
+    def _survive(self) -> None:
+        """Say that a turn failed, and wait a moment."""
+        try:
+            log.exception("a turn of the loop failed; going on")
+        except Exception:  # noqa: BLE001 - nobody is left to be told
+            self.unlogged_faults += 1
+        # What fails before it waits would fail again at once, for ever.
+        time.sleep(_SECONDS_AFTER_FAILURE)
 
     def _turn(self) -> None:
         """Wait, read, run, write what must last, answer, tend to time, tell."""

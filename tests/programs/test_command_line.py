@@ -74,6 +74,18 @@ def test_the_name_is_passed_as_typed_with_the_fixed_options_alone(
     ]
 
 
+def test_a_loop_that_ended_by_a_fault_is_no_clean_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Stub, "ended_by_fault", True, raising=False)
+
+    status, calls = run_stub(monkeypatch, lambda: False, "x.cfg")
+
+    assert status == 2
+    assert calls[1:] == ["alive?", "stop"]
+    assert "the loop ended by itself" in caplog.text
+
+
 @pytest.mark.parametrize("port", ["--port", "-p"])
 def test_the_fixed_options(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     _, calls = run_stub(monkeypatch, interrupt, "--cold-start", port, "7", "-q", "x.cfg")

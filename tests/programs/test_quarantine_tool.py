@@ -417,7 +417,7 @@ def test_a_control_thread_that_fails_says_so_and_hangs_up(
     assert "surprise" in caplog.text
 
 
-def test_an_operator_beyond_the_most_waits_until_another_has_gone(
+def test_an_operator_beyond_the_most_takes_the_place_of_one_that_was_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_control, "_MAX_CONNECTIONS", 1)

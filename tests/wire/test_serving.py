@@ -517,6 +517,44 @@ def test_a_turn_that_fails_is_not_the_last(
     assert client.call("version") == VERSION_NUMBER
 
 
+def test_a_log_that_fails_does_not_end_the_loop(
+    server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **_keywords: object) -> None:
+        raise ValueError("I/O operation on closed file.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.log, "exception", fail)
+        patch.setattr(server, "_send_change_notifications", fail)
+        wait_until(server, lambda: server.unlogged_faults)
+
+    assert client.call("version") == VERSION_NUMBER
+    assert not server.ended_by_fault
+
+
+def test_a_loop_that_ends_by_a_fault_says_so(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(server, "_survive", fail)
+    monkeypatch.setattr(server, "_send_change_notifications", fail)
+
+    server.wake()
+    server.join(20)
+
+    assert not server.is_alive()
+    assert server.ended_by_fault
+
+
+def test_a_loop_that_was_stopped_has_not_ended_by_a_fault(server: SpallocServer) -> None:
+    server.stop_and_join()
+
+    assert not server.ended_by_fault
+
+
 # --- time ---
 
 
