@@ -13,6 +13,7 @@ through callbacks only, which must not call back in.
                      boards rest, then serve others  <------------------+
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,23 +21,33 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from spalloc_server import _clock
+from spalloc_server._allocation.block_search import UnfinishedError
+from spalloc_server._allocation.board_allocator import Allocation
 from spalloc_server._allocation.candidate_filter import Link
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._places import Board
-from spalloc_server._queueing.holdings import Holdings
+from spalloc_server._queueing.holdings import KINDS, Holdings
 from spalloc_server._queueing.machine_queue import _Job, _Machine
-from spalloc_server.allocator import Allocator
+from spalloc_server._queueing.overtaking import Hooks, Overtaking
+from spalloc_server._queueing.region import RegionRecord
 from spalloc_server.coordinates import WrapAround
 
-__all__ = ("JobQueue", "_Job", "_Machine")
+__all__ = ("JobQueue", "RegionRecord", "_Job", "_Machine")
 
 OnAllocate = Callable[[int, str, set[Board], set[Link], WrapAround], object]
 OnEnd = Callable[[int, str | None], object]
 OnBlocked = Callable[[int, str, frozenset[Board]], object]
+OnRegion = Callable[[int, RegionRecord | None], object]
 
 _NO_MACHINE = "No suitable machines available."
 _MACHINE_REMOVED = "Machine removed."
+
+
+#: Seconds until a region is closed, unless told otherwise.
+_PATIENCE = 7200.0
 
 
 class JobQueue(Holdings):
@@ -61,6 +72,10 @@ class JobQueue(Holdings):
     on_blocked : callable or None
         Called with (job_id, machine_name, boards) whenever others pass a job
         that waits for these boards in quarantine.
+    on_region : callable or None
+        Called with (job_id, record) when a region was given, moved or closed;
+        with (job_id, None) when it has ended though the job still waits.  That
+        it ends because its job starts or ends is not told.
 
     Notes
     -----
@@ -80,8 +95,54 @@ class JobQueue(Holdings):
         self.on_free = on_free
         self.on_cancel = on_cancel
         self.on_blocked: OnBlocked | None = None
+        self.on_region: OnRegion | None = None
         self._postponed = 0
-        self._held = 0
+        self._pauses = 0
+
+        self._overtaking = Overtaking(
+            self._machines.values,
+            Hooks(self._start, self._let_pass, self._region_changed),
+            _PATIENCE,
+        )
+
+    @property
+    def scheduling(self) -> str:
+        """Order in which jobs are served; may be assigned.
+
+        "fcfs": first come first served, blocks where the cuts of a tree allow them;
+        "fcfs-grid": the same, but blocks may be anywhere; "overtaking": each job
+        that fits starts, blocks may be anywhere, and a region is kept for a job that
+        would be overtaken for ever.
+        """
+        return self._scheduling
+
+    @scheduling.setter
+    def scheduling(self, scheduling: str) -> None:
+        if scheduling not in KINDS:
+            allowed = ", ".join(map(repr, KINDS))
+            raise ValueError(f"scheduling must be one of {allowed}, not {scheduling!r}")
+        if scheduling == self._scheduling:
+            return
+        self._scheduling = scheduling
+        with self:
+            self._change_kinds()
+            if scheduling != "overtaking":
+                for job in self._jobs.values():
+                    job.region_since = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds from which on others may not use a job's region; may be assigned."""
+        return self._overtaking.patience
+
+    @patience.setter
+    def patience(self, patience: float) -> None:
+        if not 0 <= patience < math.inf:
+            raise ValueError(f"patience must be finite and at least 0 seconds, not {patience!r}")
+        self._overtaking.patience = patience
+        for machine in self._machines.values():
+            machine.note_free_boards()
+        self._process_queue()
 
     def __enter__(self) -> "JobQueue":
         self._postponed += 1
@@ -129,13 +190,7 @@ class JobQueue(Holdings):
         if name in self._machines:
             raise ValueError(f"machine name {name!r} is in use already")
         with self:
-            allocator = Allocator(
-                width,
-                height,
-                dead_boards,
-                dead_links,
-                seconds_before_free=self._seconds_before_free,
-            )
+            allocator = self._new_allocator(width, height, dead_boards, dead_links)
             self._attach(name, {"default"} if tags is None else set(tags), allocator)
 
     def modify_machine(
@@ -213,27 +268,32 @@ class JobQueue(Holdings):
 
     def release(self, machine_name: str, board: Board) -> None:
         """End the quarantine of a board and let the queues advance."""
-        self._machines[machine_name].allocator.release(board)
+        machine = self._machines[machine_name]
+        machine.allocator.release(board)
+        machine.note_free_boards()
         self._process_queue()
 
     def set_quarantine(self, machine_name: str, boards: Collection[Board]) -> None:
         """Have just these boards of a machine in quarantine, and let the queues advance."""
-        allocator = self._machines[machine_name].allocator
+        machine = self._machines[machine_name]
+        allocator = machine.allocator
         before = allocator.quarantined
         for board in sorted(before.difference(boards)):
             allocator.release(board)
         for board in sorted(set(boards) - before):
             allocator.quarantine(board)
+        if not before <= set(boards):
+            machine.note_free_boards()
         self._process_queue()
 
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Give nothing to any machine until the end, then let the queues advance."""
-        self._held += 1
+        self._pauses += 1
         try:
             yield
         finally:
-            self._held -= 1
+            self._pauses -= 1
             self._process_queue()
 
     # --- jobs ---
@@ -270,8 +330,7 @@ class JobQueue(Holdings):
             raise TypeError("Only one of machine and tags may be specified for a job.")
         job = self._enter(job_id, understand(what, limits), machine, tags)
         job.args, job.kwargs = what, dict(limits)
-        self._enqueue_job(job)
-        self._process_queue()
+        self._serve_newcomer(job)
 
     def add_job(
         self,
@@ -299,8 +358,15 @@ class JobQueue(Holdings):
         ValueError
             If `job_id` is in use.
         """
-        self._enqueue_job(self._enter(job_id, request, machine, tags))
-        self._process_queue()
+        self._serve_newcomer(self._enter(job_id, request, machine, tags))
+
+    def _serve_newcomer(self, job: _Job) -> None:
+        if self._scheduling != "fcfs":
+            # The other kind of allocator looks for itself.
+            for machine in self._machines.values():
+                machine.allocator.check_free()
+        self._enqueue_job(job)
+        self._process_queue(job)
 
     def destroy_job(self, job_id: int, reason: str | None = None) -> None:
         """End a job, if it has not ended already.
@@ -319,6 +385,8 @@ class JobQueue(Holdings):
             self._cancel(job, reason)
         else:
             job.going = True
+            assert job.machine is not None
+            job.machine.lifetimes.add(_clock.monotonic() - job.allocated_at)
             self._tell(self.on_free, job, reason)
         self._process_queue()
 
@@ -334,6 +402,7 @@ class JobQueue(Holdings):
         if job is None or job.machine is None or job.allocation_id is None:
             return
         del self._jobs[job_id]
+        job.machine.leave(job.allocation_id)
         job.machine.allocator.free(job.allocation_id)
         self._process_queue()
 
@@ -356,6 +425,7 @@ class JobQueue(Holdings):
         for machine in self._machines.values():
             if job in machine.queue:
                 machine.queue.remove(job)
+        job.machine.leave(job.allocation_id)
         if not keep_boards:
             job.machine.allocator.free(job.allocation_id)
         job.machine = None
@@ -375,9 +445,10 @@ class JobQueue(Holdings):
             self._process_queue()
 
     def check_free(self) -> None:
-        """Let the queues advance if boards came back from resting."""
-        returned = [machine.allocator.check_free() for machine in self._machines.values()]
-        if any(returned):
+        """Let the queues advance if boards came back from resting, or a search goes on."""
+        machines = self._machines.values()
+        returned = [machine.allocator.check_free() for machine in machines]
+        if any(returned) or any(machine.unfinished for machine in machines):
             self._process_queue()
 
     # --- decide ---
@@ -386,19 +457,35 @@ class JobQueue(Holdings):
         """Let a job wait for all machines that suit it, or cancel it."""
         if self._postponed:
             return
-        machines = self._suitable_machines(job)
-        for machine in machines:
+        job.waits_for = self._suitable_machines(job)
+        for machine in job.waits_for:
             machine.enqueue(job)
-        if not machines:
+        if not job.waits_for:
             self._cancel(job, _NO_MACHINE)
 
-    def _process_queue(self) -> None:
-        """Give jobs to machines until no queue can be served.
+    def _process_queue(self, newcomer: _Job | None = None) -> None:
+        """Give jobs to machines until no more can start.
 
-        In each pass every machine, in order of priority, is offered its head,
-        or who comes next behind jobs that wait for boards in quarantine.
+        If they are served first come first served, in each pass every machine, in
+        order of priority, is offered its head, or the next job behind those that
+        wait for boards in quarantine.
+
+        Parameters
+        ----------
+        newcomer : _Job, optional
+            If given, nothing has changed but that this job has come.
         """
-        changed = not self._postponed and not self._held
+        if self._postponed or self._pauses:
+            return
+        if self._scheduling == "overtaking":
+            if newcomer is None or newcomer.pending:
+                self._overtaking.run(newcomer)
+            return
+        for machine in self._machines.values():
+            machine.unfinished = False
+            if isinstance(machine.allocator, GridAllocator):
+                machine.allocator.start_searching()
+        changed = True
         while changed:
             changed = False
             for machine in list(self._machines.values()):
@@ -406,16 +493,28 @@ class JobQueue(Holdings):
 
     def _serve(self, machine: _Machine) -> bool:
         """Give a machine the first job of its queue, if it can run it now."""
-        served = machine.try_jobs(partial(self._let_pass, machine))
+        if machine.unfinished:
+            return False
+        try:
+            served = machine.try_jobs(partial(self._let_pass, machine))
+        except UnfinishedError:
+            machine.unfinished = True
+            return False
         if served is None:
             return False
-        job, (allocation_id, boards, periphery, torus) = served
-        job.pending = False
-        job.machine = machine
-        job.allocation_id = allocation_id
+        self._start(machine, *served)
+        return True
+
+    def _start(self, machine: _Machine, job: _Job, allocation: Allocation) -> None:
+        """Let a job have its boards."""
+        allocation_id, boards, periphery, torus = allocation
+        machine.settle(job, allocation_id)
         if self.on_allocate is not None:
             self.on_allocate(job.id, machine.name, boards, periphery, torus)
-        return True
+
+    def _region_changed(self, job: _Job) -> None:
+        if self.on_region is not None:
+            self.on_region(job.id, self.region_of(job.id))
 
     def _let_pass(self, machine: _Machine, job: _Job, missing: frozenset[Board]) -> None:
         if self.on_blocked is not None:
@@ -443,19 +542,36 @@ class JobQueue(Holdings):
         """
         for machine in self._machines.values():
             machine.queue = deque()
+            machine.note_free_boards()
+        one_by_one = self._scheduling != "overtaking"
         for job in list(self._jobs.values()):
             if job.pending:
                 self._enqueue_job(job)
                 # Where it is not the head nothing has changed for anybody.
-                if any(m.queue and m.queue[0] is job for m in self._machines.values()):
+                heads = (m.queue and m.queue[0] is job for m in self._machines.values())
+                if one_by_one and any(heads):
                     self._process_queue()
+        self._end_stray_regions()
         self._process_queue()
+
+    def _end_stray_regions(self) -> None:
+        """End regions of jobs that can have none on their machine any more."""
+        for machine in self._machines.values():
+            region = machine.region
+            job = None if region is None else self._jobs.get(region.job.id)
+            if job is None or not job.pending or machine not in job.waits_for:
+                machine.region = None
+            if region is not None and self._scheduling != "overtaking":
+                machine.region = None
+            if region is not None and machine.region is None and job is not None and job.pending:
+                self._region_changed(job)
 
     # --- helpers ---
 
     def _cancel(self, job: _Job, reason: str | None) -> None:
         job.pending = False
         del self._jobs[job.id]
+        self._overtaking.end_region_of(job)
         self._tell(self.on_cancel, job, reason)
 
     @staticmethod
@@ -467,4 +583,8 @@ class JobQueue(Holdings):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(None, None, None, state["seconds_before_free"])  # type: ignore[misc]
+        self._overtaking.patience = state["patience"]
         self._put_back(state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "patience": self.patience}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.faults import Faults
 from spalloc_server._allocation.grid import Grid, Opening
-from spalloc_server._allocation.verdicts import Verdicts
+from spalloc_server._allocation.verdicts import Verdicts, limits_of
 from spalloc_server._places import Block
 
 Size = tuple[int, int]
@@ -107,6 +107,21 @@ class BlockSearch:
             raise UnfinishedError
         self.boards_left -= 3 * width * height
         return self._verdicts.accepts(judge, x, y, width, height)
+
+    def hopeful(self, judge: _CandidateFilter, width: int, height: int) -> int:
+        """Anchors of blocks on the machine that are not refused by their number of faults."""
+
+        def look() -> int:
+            grid = self._grid
+            every = grid.anchors(grid.full, width, height) & ~self._faults.first_dead
+            sound = self.sound(judge, width, height)
+            hopeful = every & sound
+            for x, y in grid.triads(every & ~sound):
+                if not self._is_too_faulty(judge, x, y, width, height):
+                    hopeful |= grid.bit(x, y)
+            return hopeful
+
+        return self._verdicts.find(("hopeful", width, height, *limits_of(judge)), look)
 
     def _is_too_faulty(
         self, judge: _CandidateFilter, x: int, y: int, width: int, height: int

@@ -70,6 +70,7 @@ class GridAllocator(BoardAllocator):
         self._whole = Opening(self.grid, self.grid.full)
         self._watch = Watch()
         self._search: BlockSearch | None = None
+        self._version = 0
         self._faults = Faults(self.grid, frozenset(), frozenset())
 
     @property
@@ -220,6 +221,35 @@ class GridAllocator(BoardAllocator):
         kind = "triads" if judge.expected_boards is None else "boards"
         return self._use_block((kind, *block), judge)
 
+    # --- looking at places, to keep one for a request ---
+
+    def accepts(self, judge: _CandidateFilter, block: Block) -> bool:
+        """Whether a filter accepts a block; see `BlockSearch.accepts`."""
+        return self._searching().accepts(judge, *block)
+
+    def would_accept(self, request: Request, block: Block) -> bool:
+        """Whether a request for a block could use a given one, were it free."""
+        blocks = self.blocks(request)
+        return (
+            blocks is not None
+            and tuple(block[2:]) in blocks.sizes
+            and self.accepts(blocks.judge, block)
+        )
+
+    def hopeful_anchors(self, judge: _CandidateFilter, width: int, height: int) -> int:
+        """Anchors of blocks that a filter may accept; see `BlockSearch.hopeful`."""
+        return self._searching().hopeful(judge, width, height)
+
+    @property
+    def faults_version(self) -> int:
+        """A number that changes with the dead boards and links."""
+        self._searching()
+        return self._version
+
+    def opening(self, mask: int) -> Opening:
+        """Look at the free ones of some triads, and which blocks fit there."""
+        return self._free_room.opening(mask)
+
     # --- single boards ---
 
     def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:
@@ -295,6 +325,7 @@ class GridAllocator(BoardAllocator):
             self._verdicts.refresh(self.dead_boards, self.dead_links)
             self._watch.same(self.dead_boards, self.dead_links)
             self._faults = Faults(self.grid, self.dead_boards, self.dead_links)
+            self._version += 1
             left = float("inf") if self._search is None else self._search.boards_left
             self._search = BlockSearch(self.grid, self._faults, self._verdicts)
             self._search.boards_left = left

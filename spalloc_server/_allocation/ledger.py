@@ -13,7 +13,7 @@ decisions of an earlier run.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Sequence
 from typing import Any
 
 from spalloc_server._allocation.dead_sets import DeadSet, plain_places
@@ -207,6 +207,10 @@ class Ledger(ABC):
         """What each allocation took, those resting left out."""
         return dict(self._in_use)
 
+    def in_use(self) -> ItemsView[int, Footprint]:
+        """View of the allocations that are in use: identifiers and footprints."""
+        return self._in_use.items()
+
     @property
     def resting(self) -> list[tuple[int, Footprint, float]]:
         """Allocation_id, footprint and seconds rested, longest first."""
@@ -272,6 +276,23 @@ class Ledger(ABC):
         else:
             self._waiting_list.add(allocation_id, footprint, resting_for)
         self.next_id = max(self.next_id, allocation_id + 1)
+
+    def take_over(self, other: "Ledger") -> None:
+        """Impose all that another allocator of the same machine has; this one has nothing.
+
+        Parameters
+        ----------
+        other : Ledger
+            Not to be used any more.
+        """
+        self.full_measure, self.on_rested = other.full_measure, other.on_rested
+        for allocation_id, footprint in other.allocations.items():
+            self.restore(allocation_id, footprint)
+        for allocation_id, footprint, rested in other.resting:
+            self.restore(allocation_id, footprint, rested)
+        for board in sorted(other.quarantined):
+            self.quarantine(board)
+        self.next_id = other.next_id
 
     def _impose(self, footprint: Footprint) -> None:
         single_boards, room = self._single_boards, self.room

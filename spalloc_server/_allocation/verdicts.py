@@ -100,14 +100,14 @@ class Verdicts:
         bool
         """
         return self.answer(
-            (x, y, width, height, *_limits_of(judge)), lambda: judge(x, y, width, height)
+            (x, y, width, height, *limits_of(judge)), lambda: judge(x, y, width, height)
         )
 
     def known(
         self, judge: _CandidateFilter, x: int, y: int, width: int, height: int
     ) -> bool | None:
         """Verdict of a filter on a block, None if it is not remembered."""
-        return self._verdicts.get((x, y, width, height, *_limits_of(judge)))
+        return self._verdicts.get((x, y, width, height, *limits_of(judge)))
 
     def sparing(self, judge: _CandidateFilter) -> Callable[[int, int, int, int], bool]:
         """Spare a filter the blocks that it is known to refuse.
@@ -122,7 +122,7 @@ class Verdicts:
         callable
             To be used in its place, until dead boards or links may change.
         """
-        limits = _limits_of(judge)
+        limits = limits_of(judge)
 
         def accept(x: int, y: int, width: int, height: int) -> bool:
             key = (x, y, width, height, *limits)
@@ -142,7 +142,8 @@ class Verdicts:
         self._verdicts[key] = verdict
 
 
-def _limits_of(judge: _CandidateFilter) -> _Key:
+def limits_of(judge: _CandidateFilter) -> _Key:
+    """Return the parts of a filter on which its verdicts depend, beside the faults."""
     return (
         judge.max_dead_boards,
         judge.max_dead_links,

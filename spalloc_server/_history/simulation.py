@@ -150,7 +150,7 @@ def server_queue(scheduling: str = "fcfs", patience: float = 7200.0) -> MakeQueu
                 queue.scheduling = scheduling
             except ValueError as e:
                 raise SchedulingError(str(e)) from e
-            queue.patience = patience  # type: ignore[attr-defined]
+            queue.patience = patience
         elif scheduling != "fcfs":
             raise SchedulingError(f'scheduling is {scheduling!r}, this version has "fcfs" alone')
         return queue

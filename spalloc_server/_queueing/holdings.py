@@ -6,16 +6,27 @@ a restart.  Decides nothing: who gets what, and when, is the queue's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from spalloc_server import _clock
+from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._places import Board
 from spalloc_server._queueing.machine_queue import _Job, _Machine
+from spalloc_server._queueing.region import Region, RegionRecord
 from spalloc_server.allocator import Allocator, Footprint
 
 OnRested = Callable[[str, list[int]], object]
+
+#: The orders in which jobs are served, and the kind of allocator for each.
+KINDS: dict[str, type[Allocator | GridAllocator]] = {
+    "fcfs": Allocator,
+    "fcfs-grid": GridAllocator,
+    "overtaking": GridAllocator,
+}
 
 
 class Holdings:
@@ -37,6 +48,7 @@ class Holdings:
         self.on_rested: OnRested | None = None
         self._seconds_before_free = seconds_before_free
         self._full_measure = False
+        self._scheduling = "fcfs"
         self._machines: dict[str, _Machine] = {}
         self._jobs: dict[int, _Job] = {}
         self._arrivals = 0
@@ -135,17 +147,40 @@ class Holdings:
                 earliest = time
         return earliest
 
+    def region_of(self, job_id: int) -> RegionRecord | None:
+        """Tell which place is kept for a job; None if none is."""
+        now = _clock.monotonic()
+        for machine in self._machines.values():
+            region = machine.region
+            if region is not None and region.job.id == job_id:
+                return RegionRecord(machine.name, region.place, region.age(now), region.closed)
+        return None
+
+    def region_age(self, job_id: int) -> float | None:
+        """Seconds since a job first got a region; None if it has never had one."""
+        job = self._jobs.get(job_id)
+        if job is None or job.region_since is None:
+            return None
+        return _clock.monotonic() - job.region_since
+
+    def allocated_for(self, job_id: int) -> float | None:
+        """Seconds that a job has had its boards; None if it has none."""
+        job = self._jobs.get(job_id)
+        if job is None or job.allocation_id is None:
+            return None
+        return _clock.monotonic() - job.allocated_at
+
     # --- put back after a restart, deciding nothing ---
 
     def restore_resting(
-        self, machine_name: str, allocation_id: int, outcome: Footprint, rested: float
+        self, machine_name: str, allocation_id: int, footprint: Footprint, rested: float
     ) -> None:
         """Put boards back that were resting, see `Allocator.restore`."""
-        self._machines[machine_name].allocator.restore(allocation_id, outcome, rested)
+        self._machines[machine_name].allocator.restore(allocation_id, footprint, rested)
 
-    def restore_boards(self, machine_name: str, allocation_id: int, outcome: Footprint) -> None:
+    def restore_boards(self, machine_name: str, allocation_id: int, footprint: Footprint) -> None:
         """Put boards back that were taken though no job had them, see `free_boards`."""
-        self._machines[machine_name].allocator.restore(allocation_id, outcome)
+        self._machines[machine_name].allocator.restore(allocation_id, footprint)
 
     def restore_job(
         self,
@@ -156,6 +191,8 @@ class Holdings:
         tags: Iterable[str] | None = None,
         allocation: tuple[str, int, Footprint] | None = None,
         going: bool = False,
+        allocated_for: float = 0.0,
+        region_age: float | None = None,
     ) -> None:
         """Put a job back as it was, deciding nothing.
 
@@ -169,6 +206,10 @@ class Holdings:
             Its boards; None if it waits for some.
         going : bool
             Whether it was destroyed and only its boards are not back yet.
+        allocated_for : float
+            Seconds that it has had its boards.
+        region_age : float, optional
+            Seconds since it first got a region.
 
         Raises
         ------
@@ -179,21 +220,60 @@ class Holdings:
         """
         if allocation is None:
             job = self._enter(job_id, request, machine, tags)
-            for suitable in self._suitable_machines(job):
+            self._set_region_age(job, region_age)
+            job.waits_for = self._suitable_machines(job)
+            for suitable in job.waits_for:
                 suitable.enqueue(job)
             return
-        machine_name, allocation_id, outcome = allocation
+        machine_name, allocation_id, footprint = allocation
         home = self._machines[machine_name]
         job = self._enter(job_id, request, machine, tags)
         try:
-            home.allocator.restore(allocation_id, outcome)
+            home.allocator.restore(allocation_id, footprint)
         except ValueError:
             del self._jobs[job_id]
             raise
-        job.pending = False
+        home.settle(job, allocation_id, allocated_for)
         job.going = going
-        job.machine = home
-        job.allocation_id = allocation_id
+        self._set_region_age(job, region_age)
+
+    def restore_region(
+        self, job_id: int, machine_name: str, place: Sequence[int], *, closed: bool = False
+    ) -> None:
+        """Put the region of a job that waits back, deciding nothing.
+
+        Nothing happens unless the queue has regions.
+
+        Parameters
+        ----------
+        job_id : int
+            Of a job that waits.
+        machine_name : str
+            The machine that has the place.
+        place : (x, y, width, height) or (x, y, z)
+            A block of triads or a given board.
+        closed : bool
+            Whether it was known to be closed.
+
+        Raises
+        ------
+        KeyError
+            If there is no such job or machine.
+        ValueError
+            If the job does not wait, or the machine has a region already.
+        """
+        job, machine = self._jobs[job_id], self._machines[machine_name]
+        if self._scheduling != "overtaking":
+            return
+        if not job.pending or machine.region is not None:
+            raise ValueError(f"no place on {machine_name!r} can be kept for job {job_id}")
+        x, y, *rest = place
+        now = _clock.monotonic()
+        kept = (x, y, rest[0]) if len(rest) == 1 else (x, y, rest[0], rest[1])
+        if job.region_since is None:
+            job.region_since = now
+        machine.region = Region(job, kept, machine.grid, now)
+        machine.region.closed = closed
 
     # --- helpers ---
 
@@ -205,13 +285,38 @@ class Holdings:
             candidates = list(self._machines.values())
         return [machine for machine in candidates if machine.suits(job)]
 
-    def _attach(self, name: str, tags: set[str], allocator: Allocator) -> _Machine:
+    @staticmethod
+    def _set_region_age(job: _Job, region_age: float | None) -> None:
+        if region_age is not None:
+            job.region_since = _clock.monotonic() - region_age
+
+    def _new_allocator(
+        self, width: int, height: int, dead_boards: DeadSet, dead_links: DeadSet
+    ) -> Allocator | GridAllocator:
+        kind = KINDS[self._scheduling]
+        seconds = self._seconds_before_free
+        return kind(width, height, dead_boards, dead_links, seconds_before_free=seconds)
+
+    def _change_kinds(self) -> None:
+        """Give each machine an allocator of the kind that the order needs."""
+        for machine in self._machines.values():
+            old = machine.allocator
+            if type(old) is not KINDS[self._scheduling]:
+                new = self._new_allocator(old.width, old.height, old.dead_boards, old.dead_links)
+                new.take_over(old)
+                machine.allocator = new
+                machine.faults_seen = -1
+
+    def _attach(
+        self, name: str, tags: set[str], allocator: Allocator | GridAllocator
+    ) -> _Machine:
         allocator.on_rested = partial(self._boards_rested, name)
         allocator.full_measure = self._full_measure
         machine = self._machines[name] = _Machine(name, tags, allocator)
         return machine
 
     def _boards_rested(self, machine_name: str, allocation_ids: list[int]) -> None:
+        self._machines[machine_name].note_free_boards()
         if self.on_rested is not None:
             self.on_rested(machine_name, allocation_ids)
 
@@ -233,6 +338,7 @@ class Holdings:
         return {
             "seconds_before_free": self._seconds_before_free,
             "full_measure": self._full_measure,
+            "scheduling": self._scheduling,
             "machines": [machine.plain() for machine in self._machines.values()],
             "jobs": [job.plain() for job in self._jobs.values()],
         }
@@ -240,18 +346,28 @@ class Holdings:
     def _put_back(self, state: Mapping[str, Any]) -> None:
         """Take over what `__getstate__` told."""
         self._full_measure = state["full_measure"]
+        self._scheduling = state["scheduling"]
         for told in state["jobs"]:
             request = understand(told["args"], told["kwargs"])
             job = self._enter(told["id"], request, told["machine_name"], told["tags"])
             job.args, job.kwargs = told["args"], told["kwargs"]
             job.pending = told["pending"]
             job.going = told["going"]
-            job.allocation_id = told["allocation_id"]
+            self._set_region_age(job, told["region_age"])
         for told in state["machines"]:
-            allocator = Allocator.__new__(Allocator)
+            kind = KINDS[self._scheduling]
+            allocator = kind.__new__(kind)
             allocator.__setstate__(told["allocator"])
             machine = self._attach(told["name"], set(told["tags"]), allocator)
-            machine.queue.extend(self._jobs[job_id] for job_id in told["queue"])
+            for job_id in told["queue"]:
+                machine.queue.append(self._jobs[job_id])
+                self._jobs[job_id].waits_for.append(machine)
+            if told["region"] is not None:
+                job_id, place = told["region"]
+                self.restore_region(job_id, told["name"], place)
         for told in state["jobs"]:
             if told["machine"] is not None:
-                self._jobs[told["id"]].machine = self._machines[told["machine"]]
+                home = self._machines[told["machine"]]
+                home.settle(
+                    self._jobs[told["id"]], told["allocation_id"], told["allocated_for"]
+                )

@@ -6,12 +6,16 @@ created or ends, nor tell anybody: that is the JobQueue's business.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from spalloc_server import _clock
+from spalloc_server._allocation.board_allocator import Allocation, BoardAllocator
+from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request
 from spalloc_server._places import Board
-from spalloc_server.allocator import Allocation, Allocator
+from spalloc_server._queueing.lifetimes import Lifetimes
+from spalloc_server._queueing.region import Holder, Region
 
 #: Queues shorter than this are never searched for jobs that wait no more;
 #: arbitrary.
@@ -41,6 +45,14 @@ class _Job:
         Where its boards are; None while it waits.
     order : int
         Rank by time of arrival.
+    waits_for : list of _Machine
+        The machines that suit it, by priority, while it waits.
+    allocated_at : float
+        When it got its boards, monotonic seconds.
+    region_since : float or None
+        When it first got a region, monotonic seconds.
+    overtaken : int
+        Jobs that started on a machine while this one was the first in line there.
     """
 
     def __init__(
@@ -62,13 +74,20 @@ class _Job:
         self.order = order
         self.machine: _Machine | None = None
         self.allocation_id: int | None = None
+        self.waits_for: list[_Machine] = []
+        self.allocated_at = 0.0
+        self.region_since: float | None = None
+        self.overtaken = 0
         if machine_name is not None:
             self.tags: set[str] = set()
         else:
             self.tags = {"default"} if tags is None else set(tags)
+        #: Equal for jobs that ask for the same; quicker to look up than the request.
+        self.wish = (request.kind.value, request.numbers, tuple(request.limits))
 
     def plain(self) -> dict[str, Any]:
         """Tell all about the job in plain builtins, but for `order`."""
+        now = _clock.monotonic()
         return {
             "id": self.id,
             "args": self.args,
@@ -79,6 +98,8 @@ class _Job:
             "going": self.going,
             "machine": None if self.machine is None else self.machine.name,
             "allocation_id": self.allocation_id,
+            "allocated_for": now - self.allocated_at,
+            "region_age": None if self.region_since is None else now - self.region_since,
         }
 
     def __repr__(self) -> str:
@@ -86,17 +107,46 @@ class _Job:
 
 
 class _Machine:
-    """A machine and the jobs that wait for it, oldest first."""
+    """A machine and the jobs that wait for it, oldest first.
 
-    def __init__(self, name: str, tags: set[str], allocator: Allocator) -> None:
+    Attributes
+    ----------
+    tenants : dict of {allocation_id: _Job}
+        The jobs that have boards.
+    lifetimes : Lifetimes
+        Of the jobs that ended here.
+    region : Region or None
+        A place that is kept for one of the jobs that wait.
+    failed : set
+        What has been tried in vain, and where, since anything became free.
+    came_free : bool
+        Whether boards became free since the jobs were gone through.
+    unfinished : bool
+        Whether the search for a place goes on at the next opportunity.
+    """
+
+    def __init__(self, name: str, tags: set[str], allocator: BoardAllocator) -> None:
         self.name = name
         self.tags = tags
         self.allocator = allocator
         self.queue: deque[_Job] = deque()
+        self.tenants: dict[int, _Job] = {}
+        self.lifetimes = Lifetimes()
+        self.region: Region | None = None
+        self.failed: set[tuple[Any, ...]] = set()
+        self.came_free = False
+        self.unfinished = False
+        self.faults_seen = -1
         self._tidy_at = _SHORT_QUEUE
 
     def __repr__(self) -> str:
         return f"<_Machine {self.name}>"
+
+    @property
+    def grid(self) -> GridAllocator:
+        """The allocator, which is one by masks."""
+        assert isinstance(self.allocator, GridAllocator)
+        return self.allocator
 
     def suits(self, job: _Job) -> bool:
         """Whether a job could ever run here."""
@@ -118,14 +168,22 @@ class _Machine:
         else:
             insort(self.queue, job, key=lambda other: other.order)
         if len(self.queue) >= self._tidy_at:
-            self.queue = deque(other for other in self.queue if other.pending)
+            self.tidy()
             self._tidy_at = max(_SHORT_QUEUE, 2 * len(self.queue))
+
+    def tidy(self) -> None:
+        """Forget the jobs in the queue that wait no more."""
+        self.queue = deque(job for job in self.queue if job.pending)
 
     def head(self) -> _Job | None:
         """Job that is to be served next."""
         while self.queue and not self.queue[0].pending:
             self.queue.popleft()
         return self.queue[0] if self.queue else None
+
+    def waiting(self) -> Iterator[_Job]:
+        """Jobs that wait, oldest first."""
+        return (job for job in self.queue if job.pending)
 
     def try_jobs(
         self, on_blocked: Callable[[_Job, frozenset[Board]], None]
@@ -164,16 +222,70 @@ class _Machine:
         """Tell which jobs wait for which boards in quarantine, by job id."""
         if not self.allocator.quarantined:
             return {}
-        waiting = {
-            job.id: self.allocator.awaited_boards(job.request) for job in self.queue if job.pending
-        }
+        waiting = {job.id: self.allocator.awaited_boards(job.request) for job in self.waiting()}
         return {job_id: missing for job_id, missing in waiting.items() if missing}
+
+    # --- who has its boards, and for how long ---
+
+    def settle(self, job: _Job, allocation_id: int, allocated_for: float = 0.0) -> None:
+        """Note that a job has boards here, and for how many seconds."""
+        job.pending = False
+        job.machine = self
+        job.allocation_id = allocation_id
+        job.allocated_at = _clock.monotonic() - allocated_for
+        job.waits_for = []
+        self.tenants[allocation_id] = job
+
+    def leave(self, allocation_id: int) -> None:
+        """Note that no job has these boards any more; they may be going."""
+        self.tenants.pop(allocation_id, None)
+
+    def holders(self, now: float, within: Region | None = None) -> list[Holder]:
+        """List allocations, and how long each is expected to keep its boards, in seconds.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic seconds.
+        within : Region, optional
+            List those that have boards of it only.
+        """
+        rest = self.allocator.seconds_before_free
+        holders = []
+        for allocation_id, footprint in self.allocator.in_use():
+            if within is None or within.is_held_by(footprint):
+                job = self.tenants.get(allocation_id)
+                # Without a job, its boards are being switched off.
+                going = job is None or job.going
+                age = 0.0 if job is None else now - job.allocated_at
+                remaining = rest if going else self.lifetimes.remaining(age)
+                holders.append(Holder(remaining, footprint))
+        for _, footprint, rested in self.allocator.resting:
+            if within is None or within.is_held_by(footprint):
+                holders.append(Holder(max(0.0, rest - rested), footprint))
+        return holders
+
+    def slowest(self, now: float) -> float:
+        """Seconds until the last holder of the region is expected to be gone; 0 if it is free."""
+        assert self.region is not None
+        return max((each.remaining for each in self.holders(now, self.region)), default=0.0)
+
+    def forget_failures(self) -> None:
+        """Let each job be tried again."""
+        self.failed.clear()
+
+    def note_free_boards(self) -> None:
+        """Note that boards became free, or may have."""
+        self.came_free = True
+        self.failed.clear()
 
     def plain(self) -> dict[str, Any]:
         """Tell all about the machine in plain builtins."""
+        region = self.region
         return {
             "name": self.name,
             "tags": set(self.tags),
             "allocator": self.allocator.__getstate__(),
-            "queue": [job.id for job in self.queue if job.pending],
+            "queue": [job.id for job in self.waiting()],
+            "region": None if region is None else [region.job.id, list(region.place)],
         }
