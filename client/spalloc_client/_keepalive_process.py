@@ -9,8 +9,9 @@ without this one noticing. It ends when the other program has ended or says so.
     argument 1         JSON object: hostname, port, job_id, parent (process id) and, in
                        seconds, interval and reconnect_delay
 
-It does not care for answers: while the server is busy, what was sent waits at its door.
-A connection that the kernel finds dead is replaced.
+It waits for no answer: while the server is busy, signs of life wait at its door. A
+connection that the kernel finds dead is replaced. On each connection it first asks for the
+job's state: a server that lost its state may have given the id to another job.
 """
 
 import json
@@ -43,16 +44,59 @@ def main() -> NoReturn:
 
 
 def keep_alive(task: Task, watched: select.poll) -> NoReturn:
-    """Keep a job alive until there is something to read in `watched`: then SystemExit."""
+    """Keep a job alive until there is something to read in `watched`: then SystemExit.
+
+    It ends, too, when the server has lost its state and given the id to another job.
+    """
+    born = _Birth()
     while True:
         try:
             with _connect(task) as server:
+                _send(server, "get_job_state", task["job_id"])
+                reply = _FirstLine()
                 while True:
-                    _say_alive(server, task["job_id"])
-                    _listen(watched, server, task["interval"])
+                    _send(server, "job_keepalive", task["job_id"])
+                    _listen(watched, server, task["interval"], reply, born)
         except OSError:
             # Gone, or restarting: try again, but never later than the job can bear.
             _pause(watched, min(task["reconnect_delay"], task["interval"]))
+
+
+class _FirstLine:
+    """The first line of a stream of bytes; the rest is thrown away."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self.whole = False
+
+    def feed(self, data: bytes) -> str | None:
+        """Take in bytes; returns the line when it is whole, once."""
+        if self.whole:
+            return None
+        self._data += data
+        line, end, _ = self._data.partition(b"\n")
+        self.whole = bool(end)
+        return line.decode("utf-8", "replace") if self.whole else None
+
+
+class _Birth:
+    """The time of the job's creation, as its server told first."""
+
+    def __init__(self) -> None:
+        self._time: float | None = None
+
+    def check(self, line: str) -> None:
+        """Look at an answer to get_job_state; SystemExit if it is of another job."""
+        try:
+            time_ = json.loads(line)["return"]["start_time"]
+        except (ValueError, LookupError, TypeError):
+            return
+        if not isinstance(time_, int | float):
+            return
+        if self._time is None:
+            self._time = time_
+        elif abs(time_ - self._time) >= 1.0:  # as in `_identity`
+            raise SystemExit(0)
 
 
 def _watch(parent: int) -> select.poll:
@@ -76,14 +120,16 @@ def _connect(task: Task) -> socket.socket:
     return server
 
 
-def _say_alive(server: socket.socket, job_id: int) -> None:
-    message = json.dumps({"command": "job_keepalive", "args": [job_id]}).encode() + b"\n"
+def _send(server: socket.socket, command: str, job_id: int) -> None:
+    message = json.dumps({"command": command, "args": [job_id]}).encode() + b"\n"
     if server.send(message) != len(message):
         raise OSError("the server has not read for ages")
 
 
-def _listen(watched: select.poll, server: socket.socket, seconds: float) -> None:
-    """Throw answers away for some time; OSError if the connection ended."""
+def _listen(
+    watched: select.poll, server: socket.socket, seconds: float, reply: _FirstLine, born: _Birth
+) -> None:
+    """Read answers for some time; OSError if the connection ended."""
     end = time.monotonic() + seconds
     watched.register(server, select.POLLIN)
     try:
@@ -91,8 +137,14 @@ def _listen(watched: select.poll, server: socket.socket, seconds: float) -> None
             ready = [descriptor for descriptor, _ in watched.poll(left * 1000)]
             if ready and ready != [server.fileno()]:
                 raise SystemExit(0)
-            if ready and not server.recv(1 << 16):
+            if not ready:
+                continue
+            data = server.recv(1 << 16)
+            if not data:
                 raise ConnectionResetError
+            line = reply.feed(data)
+            if line is not None:
+                born.check(line)
     finally:
         watched.unregister(server)
 

@@ -110,15 +110,24 @@ class Session:
         Seconds to wait for each answer; None: for ever.
     reconnect_delay
         Seconds between attempts to reach a lost server.
+    greet
+        Called with each new connection and a timeout before the connection is used. An
+        error that it raises ends the connection, and is raised by the call that needed it.
     """
 
     def __init__(
-        self, hostname: str, port: int, timeout: float | None, reconnect_delay: float
+        self,
+        hostname: str,
+        port: int,
+        timeout: float | None,
+        reconnect_delay: float,
+        greet: Callable[[Connection, float | None], None] = lambda *_: None,
     ) -> None:
         self.server = address_text(hostname, port)
         self.timeout = timeout
         self.reconnect_delay = reconnect_delay
         self._address = (hostname, port)
+        self._greet = greet
         self._connection: Connection | None = None
         self._connecting = threading.Lock()  # guards _connection, _subscriptions, _subscribed
         self._facility = NOTHING_NEW  # of the present connection
@@ -145,9 +154,15 @@ class Session:
         limit = self.timeout if timeout is None else timeout
         with self._connecting:
             if self._connection is None or self._connection.ended is not None:
-                self._connection = self._make_connection(limit)
-                self._subscribed = 0
+                connection = self._make_connection(limit)
                 self._met = True
+                try:
+                    self._greet(connection, limit)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._connection = connection
+                self._subscribed = 0
             connection = self._connection
             for name, args in self._subscriptions[self._subscribed :]:
                 if name not in NEWER_SUBSCRIPTIONS or self._facility.offers(name):

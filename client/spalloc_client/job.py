@@ -20,12 +20,14 @@ from spalloc_client._answers import (
     JobMachine,
     JobStatus,
     read_job_id,
+    read_jobs,
     read_machine_info,
     read_machines,
     read_place,
     read_status,
 )
-from spalloc_client._connection import Outcome
+from spalloc_client._connection import Connection, Outcome
+from spalloc_client._identity import Identity, JobReplacedError
 from spalloc_client._keepalive import Keepalive
 from spalloc_client._queue import explain_refusal
 from spalloc_client._request import check_numbers
@@ -183,8 +185,13 @@ class Job:
         self._closed = False
         self._end: JobStatus | None = None  # set once we have destroyed the job
         self._guard: Keepalive | None = None
+        self._identity = Identity(settings.owner if resume_job_id is None else None)
         self._session = Session(
-            settings.hostname, settings.port, settings.timeout, settings.reconnect_delay
+            settings.hostname,
+            settings.port,
+            settings.timeout,
+            settings.reconnect_delay,
+            self._recognise,
         )
         creation = Outcome()
         try:
@@ -238,6 +245,8 @@ class Job:
         ProtocolError
             If the server cannot be told. The job then ends when its keepalive period is
             over, because the signs of life stop in any case.
+        JobDestroyedError
+            If the server lost its state, and has given this job's id to another one.
         """
         try:
             self._ask("destroy_job", self.id, reason)
@@ -445,18 +454,38 @@ class Job:
         timeout = min(_left(end, at_least=1.0), _left(_end_of(self._settings.timeout)))
         limit = None if timeout == math.inf else timeout
         try:
-            return read_status(self._session.try_call(limit, "get_job_state", self.id))
+            status = read_status(self._session.try_call(limit, "get_job_state", self.id))
+        except JobReplacedError as exc:
+            return exc.status
         except (ServerLostError, ProtocolTimeoutError) as exc:
             _log.info("%s; trying again", exc)
             return None
+        self._identity.learn(status.start_time)
+        return status
 
     # --- helpers ---
 
+    def _recognise(self, connection: Connection, timeout: float | None) -> None:
+        """Make sure that the server at the other end still has this job under its id.
+
+        A server that lost its state counts from 1 again, and gives our id to somebody else.
+        """
+        if hasattr(self, "id"):
+            self._identity.check(self.id, read_jobs(connection.call(timeout, "list_jobs")))
+
     def _status(self) -> JobStatus:
-        return read_status(self._ask("get_job_state", self.id))
+        try:
+            status = read_status(self._ask("get_job_state", self.id))
+        except JobReplacedError as exc:
+            return exc.status
+        self._identity.learn(status.start_time)
+        return status
 
     def _machine_info(self) -> JobMachine:
-        return read_machine_info(self._ask("get_job_machine_info", self.id))
+        try:
+            return read_machine_info(self._ask("get_job_machine_info", self.id))
+        except JobReplacedError:
+            return JobMachine(None, None, None, None, None)
 
     def _ask(self, name: str, *args: object, **kwargs: object) -> Any:
         self._keep_guarded()
@@ -473,7 +502,8 @@ class Job:
 
     def _check_alive(self, status: JobStatus) -> None:
         if status.state is JobState.unknown:
-            raise JobDestroyedError(f"the server does not know job {self.id} (any more)")
+            text = status.reason or f"the server does not know job {self.id} (any more)"
+            raise JobDestroyedError(text)
         if status.state is JobState.destroyed:
             text = status.reason or f"job {self.id} was destroyed"
             raise JobDestroyedError(text + self._explanation(text), status.reason)
@@ -517,6 +547,7 @@ class Job:
     def _take_over(self) -> float | None:
         status = read_status(self._session.call("get_job_state", self.id))
         self._check_alive(status)
+        self._identity.learn(status.start_time)
         return status.keepalive
 
     def _start_keepalive(self) -> None:
@@ -549,6 +580,8 @@ class Job:
             return
         try:
             self.destroy()
+        except JobDestroyedError as exc:
+            _log.warning("%s", exc)
         except (ProtocolError, SpallocServerException) as exc:
             _log.warning(
                 "job %s could not be destroyed: %s; %s",

@@ -338,7 +338,7 @@ def test_a_server_that_does_not_take_signs_of_life_is_given_up() -> None:
             return 3
 
     with Full() as server, pytest.raises(OSError, match="has not read for ages"):
-        _keepalive_process._say_alive(server, 1)
+        _keepalive_process._send(server, "job_keepalive", 1)
 
 
 def test_a_pause_ends_when_it_is_told_to_stop() -> None:

@@ -82,7 +82,8 @@ class Guard:
             reason = self._job.reason or "no reason given"
             raise CommandError(f"job {job_id} was destroyed: {reason}")
         if state is JobState.unknown:
-            raise CommandError(f"the server does not know job {job_id} any more")
+            gone = self._job.reason or f"the server does not know job {job_id} any more"
+            raise CommandError(gone)
         if state is before:
             return
         self._progress.say(

@@ -253,7 +253,10 @@ def _main(argv: Sequence[str] | None) -> int:
             progress.clear()
             if arguments.resume is None and str(exc).startswith(NO_MACHINE):
                 _explain(settings.request(arguments.what), session)
-            raise CommandError(f"job {job.id} was destroyed: {exc.reason or exc}") from None
+            text = str(exc)  # words of ours name the job, the server's reasons do not
+            if f"job {job.id}" not in text:
+                text = f"job {job.id} was destroyed: {exc.reason or exc}"
+            raise CommandError(text) from None
         session.close()  # what becomes of other jobs is of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
             info = read_machine_info(guarding.call("get_job_machine_info", job.id))
@@ -331,6 +334,8 @@ def _leave(job: Job, alone: bool, progress: Progress) -> None:
         return
     try:
         job.destroy()
+    except JobDestroyedError as exc:
+        note(f"spalloc: {exc}")
     except (ProtocolError, SpallocServerException) as exc:
         when = "it has no keepalive period, so it stays"
         if job.keepalive is not None:
