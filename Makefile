@@ -58,11 +58,11 @@ test-client: lint client/.venv/.installed
 
 web/.venv/.installed: web/setup.cfg web/setup.py setup.cfg
 	$(PYTHON) -m venv web/.venv
-	$(WEB_BIN)/pip --disable-pip-version-check install -q -e . -e 'web[notices,test]'
+	$(WEB_BIN)/pip --disable-pip-version-check install -q -e '.[history]' -e 'web[notices,test]'
 	touch $@
 
 test-web: lint web/.venv/.installed
-	cd web && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
+	cd web && .venv/bin/mypy && .venv/bin/pytest -n auto --dist loadfile --cov --cov-report=term
 
 # Counts how easily the source is read; ARGS may name another checkout.
 house: install

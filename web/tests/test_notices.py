@@ -373,7 +373,7 @@ async def test_apprise_delivers(tmp_path: Path) -> None:
         url = f"json://127.0.0.1:{server.server_port}/"
         one = make_sender(settings_of({"state_dir": str(tmp_path)}, (Destination("x", url),)))
         assert one
-        made = read_event({"number": 1, "kind": "board out", "machine": "m", "board": [0, 0, 0]})
+        made = read_event({"number": 1, "event": "board out", "machine": "m", "board": [0, 0, 0]})
         assert made
         await one.take([made])
         await one.send_due()

@@ -33,13 +33,12 @@ class EndedJobReply(msgspec.Struct, frozen=True):
     place: list[int] | None = None
     boards: int | None = None
     reason: str | None = None
-    ended_by: str | None = None
+    by: str | None = None
+    by_host: str | None = None
 
 
 #: Order of the members where the server answers arrays.
 _ORDER = EndedJobReply.__struct_fields__
-#: Other words that a server may use for members.
-_ALIASES = {"id": "job_id", "board_count": "boards", "by": "ended_by", "who": "ended_by"}
 
 
 class EndedJobs:
@@ -115,6 +114,4 @@ def read_ended_jobs(reply: Any) -> list[EndedJobReply]:
 def _members(row: Any) -> Any:
     if isinstance(row, list):
         return dict(zip(_ORDER, row, strict=False))
-    if isinstance(row, dict):
-        return {_ALIASES.get(name, name): value for name, value in row.items()}
     return row

@@ -286,7 +286,7 @@ class Questions:
                 self._old_boards.add(machine)
             elif event.kind not in {"ended"}:
                 self._old_boards.update(m.name for m in self._machines)
-        job_id, when = event.more.get("job_id"), event.more.get("time")
+        job_id, when = event.more.get("job"), event.more.get("time")
         if event.kind in {"allocated", "ready"} and isinstance(job_id, int):
             if isinstance(when, (int, float)):
                 self._times.setdefault(job_id, {})[event.kind] = float(when)
@@ -400,8 +400,7 @@ def read_event(event: Any) -> EventReply | None:
     """Read an event of `list_events`; None if it has neither number nor kind."""
     if not isinstance(event, dict):
         return None
-    number = event.get("number", event.get("event"))
-    kind = event.get("kind", event.get("what"))
+    number, kind = event.get("number"), event.get("event")
     if not isinstance(number, int) or not isinstance(kind, str):
         return None
     return EventReply(number, kind, event)

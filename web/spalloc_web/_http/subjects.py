@@ -187,7 +187,7 @@ def past_job_of(job: EndedJobReply) -> PastJob:
         place=job.place,
         boards=job.boards,
         reason=job.reason,
-        ended_by=job.ended_by,
+        ended_by=" ".join(word for word in (job.by, job.by_host) if word) or None,
     )
 
 

@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 
 from spalloc_web._facility.replies import EventReply
 
-#: Reports of one board, by different hosts, that are worth a notice.
-REPORTS = 2
-
 
 class News(NamedTuple):
     """Something to tell administrators.
@@ -50,9 +47,6 @@ def news_of(event: EventReply, now: float) -> News | None:
     if event.kind in {"board out", "board back"}:
         kind, text = _of_boards(event.kind == "board out", more)
     elif event.kind == "report":
-        count = more.get("reports", more.get("count"))
-        if isinstance(count, int) and count < REPORTS:
-            return None
         kind, text = "report", f"Board {_where(more)} was reported{_why(more)}."
     else:
         return None
@@ -86,10 +80,10 @@ def _where(more: dict[str, Any]) -> str:
         shown = ", ".join(_place(board) for board in boards[:8])
         rest = f" and {len(boards) - 8} more" if len(boards) > 8 else ""
         return f"{shown}{rest}{machine}"
-    cabinet, frame = more.get("cabinet"), more.get("frame")
-    if isinstance(frame, list) and len(frame) == 2:
-        cabinet, frame = frame
-    where = f"c{cabinet} f{frame}" if cabinet is not None else f"{frame}"
+    place = more.get("frame")
+    where = " ".join(f"{word}{part}" for word, part in zip("cf", place, strict=False)) if (
+        isinstance(place, list)
+    ) else str(place)
     return f"{where}{machine}"
 
 
@@ -98,5 +92,5 @@ def _place(board: Any) -> str:
 
 
 def _why(more: dict[str, Any]) -> str:
-    why = more.get("text") or more.get("why") or more.get("reason")
+    why = more.get("text") or more.get("how")
     return f": {' '.join(str(why).split())}" if why else ""

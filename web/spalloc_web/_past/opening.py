@@ -14,8 +14,22 @@ def open_history(settings: Settings) -> History | None:
     Raises
     ------
     SettingError
-        If the address is none, or the distribution's extra ``history`` is not installed.
+        If its address is none, or what reads it is not installed.
     """
     if settings.history is None:
         return None
-    raise SettingError(f"history {settings.history!r}: not readable yet")
+    try:
+        from spalloc_server._history.database import (  # noqa: PLC0415 - an extra
+            HistoryError,
+            database_url,
+        )
+        from spalloc_web._past.database import Database  # noqa: PLC0415
+    except ImportError as e:
+        raise SettingError(
+            f"history {settings.history!r} needs what reads it: install spalloc-web[history]"
+        ) from e
+    try:
+        database_url(settings.history)
+    except HistoryError as e:
+        raise SettingError(f"history: {e}") from e
+    return History(Database(settings.history))

@@ -63,7 +63,8 @@ class Facility:
 
     def event(self, kind: str, **more: Any) -> None:
         number = next(self._numbers)
-        self.events.append({"number": number, "kind": kind, "time": START, **more})
+        told = {"number": number, "time": START, "event": kind, "state": 1_764_000_000_000_000}
+        self.events.append({**told, **more})
         self.notes.append({"events_until": number})
 
     def create(self, owner: str, args: list[int], why: str | None = None) -> int:
@@ -84,7 +85,7 @@ class Facility:
         if why:
             self.why[job_id] = why
         self.notes.append({"jobs_changed": [job_id]})
-        self.event("created", job_id=job_id, owner=owner)
+        self.event("created", job=job_id, owner=owner)
         return job_id
 
     def allocate(self, job_id: int, name: str, boards: list[Board], state: int = 3) -> None:
@@ -94,7 +95,7 @@ class Facility:
         for board in boards:
             machine.boards[board] = ("used", job_id, None)
         self.notes += [{"jobs_changed": [job_id]}, {"machines_changed": [name]}]
-        self.event("allocated", job_id=job_id, machine=name)
+        self.event("allocated", job=job_id, machine=name)
 
     def end(self, job_id: int, reason: str = "finished") -> None:
         job = self.jobs.pop(job_id)
@@ -114,7 +115,8 @@ class Facility:
                 "place": [0, 0, 1, 1] if name else None,
                 "boards": len(job["boards"] or []),
                 "reason": reason,
-                "ended_by": None,
+                "by": "client",
+                "by_host": "10.0.0.7",
             },
         )
         self.notes.append({"jobs_changed": [job_id]})
@@ -122,7 +124,7 @@ class Facility:
             for board in job["boards"]:
                 self.machines[name].boards[board] = ("resting", None, TEXTS["resting"])
             self.notes.append({"machines_changed": [name]})
-        self.event("ended", job_id=job_id, machine=name, reason=reason)
+        self.event("ended", job=job_id, machine=name, reason=reason)
 
     def set_board(self, name: str, board: Board, state: str, job_id: int | None = None) -> None:
         self.machines[name].boards[board] = (state, job_id, TEXTS.get(state))

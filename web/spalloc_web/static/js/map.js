@@ -143,7 +143,8 @@ export class HexMap {
     }
     text.textContent = sign;
     const length = sign.length > 2 ? "long" : "short";
-    text.setAttribute("class", `${length} on-${stateOf(board.row[3])}`);
+    const job = board.row[4] === null ? "" : " job";
+    text.setAttribute("class", `${length} on-${stateOf(board.row[3])}${job}`);
   }
 
   /** The line around a job's boards, and its letter in the middle of them. */

@@ -1,12 +1,13 @@
 // Numbers, times and states in words.
 
-/** States of a board, in the order of the pages, with the letter drawn on the map. */
+/** States of a board, in the order of the pages, with the sign drawn on the map.
+ *  No sign is a letter: letters are jobs.  The client's programs use the same. */
 export const STATES = {
   used: { word: "used", sign: "" },
   free: { word: "free", sign: "" },
-  reserved: { word: "reserved", sign: "R" },
-  draining: { word: "draining", sign: "▾" },
-  resting: { word: "resting", sign: "z" },
+  reserved: { word: "reserved", sign: "+" },
+  draining: { word: "draining", sign: "−" },
+  resting: { word: "resting", sign: "~" },
   out: { word: "out of service", sign: "!" },
   unknown: { word: "not answering", sign: "?" },
   dead: { word: "dead", sign: "×" },
