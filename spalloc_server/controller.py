@@ -243,13 +243,13 @@ class Controller:
     def principal_of(self, job_id: int) -> str | None:
         """Return the identity that a job belongs to; None for an unknown job.
 
-        A job of an older state belongs to its keepalive host, if it has one.
+        A job of an older state belongs to its keepalive host, or without one to ``local``.
         """
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None:
                 return None
-            if job.principal is None and job.keepalive_host is not None:
+            if job.principal is None:
                 return principal_of_host(job.keepalive_host)
             return job.principal
 

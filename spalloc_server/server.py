@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,9 @@ from spalloc_server._wire import orders, stand_ins
 from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
+from spalloc_server._wire.endpoints import Endpoint
 from spalloc_server._wire.messages import Rows
+from spalloc_server._wire.ownership import Ownership
 from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
@@ -84,6 +86,10 @@ class SpallocServer(Server):
         Called with the saved state (see `_jobs.book`) before any hardware is.
     disk : Disk or None
         What reads and writes the state; for tests.
+    bind : sequence of Endpoint or None
+        Where clients connect by TCP; None is where the configuration file says.
+    more_endpoints : sequence of Endpoint
+        Unix sockets and places for proxies, beside those.
 
     Raises
     ------
@@ -104,6 +110,8 @@ class SpallocServer(Server):
         label: str = "",
         before_hardware: Callable[[book.Book], None] | None = None,
         disk: Disk | None = None,
+        bind: Sequence[Endpoint] | None = None,
+        more_endpoints: Sequence[Endpoint] = (),
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -115,6 +123,7 @@ class SpallocServer(Server):
         # Whose outcomes are saved, whatever others put in its place.
         self._recorded = Controller()
         self._stopped = False
+        self._ownership = Ownership()
         self._control: Control | None = None
         directory = config.absolute().parent if state_dir is None else Path(state_dir)
         self._control_path = control_path(directory, config.name, label)
@@ -136,6 +145,8 @@ class SpallocServer(Server):
             _READ_ONLY,
             self._recorded,
             write_ahead=write_ahead,
+            bind=bind,
+            more_endpoints=more_endpoints,
         )
         try:
             self._start(cold_start, before_hardware)
@@ -394,6 +405,22 @@ class SpallocServer(Server):
             reason = text("reason", reason)
         self._controller.destroy_job(self._host(client), whole_number("job_id", job_id), reason)
         self._answered(client)
+
+    @spalloc_command
+    def get_takeover_code(self, client: Any, job_id: int) -> str | None:
+        """Return a code by which another may take the caller's job over; None if unknown."""
+        caller, job_id = self._doorkeeper.acts_as(client), whole_number("job_id", job_id)
+        code = self._ownership.new_code(self._controller, caller, job_id)
+        self._answered(client)
+        return code
+
+    @spalloc_command
+    def take_over_job(self, client: Any, job_id: int, code: str) -> bool:
+        """Make a job the caller's, by its code; False if there is no such job."""
+        caller, job_id = self._doorkeeper.acts_as(client), whole_number("job_id", job_id)
+        taken = self._ownership.take_over(self._controller, caller, job_id, text("code", code))
+        self._answered(client)
+        return taken
 
     @spalloc_command
     def notify_job(self, client: Any, job_id: int | None = None) -> None:

@@ -77,6 +77,9 @@ _OWN_JOBS_ALONE = frozenset({"destroy_job", "power_on_job_boards", "power_off_jo
 #: Principals that change with the network a laptop is in, so that anybody's sign of life counts.
 _WEAK = "host:"
 
+#: Principal of calls from within, and of jobs for which none is known.
+_LOCAL = "local"
+
 
 class Effect(Enum):
     """The effect that a command has."""
@@ -144,7 +147,8 @@ def judge_job(
     principal : str
         Of the caller.
     owner_principal : str or None
-        Of the job; None if it is of an older state that did not know.
+        Of the job; None for an unknown job, which nobody has to protect; ``local`` for one
+        of an older state that did not know.
     isolated : bool
         Whether the policy protects jobs from each other.
 
@@ -154,16 +158,16 @@ def judge_job(
         `judge`'s, or a stricter one.
     """
     found = judge(name, access)
-    own = principal == owner_principal or access is AccessClass.operate or not isolated
-    if found.effect is not Effect.full or own or principal == "local":
+    own = owner_principal in (None, principal) or access is AccessClass.operate
+    if found.effect is not Effect.full or own or not isolated or principal == _LOCAL:
         return found
     if name in _OWN_JOBS_ALONE:
-        whose = "of an earlier version" if owner_principal is None else f"of {owner_principal}"
+        origin = "an earlier version" if owner_principal == _LOCAL else owner_principal
         return Judgement(
             Effect.refused,
-            f"this job is {whose}, you are {principal}; ask its owner, or an operator",
+            f"this job is of {origin}, you are {principal}; ask its owner, or an operator",
         )
-    if name in RENEWING and owner_principal is not None and not owner_principal.startswith(_WEAK):
+    if name in RENEWING and not str(owner_principal).startswith((_WEAK, _LOCAL)):
         return Judgement(Effect.without_renewal)
     return found
 

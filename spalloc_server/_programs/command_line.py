@@ -29,6 +29,7 @@ from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server._programs.signals import StopSignals
 from spalloc_server._saved.crash_points import CrashingDisk, kill_at
 from spalloc_server._saved.saved_file import StoreError
+from spalloc_server._wire.endpoints import Endpoint, Kind, proxy_endpoint
 from spalloc_server._wire.serving import StartError
 
 if TYPE_CHECKING:
@@ -196,8 +197,16 @@ def _server_options(options: argparse.Namespace) -> dict[str, Any]:
         "state_dir": options.state_dir,
         "stop_timeout": options.stop_timeout,
         "disk": options.crash_at,
+        "bind": options.bind,
+        "more_endpoints": _more_endpoints(options),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _more_endpoints(options: argparse.Namespace) -> list[Endpoint] | None:
+    """Return the Unix sockets and places for proxies that were asked for."""
+    places = [place._replace(group=options.proxy_group) for place in options.proxy]
+    return [*([options.unix_socket] if options.unix_socket else []), *places] or None
 
 
 # --- simulated hardware ---
@@ -344,6 +353,7 @@ def _parser() -> argparse.ArgumentParser:
         default=_DEFAULT_PORT,
         help=f"TCP port ({_DEFAULT_PORT}); 0 chooses a free one",
     )
+    _add_endpoint_options(parser.add_argument_group("where clients connect"))
     _add_state_options(parser.add_argument_group("state"))
     _add_hardware_options(parser.add_argument_group("hardware"))
     _add_look_options(parser.add_argument_group("without running"))
@@ -385,6 +395,35 @@ def _add_state_options(group: argparse._ArgumentGroup) -> None:
         help="how long a stop waits for hardware (30)",
     )
     group.add_argument("--crash-at", type=_crash_point, help=argparse.SUPPRESS)
+
+
+def _add_endpoint_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        type=_tcp_endpoint,
+        action="append",
+        help="listen on this address in the place of the configuration's; may be repeated; :: is "
+        "all of IPv6",
+    )
+    group.add_argument(
+        "--unix-socket",
+        metavar="PATH",
+        type=_unix_endpoint,
+        help="serve users of this computer on a Unix socket, too",
+    )
+    group.add_argument(
+        "--proxy",
+        metavar="PLACE",
+        action="append",
+        type=_proxy_endpoint,
+        default=[],
+        help="serve a proxy that sends PROXY protocol headers (version 2): the path of a Unix "
+        "socket, or ADDRESS:PORT that only the proxy reaches; may be repeated",
+    )
+    group.add_argument(
+        "--proxy-group", metavar="GROUP", help="may connect to the proxy's Unix socket"
+    )
 
 
 def _add_look_options(group: argparse._ArgumentGroup) -> None:
@@ -436,6 +475,23 @@ def _add_hardware_options(group: argparse._ArgumentGroup) -> None:
         type=_seconds,
         help="what boards need after power-on (5; 0 if simulated without --real-time)",
     )
+
+
+def _tcp_endpoint(text: str) -> Endpoint:
+    if not text or "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: expected one, such as 10.1.0.1")
+    return Endpoint(Kind.tcp, text)
+
+
+def _unix_endpoint(text: str) -> Endpoint:
+    return Endpoint(Kind.unix, str(Path(text).absolute()))
+
+
+def _proxy_endpoint(text: str) -> Endpoint:
+    try:
+        return proxy_endpoint(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def _port(word: str) -> int:

@@ -58,10 +58,16 @@ def test_isolated_jobs_are_their_principals_and_operators(name: str) -> None:
 
 
 def test_a_job_that_nobody_is_known_for_is_the_operators() -> None:
-    judgement = judge_job("destroy_job", AccessClass.use, "host:192.0.2.7", None, isolated=True)
+    judgement = judge_job("destroy_job", AccessClass.use, "host:192.0.2.7", "local", isolated=True)
 
     assert judgement.effect is Effect.refused
     assert "of an earlier version" in judgement.reason
+
+
+def test_unknown_jobs_are_never_refused() -> None:
+    for name in ("destroy_job", "power_on_job_boards", "job_keepalive"):
+        found = judge_job(name, AccessClass.use, "host:192.0.2.7", None, isolated=True)
+        assert found.effect is Effect.full
 
 
 @pytest.mark.parametrize("name", ["job_keepalive", "get_job_state", "get_job_machine_info"])

@@ -17,6 +17,7 @@ import pytest
 from spalloc_server import server as server_module
 from spalloc_server._bmp import wiring
 from spalloc_server._saved.crash_points import CrashingDisk
+from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server.server import main
 
 
@@ -119,6 +120,20 @@ def test_further_options_are_passed_only_when_given(monkeypatch: pytest.MonkeyPa
     }
 
 
+def test_places_where_clients_connect_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "--bind 127.0.0.1 --bind ::1 --unix-socket s --proxy /run/p --proxy [::1]:9000"
+    _, calls = run_stub(
+        monkeypatch, interrupt, *line.split(), "--proxy-group", "haproxy", "x.cfg"
+    )
+
+    assert calls[0]["bind"] == [Endpoint(Kind.tcp, "127.0.0.1"), Endpoint(Kind.tcp, "::1")]
+    assert calls[0]["more_endpoints"] == [
+        Endpoint(Kind.unix, str(Path("s").absolute())),
+        Endpoint(Kind.proxy, "/run/p", group="haproxy"),
+        Endpoint(Kind.proxy, "::1", 9000, group="haproxy"),
+    ]
+
+
 def test_a_server_that_has_ended_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([True, False])
 
@@ -182,6 +197,8 @@ def test_bad_arguments_are_argparse_s_matter() -> None:
         ("--stop-timeout inf x.cfg", "'inf' is not a number of seconds, 0 or more"),
         ("--port x x.cfg", "'x' is not a port, 0 to 65535"),
         ("--crash-at noon x.cfg", "'noon'"),
+        ("--bind a,b x.cfg", "'a,b' is no address: expected one, such as 10.1.0.1"),
+        ("--proxy 9000 x.cfg", "expected an absolute path, or ADDRESS:PORT"),
     ],
 )
 def test_a_bad_argument_is_named(
