@@ -124,6 +124,8 @@ class SpallocServer(Server):
         self._recorded = Controller()
         self._stopped = False
         self._ownership = Ownership()
+        # Position that must be safe before operators are told; None if nobody waits.
+        self._obeyed: int | None = None
         self._control: Control | None = None
         directory = config.absolute().parent if state_dir is None else Path(state_dir)
         self._control_path = control_path(directory, config.name, label)
@@ -136,7 +138,7 @@ class SpallocServer(Server):
             book=book,
             disk=disk,
         )
-        self._store.on_trouble = self.wake
+        self._store.on_news = self.wake
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
         super().__init__(
             config_filename,
@@ -168,7 +170,7 @@ class SpallocServer(Server):
         self._write_ahead.begin(controller)
         if not clean:
             controller.power_off_unowned_boards()
-        self._write_ahead.commit()
+        self._write_ahead.commit_and_wait()
         controller.take_changes()
         self._drain_wakes()
         if self.config_needs_reloading:
@@ -303,11 +305,16 @@ class SpallocServer(Server):
         return orders.carry_out(self._controller, order)
 
     def _obey_operators(self) -> None:
-        """Carry out what operators asked meanwhile, and write it before they are told."""
-        if self._control is not None and self._control.carry_out(self._obey):
-            self._write_ahead.commit()
-            self._control.settle()
-            self.wake()  # for whoever watches what was changed
+        """Carry out the orders of operators, who are told when the changes are safe."""
+        control, write_ahead = self._control, self._write_ahead
+        if control is None:
+            return
+        if control.carry_out(self._obey):
+            self._obeyed = write_ahead.commit()
+            self.wake()  # for clients that watch
+        if self._obeyed is not None and self._obeyed <= write_ahead.safe:
+            self._obeyed = None
+            control.settle()
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
@@ -340,9 +347,9 @@ class SpallocServer(Server):
         return {"renew": False}
 
     def _answered(self, client: Any) -> None:
-        """Write what a call from within changed; clients are answered once a turn's is written."""
+        """Wait until the changes of a call from within are safe; a client's answer waits so."""
         if client is None:
-            self._write_ahead.commit()
+            self._write_ahead.commit_and_wait()
 
     @spalloc_command
     def version(self, client: Any) -> str:

@@ -1,26 +1,28 @@
-"""Nothing leaves before it is written: outcomes first, then replies and requests.
+"""Nothing leaves before it is safe: outcomes first, then replies and requests.
 
 A controller tells its outcomes and asks its frames through an *outlet*.  `AtOnce` is the
 outlet of a controller by itself: nobody keeps the outcomes, and frames are asked at once.
 `WriteAhead` is the server's: it hands each outcome to a *keeper*, holds the requests that
-follow from it back, and sends them when the keeper has written the outcome.  Replies take
-the same way: `commit` comes before each.  A crash then finds no hardware, and no client,
-ahead of the saved state.
+follow from it back, and sends them when the keeper calls the outcome safe.  Replies take
+the same way: each waits until the position that `commit` returned is `safe`.  A crash then
+finds no hardware, and no client, ahead of the saved state.
 
 ::
 
     controller ──note(outcome)────▶ WriteAhead ──append, commit──▶ keeper
-               ──send(request)────▶     │ ◀───────────────────────── written
+               ──send(request)────▶     │ ◀────────────────────────── safe
                                         └──▶ frame
 
-Where the state is kept is the keeper's own business (`_saved.store` keeps it in files).
-Must not know what an outcome means, nor who hears of it.
+A position counts outcomes.  Whether outcomes are safe when they are written, or only when a
+thread has fsynced them, or when another host has them, is the keeper's own business
+(`_saved.store` keeps them in files).  Must not know what an outcome means, nor who hears of it.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Protocol
@@ -40,6 +42,10 @@ _SECONDS_UNCOMMITTED = 0.25  # arbitrary; well below the second after which all 
 
 #: Longest sleep of the loop while the keeper is in trouble; the keeper says when to try.
 _SECONDS_BETWEEN_TRIES = 1.0
+
+
+#: (frame, its request, or None for its end), in the order in which they were asked.
+Requests = list[tuple["AsyncBMPController", "AtomicRequests | None"]]
 
 
 class Outlet(Protocol):
@@ -81,7 +87,19 @@ class Keeper(Protocol):
 
     @property
     def pending(self) -> bool:
-        """Whether `commit` has something to do."""
+        """Whether `commit` has something to write."""
+
+    @property
+    def position(self) -> int:
+        """How many outcomes were appended so far."""
+
+    @property
+    def safe(self) -> int:
+        """How many of them, the oldest first, may be told and acted upon."""
+
+    @property
+    def news(self) -> bool:
+        """Whether `settle` has something to do."""
 
     @property
     def trouble(self) -> str | None:
@@ -105,7 +123,13 @@ class Keeper(Protocol):
         """Write all outcomes appended so far, as one."""
 
     def snapshot(self, state: Book) -> None:
-        """Write a whole state."""
+        """Begin to write a whole state, which is not changed afterwards."""
+
+    def settle(self) -> None:
+        """Take over what the keeper's own threads have done since."""
+
+    def wait_for_news(self, position: int, seconds: float) -> None:
+        """Wait until a position is safe, or `settle` has something to do."""
 
     def close(self, state: Book, clean: bool = True) -> None:
         """Write the last state; `clean` if the hardware is as it says."""
@@ -141,8 +165,8 @@ class WriteAhead:
     Attributes
     ----------
     uncommitted : bool
-        Whether anything was noted or held back that `commit` has yet to deal with:
-        a reply may go out only after it.
+        Whether anything was noted or held back that is not safe yet: a reply may go
+        out only when it is.
     """
 
     def __init__(self, keeper: Keeper, wake: Callable[[], None]) -> None:
@@ -151,8 +175,10 @@ class WriteAhead:
         self._source: Source | None = None
         self._keeps_outcomes = False
         self._holds_requests = True
-        # (frame, its request, or None for its end), in the order in which they were asked.
-        self._requests: list[tuple[AsyncBMPController, AtomicRequests | None]] = []
+        # Those since the last commit.
+        self._requests: Requests = []
+        # Those before, each with the position that must be safe first.
+        self._waiting: deque[tuple[int, Requests]] = deque()
         self.uncommitted = False
         self._last_commit = _clock.monotonic()
 
@@ -179,7 +205,7 @@ class WriteAhead:
         first = not self._requests
         self._requests.append((frame, request))
         if not self._holds_requests:
-            self._release()
+            self._release_all()
         elif first:
             self.uncommitted = True
             self._wake()
@@ -187,6 +213,7 @@ class WriteAhead:
     def drop_requests(self) -> None:
         """Forget the requests that are held back."""
         self._requests.clear()
+        self._waiting.clear()
 
     # --- writing ---
 
@@ -198,15 +225,26 @@ class WriteAhead:
             state = source.__getstate__()
         self._keeper.begin(state, 0)
 
-    def commit(self) -> None:
-        """Write everything noted, then ask the frames for everything held back.
+    @property
+    def safe(self) -> int:
+        """How many outcomes, the oldest first, may be told."""
+        return self._keeper.safe
+
+    def commit(self) -> int:
+        """Write everything noted; requests go to their frames as soon as that is safe.
 
         Before `begin` nothing is written, and nothing asked for.
+
+        Returns
+        -------
+        int
+            The position that must be `safe` before anything that has happened so
+            far may be told.
         """
         source = self._source
         if not self.uncommitted or source is None:
-            return
-        # Under the lock: what happened under it is one record.
+            return self._keeper.position
+        # Under the lock: outcomes noted under it together are one record.
         with source.undisturbed:
             keeper = self._keeper
             if keeper.pending:
@@ -214,23 +252,45 @@ class WriteAhead:
                 if keeper.lacks_journal:
                     keeper.snapshot(source.__getstate__())
                 self._last_commit = _clock.monotonic()
-            self.uncommitted = keeper.pending
-            # Only now: a crash must not find hardware ahead of the saved state.  Frames of
-            # others' may answer at once, which notes outcomes again.
-            self._release()
+            position = keeper.position
+            if self._requests:
+                self._waiting.append((position, self._requests))
+                self._requests = []
+            self._release_safe()
+        return position
 
-    def _release(self) -> None:
-        """Ask the frames for everything held back, each for all of its part at once."""
+    def commit_and_wait(self) -> None:
+        """Write everything noted, and wait until it is safe; not for the loop."""
+        position = self.commit()
+        source, keeper = self._source, self._keeper
+        while keeper.safe < position and source is not None:
+            keeper.wait_for_news(position, _SECONDS_BETWEEN_TRIES)
+            self.settle()
+
+    def settle(self) -> None:
+        """Take over what the keeper's threads have done, and send the requests that are safe."""
+        source = self._source
+        if self._keeper.news and source is not None:
+            with source.undisturbed:
+                self._keeper.settle()
+                self._release_safe()
+
+    def _release_safe(self) -> None:
+        """Send the requests whose outcomes are safe."""
+        keeper = self._keeper
+        safe = keeper.safe
+        waiting = self._waiting
+        self.uncommitted = keeper.pending or safe < keeper.position
+        # Frames of others' may answer at once, which notes outcomes again.
+        while waiting and waiting[0][0] <= safe:
+            _ask(waiting.popleft()[1])
+
+    def _release_all(self) -> None:
+        """Send all requests, safe or not."""
+        while self._waiting:
+            _ask(self._waiting.popleft()[1])
         requests, self._requests = self._requests, []
-        with ExitStack() as holds:
-            for frame in {id(frame): frame for frame, _ in requests}.values():
-                holds.enter_context(frame)
-            for frame, request in requests:
-                if request is None:
-                    frame.stop()
-                else:
-                    frame.add_requests(request)
-
+        _ask(requests)
     # --- loop thread only ---
 
     def seconds_at_rest(self) -> float:
@@ -238,19 +298,27 @@ class WriteAhead:
         if self._requests:
             return 0.0
         seconds = math.inf if self._keeper.trouble is None else _SECONDS_BETWEEN_TRIES
-        return min(seconds, self._seconds_uncommitted()) if self.uncommitted else seconds
+        if self.uncommitted and self._keeper.pending:
+            return min(seconds, self._seconds_uncommitted())
+        return seconds
 
     def _seconds_uncommitted(self) -> float:
         """Return in how many seconds noted outcomes must be written."""
         return max(0.0, self._last_commit + _SECONDS_UNCOMMITTED - _clock.monotonic())
 
     def tend(self) -> None:
-        """Write what is due, and have the keeper begin anew if it wants to."""
-        if self._requests or (self.uncommitted and not self._seconds_uncommitted()):
+        """Write the outcomes that are due, send requests, begin the snapshot that is wanted."""
+        keeper, source = self._keeper, self._source
+        if source is None:
+            return
+        if self._requests or (
+            self.uncommitted and keeper.pending and not self._seconds_uncommitted()
+        ):
             self.commit()
-        if self._keeper.wants_snapshot and self._source is not None:
-            with self._source.undisturbed:
-                self._keeper.snapshot(self._source.__getstate__())
+        self.settle()
+        if keeper.wants_snapshot:
+            with source.undisturbed:
+                keeper.snapshot(source.__getstate__())
 
     # --- the end, when the loop has ended ---
 
@@ -264,7 +332,7 @@ class WriteAhead:
         if source is not None:
             with source.undisturbed:
                 self._holds_requests = False
-                self._release()
+                self._release_all()
 
     def close(self, clean: bool) -> None:
         """Write the last state; outcomes are not kept any more.
@@ -284,3 +352,15 @@ class WriteAhead:
         """Keep nothing any more, and write nothing."""
         self._keeps_outcomes = False
         self._keeper.abandon()
+
+
+def _ask(requests: Requests) -> None:
+    """Send requests to their frames, each frame seeing all of its part at once."""
+    with ExitStack() as holds:
+        for frame in {id(frame): frame for frame, _ in requests}.values():
+            holds.enter_context(frame)
+        for frame, request in requests:
+            if request is None:
+                frame.stop()
+            else:
+                frame.add_requests(request)

@@ -101,7 +101,7 @@ def _examine_state(report: Report, data: bytes) -> None:
     base = _State(data, header)
     base.fresh()  # tell of damage before anything else
     payloads: list[bytes] = []
-    for path in _beside(report.file, "journal"):
+    for path in (*_beside(report.file, "journal"), *_beside(report.file, "journal.tmp")):
         found = _read_quietly(path, "journal")
         if found is not None and _are_a_pair(found[1], header):
             contents = journal.read(found[0])

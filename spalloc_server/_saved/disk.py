@@ -50,6 +50,18 @@ class Disk:
         except FileNotFoundError:
             return False
 
+    def size(self, fd: int) -> int:
+        """Return how many bytes an open file has."""
+        return os.fstat(fd).st_size
+
+    def look(self, path: Path) -> tuple[int, int] | None:
+        """Return which file has a name, by its inode, and its size; None if there is none."""
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size
+
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file off at `size` bytes."""
         os.ftruncate(fd, size)

@@ -1,7 +1,7 @@
-"""What others left under the names that the store is going to use.
+"""Files that others left under the names that the store is going to use.
 
-Nothing that was saved is overwritten or removed before what replaces it is
-safe, and what could not be used is kept.  Must not know what the files hold.
+Nothing that was saved is overwritten or removed before its replacement is
+safe, and a file that could not be used is kept.  Must not know what the files hold.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Leftovers:
     Parameters
     ----------
     disk : Disk
-        What renames and removes.
+        The file system.
     names : Names
         Of the configuration's files.
     own : Path
         The state file that is about to be written.
     found : Recovered
-        What there was at the start.
+        The files at the start.
     newest_format : int
         The newest format of the book.
     """
@@ -42,18 +42,39 @@ class Leftovers:
         self._own = own
         self._unusable = set(found.unusable)
         self._superseded = set(found.superseded)
-        self._used = found.used
+        self._used = list(found.used)
         self._newest_format = newest_format
         #: That of the state file in the directory, as far as we know.
         self.pair = found.pair
 
     def reject_state(self) -> None:
-        """Keep aside what the state at the start was made of, since it makes no sense."""
+        """Set aside the files of the state at the start: it is inconsistent."""
         self._unusable.update(self._used)
         self._superseded.difference_update(self._used)
 
+    def publish_journal(self) -> None:
+        """Give the journal of the state at the start its name, if it lies under the temporary one.
+
+        Raises
+        ------
+        OSError
+            If the disk fails.
+        """
+        names = self._names
+        if names.new_journal not in self._used:
+            return
+        if names.journal in self._unusable:
+            self._keep_aside(names.journal, replaced=True)
+        self._disk.rename(names.new_journal, names.journal)
+        self._disk.sync_directory(names.directory)
+        self._used = [path for path in self._used if path != names.new_journal]
+        self._used.append(names.journal)
+        if names.new_journal in self._unusable:
+            self._unusable.remove(names.new_journal)
+            self._unusable.add(names.journal)
+
     def make_room(self) -> int:
-        """Keep aside what is about to be replaced and must not be lost.
+        """Set aside the files that are about to be replaced and must not be lost.
 
         Returns
         -------
@@ -93,7 +114,7 @@ class Leftovers:
         return header.generation
 
     def clear_up(self) -> None:
-        """Remove, or keep aside, what the new generation made useless.
+        """Remove, or set aside, the files that the new generation made useless.
 
         Raises
         ------

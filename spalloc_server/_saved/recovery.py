@@ -5,7 +5,8 @@ so that a crash during recovery costs nothing.
 
 - The snapshot with the highest generation counts, whatever version wrote it;
   a damaged one falls back to the next.
-- A journal counts only with the snapshot that it was begun for.
+- A journal counts only with the snapshot that it was begun for; a crash may have left
+  the one of the newest snapshot under its temporary name.
 - A file of a newer format, or one that others may have written, stops the start.
 - Job ids go on above the highest that anything readable tells.
 
@@ -150,7 +151,7 @@ def recover(
     own = names.state(version)
     try:
         snapshots = _snapshots(found, names, version, book, disk)
-        journal = _old_journal(found, names, book, disk)
+        journals = _old_journals(found, names, book, disk)
         found.superseded += names.abandoned()
     except OSError as e:
         raise StoreError(f"{names.directory} cannot be searched ({e.strerror})") from e
@@ -160,13 +161,13 @@ def recover(
     snapshots.sort(
         key=lambda s: (
             s.header.generation,
-            journal is not None and journal.belongs_to(s),
+            any(journal.belongs_to(s) for journal in journals),
             s.path == own,
         ),
         reverse=True,
     )
     chosen = _choose(found, snapshots, book)
-    if journal is not None:
+    for journal in _in_order(found, journals, chosen, names, book):
         _add_journal(found, journal, chosen, book)
     if found.state is not None:
         found.next_id = max(found.next_id, found.state["next_id"])
@@ -231,18 +232,41 @@ def _what_to_do(path: Path, disk: Disk) -> str:
     )
 
 
-def _old_journal(found: Recovered, names: Names, book: Book, disk: Disk) -> _OldJournal | None:
-    path = names.journal
-    try:
-        data = read_trusted(disk, path)
-        if data is None:
-            return None
-        header = read_header(data, "journal", book.FORMAT, path)
-    except DamagedError as e:
-        found.reject(path, f"{e}: what happened since the last snapshot is lost")
-        return None
-    found.heard_of(header)
-    return _OldJournal(path, data, header)
+def _old_journals(found: Recovered, names: Names, book: Book, disk: Disk) -> list[_OldJournal]:
+    journals = []
+    for path in (names.journal, names.new_journal):
+        try:
+            data = read_trusted(disk, path)
+            if data is None:
+                continue
+            header = read_header(data, "journal", book.FORMAT, path)
+        except DamagedError as e:
+            if path == names.journal:
+                found.reject(path, f"{e}: the outcomes since the last snapshot are lost")
+            else:
+                found.superseded.append(path)  # a crash came while it was begun
+            continue
+        found.heard_of(header)
+        journals.append(_OldJournal(path, data, header))
+    return journals
+
+
+def _in_order(
+    found: Recovered,
+    journals: Sequence[_OldJournal],
+    chosen: _Snapshot | None,
+    names: Names,
+    book: Book,
+) -> list[_OldJournal]:
+    """Return the journals to be looked at; a temporary one without its snapshot never counted."""
+    kept = []
+    for journal in journals:
+        if journal.path == names.new_journal and not journal.belongs_to(chosen):
+            found.superseded.append(journal.path)
+            found.next_id = max(found.next_id, next_id_after(journal.contents.payloads, book))
+        else:
+            kept.append(journal)
+    return kept
 
 
 # --- what they tell ---

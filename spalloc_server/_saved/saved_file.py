@@ -45,6 +45,10 @@ class DamagedError(Exception):
     """A file does not hold what it should; says what is wrong."""
 
 
+class ChangedError(OSError):
+    """Somebody else removed or changed a file of ours."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What the first line tells.

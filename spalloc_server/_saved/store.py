@@ -1,47 +1,41 @@
 """The durable store: one configuration's state on disk, kept up to date.
 
-A *snapshot* is a whole state; the *journal* beside it holds what happened since.
-Both carry a generation.  Beginning the next one (*rotation*) goes like this; a
-crash or a power cut after any step leaves a pair that belongs together and
-holds everything that was promised::
-
-    1  write new snapshot, temporary name     fsync
-    2  write new journal, temporary name      fsync
-    3  rename the snapshot into place         fsync of the directory
-    4  rename the journal into place          fsync of the directory
-    5  remove older versions' snapshots       fsync of the directory
-
-Until 3 is on disk the old pair counts; from then on the old journal, still
-there, belongs to no snapshot and is passed over.  At a clean stop there is no
-new journal: step 4 removes the old one.
+A *snapshot* is a whole state; the *journal* beside it holds the outcomes since then.
+Both carry a generation.  `_saved.generation` puts the next one into place while the
+loop goes on: the loop writes records, and waits for no fsync.
 
 Disk trouble is never the caller's: it is logged, told by `Store.trouble`, and
 met by trying again.  Must not know what a state or an outcome means.
 
-Threads: `append` from any, under the controller's lock; `position` likewise;
-all else from the loop.  `Syncer` has a thread of its own.
+Threads: `append` and `position` from any, under the controller's lock, and so all
+else while a server runs; `Syncer` and `SnapshotWriter` have threads of their own,
+and tell by `on_news` that `settle` has something to do.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import secrets
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spalloc_server._saved import journal as _journal
 from spalloc_server._saved import state_file
-from spalloc_server._saved.disk import Disk, discard
+from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.disk_trouble import DiskTrouble
-from spalloc_server._saved.journal import Journal, Syncer
+from spalloc_server._saved.generation import Generation, Place, SnapshotWriter
+from spalloc_server._saved.journal import Journal
 from spalloc_server._saved.leftovers import Leftovers
 from spalloc_server._saved.lock_file import LockFile
 from spalloc_server._saved.recovery import Book, recover
-from spalloc_server._saved.saved_file import Header, Names, StoreError
+from spalloc_server._saved.saved_file import ChangedError, Header, Names, StoreError
 from spalloc_server._saved.state_file import State
+from spalloc_server._saved.syncer import SECONDS_UNTIL_FSYNC, Syncer
 
 __all__ = ("DURABILITIES", "Loaded", "Store", "StoreError")
 
@@ -57,9 +51,9 @@ _JOURNAL_PER_SNAPSHOT = 4
 _SMALLEST_LIMIT = 2 << 20
 _LARGEST_LIMIT = 16 << 20
 
-# Outcomes that wait for a full disk to have room again; beyond that a whole
+# Bytes of outcomes that wait for a full disk to have room again; beyond that a whole
 # snapshot is cheaper than all of them.
-_MOST_UNWRITTEN = 4 << 20
+_MOST_QUEUED = 4 << 20
 
 # With "none" nothing tells which ids were given out before a crash: so many are left out after
 # one.  More than any server gives out between two stops; arbitrary.
@@ -68,7 +62,7 @@ _RESERVED_IDS = 1_000_000
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a start found.
+    """Findings of a start.
 
     `state` is None if there is none to go on from; `clean` tells whether the
     last server stopped in order, so that the hardware is as the state says;
@@ -103,15 +97,17 @@ class Store:
     book : Book
         How outcomes change states.
     disk : Disk, optional
-        What reads and writes.
+        The file system.
 
     Attributes
     ----------
     snapshots, records : int
         How many were written, for metrics.
-    on_trouble : callable or None
-        Called without arguments, from the fsync thread, when `wants_snapshot`
-        has changed there.
+    news : bool
+        Whether `settle` has something to do.
+    on_news : callable or None
+        Called without arguments, from one of the store's threads, when `news`
+        has become true.
 
     Raises
     ------
@@ -138,35 +134,51 @@ class Store:
         self._disk = disk if disk is not None else Disk()
         self.snapshots = 0
         self.records = 0
-        self.on_trouble: Callable[[], object] | None = None
+        self.on_news: Callable[[], object] | None = None
         self._lock = LockFile(self._disk, self._names.lock)
         self._about: str | None = None
         self._trouble = DiskTrouble()
         self._leftovers: Leftovers | None = None
         self._begun = False
         self._closed = False
-        self._generation = 0
+        # Number of the newest generation.
+        self._number = 0
         self._limit = _SMALLEST_LIMIT
         self._journal: Journal | None = None
+        # The generation that is being put into place.
+        self._next: Generation | None = None
+        # Inode and size of the newest snapshot.
+        self._file: tuple[int, int] | None = None
         # Set by any thread when journal and last snapshot do not suffice any more.
         self._needs_snapshot = False
+        # How often a thread has found that since the last snapshot was begun; and whether
+        # replies should wait for the next one.
+        self._alarms = 0
+        self._doubtful = False
         # Outcomes not yet taken by the loop, and how many it has taken.
         self._appended: list[tuple[Any, ...]] = []
         self._taken = 0
-        # Payloads of records not yet in the journal; held back while the disk is in trouble.
-        self._unwritten: list[bytes] = []
-        self._held = False
-        self._syncer = Syncer(self._on_fsync_failure)
+        # The value of `safe` before the last commit; and its value while only the next
+        # generation can raise it.
+        self._safe_before = 0
+        self._frozen: int | None = None
+        self.news = False
+        # Notified when there is news, and when it was settled.
+        self._changed = threading.Condition()
+        self._syncer = Syncer(
+            self._on_fsync_failure, self._on_synced, self._check_snapshot, self._sync_delay()
+        )
+        self._writer = SnapshotWriter(self._tell_news)
 
     # --- starting ---
 
     def lock(self, about: str) -> None:
-        """Take the state for this process, or change what the lock says.
+        """Take the state for this process, or change the text of the lock.
 
         Parameters
         ----------
         about : str
-            Who holds it, for whoever finds it locked: process, host, port.
+            The holder, for a second server that finds it locked: process, host, port.
 
         Raises
         ------
@@ -194,11 +206,11 @@ class Store:
         """
         found = recover(self._names, self._version, self._book, self._disk, cold=cold)
         self._leftovers = Leftovers(self._disk, self._names, self._own, found, self._book.FORMAT)
-        self._generation = found.generation
+        self._number = found.generation
         return Loaded(found.state, found.clean, found.next_id, list(found.notes))
 
     def reject(self) -> None:
-        """Have the files that `load` made its state of kept aside: that makes no sense."""
+        """Set aside the files that `load` read: their state is inconsistent."""
         assert self._leftovers is not None, "load() comes first"
         assert not self._begun
         self._leftovers.reject_state()
@@ -223,16 +235,17 @@ class Store:
         self._begun = True
         self._needs_snapshot = True
         self._syncer.start()
+        self._writer.start()
         self._take(self._count(position))
-        self._unwritten.clear()
-        self._encoded(state)  # raise here, while there is somebody to hear it
-        self._rotate(state)
+        # Raise here, while there is somebody to hear it.
+        state_file.encode(state, self._header("state", "", state))
+        self._write_now(state)
 
     # --- running ---
 
     @property
     def durability(self) -> str:
-        """Which of `DURABILITIES`; may be set (loop thread)."""
+        """Which of `DURABILITIES`; may be set."""
         return self._durability
 
     @durability.setter
@@ -244,11 +257,16 @@ class Store:
             # The journal ends here, or has a gap.
             self._drop_journal()
             self._needs_snapshot = self._begun
+            self._alarms += 1  # the generation that may be under way does not do
         self._durability = durability
+        self._syncer.delay = self._sync_delay()
+
+    def _sync_delay(self) -> float:
+        return 0.0 if self._durability == "always" else SECONDS_UNTIL_FSYNC
 
     @property
     def trouble(self) -> str | None:
-        """What keeps the state from being saved, if anything."""
+        """Why the state cannot be saved now; None if it can."""
         return self._trouble.text
 
     @property
@@ -272,68 +290,116 @@ class Store:
         return self._taken + len(self._appended)
 
     @property
+    def safe(self) -> int:
+        """How many outcomes, the oldest first, may be told and acted upon.
+
+        They are saved as `durability` promises; or `trouble` says that the disk
+        does not take them, and the server runs on at that risk.
+        """
+        if self._frozen is not None:
+            return self._frozen
+        if self._durability == "always" and self._begun and self._trouble.text is None:
+            return self._syncer.synced
+        return self._taken
+
+    @property
     def pending(self) -> bool:
         """Whether `commit` has something to do."""
-        return bool(self._appended or self._unwritten)
+        return bool(self._appended) or any(journal.queued for journal in self._journals())
 
     @property
     def wants_snapshot(self) -> bool:
         """Whether `snapshot` should be called soon."""
-        if not self._begun:
+        if not self._begun or self._next is not None:
             return False
         grown = self._journal is not None and self._journal.size > self._limit
         return (grown or self._needs_snapshot) and self._trouble.due
 
     @property
     def lacks_journal(self) -> bool:
-        """Whether nothing but a snapshot, which may be tried now, saves what is committed."""
-        if self._journal is not None and not self._journal.sealed:
+        """Whether nothing but a snapshot, which may be tried now, saves the outcomes."""
+        return not self._journal_serves() and self._durability != "none" and self.wants_snapshot
+
+    def _journal_serves(self) -> bool:
+        if self._journal is None or self._journal.sealed:
             return False
-        return self._durability != "none" and self.wants_snapshot
+        return not self._doubtful
 
     def append(self, outcome: tuple[Any, ...]) -> None:
-        """Note what happened, to be saved by the next `commit`.
+        """Note an outcome, to be saved by the next `commit`.
 
         Parameters
         ----------
         outcome : tuple
-            ``(kind, ...)``, of what JSON can say; not to be changed afterwards.
+            ``(kind, ...)``, of values that JSON has; not to be changed afterwards.
         """
         self._appended.append(outcome)
 
     def commit(self) -> None:
         """Write all that was appended, as one record; all of it counts or nothing.
 
-        When this returns, it survives the death of the process (and with
-        ``always`` a power cut), unless `trouble` says otherwise.
+        `safe` tells from when on it survives the death of the process (and with
+        ``always`` a power cut): at once, but for ``always``, or while only a
+        snapshot can save it.
         """
+        if self.news:
+            self.settle()
+        self._safe_before = self.safe
         if self._appended:
             self._take(len(self._appended))
-        if self._unwritten:
-            self._write()
+        self._write()
 
     def snapshot(self, state: State, position: int | None = None) -> None:
-        """Begin the next generation.
+        """Begin the next generation, which is put into place while the caller goes on.
 
         Parameters
         ----------
         state : dict
-            The whole state.
+            The whole state; not to be changed afterwards.
         position : int, optional
             `position` when it was taken, so that outcomes appended since are
             kept; all appended so far if not given.
         """
-        if not self._begun or (self._durability == "none" and not self._needs_snapshot):
+        if not self._begun or self._next is not None:
+            return
+        if self._durability == "none" and not self._needs_snapshot:
             return
         self._take(self._count(position))
-        if self._unwritten:
-            self._write()  # into this generation, should the next one fail
-        self._rotate(state)
+        self._write()  # into this generation, should the next one fail
+        if not self._journal_serves() and self._durability != "none":
+            self._frozen = min(self._safe_before, self.safe)
+        generation = self._new_generation(state)
+        if generation is None:
+            self._frozen = None
+        else:
+            self._writer.write(generation)
+
+    def settle(self) -> None:
+        """Take over what the store's threads have done since."""
+        self.news = False
+        generation = self._next
+        if generation is not None and generation.done:
+            self._finish(generation)
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for_news(self, position: int, seconds: float) -> None:
+        """Wait until `safe` has reached a position, or `settle` has something to do.
+
+        Parameters
+        ----------
+        position : int
+            To be reached.
+        seconds : float
+            To wait at most.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.news or self.safe >= position, seconds)
 
     # --- stopping ---
 
     def close(self, state: State, clean: bool = True) -> None:
-        """Save the whole state, remove the journal, let the lock go.
+        """Save the whole state, remove the journal, release the lock.
 
         Parameters
         ----------
@@ -350,37 +416,60 @@ class Store:
         if self._closed:
             return
         if self._begun:
+            self._writer.stop()
+            self.settle()
+            self._syncer.stop()  # closes journals that are over, which gives room
             self._take(len(self._appended))
-            if self._unwritten:
-                self._held = False  # the last chance
-                self._write()
+            for journal in self._journals():
+                journal.stuck = False  # the last chance
+            self._write()
             before = self.snapshots
-            if not self._rotate(state, last=True, clean=clean):
+            if not self._write_now(state, last=True, clean=clean):
                 log.error("the state could not be saved as a whole: %s", self.trouble)
-                saved = self.snapshots > before
-                if not saved:
-                    self._write_what_fits()
-                self._sync()
-                if not saved:
-                    self._say_what_is_left()
+                self._save_the_rest(complete=self.snapshots > before)
         self.abandon()
 
-    def _say_what_is_left(self) -> None:
-        """Tell what a start will find although the last snapshot could not be written."""
+    def _save_the_rest(self, complete: bool) -> None:
+        """Have as much on disk as it takes, although the last generation failed.
+
+        Parameters
+        ----------
+        complete : bool
+            Whether the last snapshot is there for all that.
+        """
         journal = self._journal
-        if journal is None or journal.sealed or self._unwritten:
-            log.error("what was done since the state was last saved is lost")
+        if journal is None:
+            lost = True
+        else:
+            if not complete:
+                self._write_what_fits(journal)
+            try:
+                journal.sync()
+            except OSError as e:
+                self._on_fsync_failure(e)
+            lost = journal.sealed or bool(journal.queued)
+        if complete:
+            return
+        if lost:
+            log.error("everything since the state was last saved is lost")
         else:
             log.warning("the journal has the rest: the next start goes on from there")
 
     def abandon(self) -> None:
-        """Let go of everything and write nothing; harmless twice."""
+        """Release everything and write nothing; harmless twice."""
         self._closed = True
-        self._syncer.stop()
+        self._writer.stop()
+        self.settle()
         self._drop_journal()
+        self._syncer.stop()
         self._lock.release()
 
     # --- the journal ---
+
+    def _journals(self) -> list[Journal]:
+        """Return the journals that get each record: the newest, and the next generation's."""
+        both = (self._journal, None if self._next is None else self._next.journal)
+        return [journal for journal in both if journal is not None]
 
     def _count(self, position: int | None) -> int:
         """Return how many of the outcomes appended are in a state of that position."""
@@ -390,185 +479,190 @@ class Store:
         return count
 
     def _take(self, count: int) -> None:
-        """Make a record of the oldest outcomes, if there is a journal for it."""
-        # Both lines are safe beside append() in another thread: only the loop removes.
+        """Make a record of the oldest outcomes, for each journal."""
+        # Both lines are safe beside append() in another thread: only this one removes.
         batch = self._appended[:count]
         del self._appended[:count]
         self._taken += count
         if not batch or not self._begun or self._durability == "none":
             return
-        journal = self._journal
-        if journal is None or journal.sealed:
+        journals = [journal for journal in self._journals() if not journal.sealed]
+        if not journals:
             self._needs_snapshot = True
             return
         try:
-            self._unwritten.append(_journal.encode(batch))
+            payload = _journal.encode(batch)
         except (TypeError, ValueError, RecursionError) as e:
             # Our own mistake: the journal cannot go on, but a snapshot may.
             log.exception("an outcome cannot be written")
-            self._seal(journal)
+            for journal in journals:
+                self._seal(journal)
             self._trouble.met("an outcome cannot be written to the journal", e)
-        if self._held and sum(map(len, self._unwritten)) > _MOST_UNWRITTEN:
-            self._seal(journal)
+            return
+        for journal in journals:
+            journal.queued.append(payload)
+            if journal.stuck and sum(map(len, journal.queued)) > _MOST_QUEUED:
+                self._seal(journal)
 
     def _write(self) -> None:
-        """Write the records that wait."""
-        journal = self._journal
-        if journal is None or (self._held and not self._trouble.due):
-            return
-        try:
-            journal.append(self._unwritten)
-        except OSError as e:
-            self._held = True
-            self._trouble.met(f"cannot write the journal {self._names.journal}", e)
-            if journal.sealed:
-                self._seal(journal)
-            return
-        self.records += len(self._unwritten)
-        self._unwritten.clear()
-        self._held = False
-        if self._durability == "always":
-            self._sync()
-        else:
-            self._syncer.dirty()
-        if not self._needs_snapshot:
-            self._trouble.over()
+        """Write the records that are queued."""
+        wrote = False
+        for journal in self._journals():
+            if journal.queued and (not journal.stuck or self._trouble.due):
+                try:
+                    written = journal.write_queued()
+                except OSError as e:
+                    self._trouble.met(f"cannot write the journal {self._names.journal}", e)
+                    if journal.sealed:
+                        self._seal(journal)
+                else:
+                    wrote = True
+                    if journal is self._journal:
+                        self.records += written
+        if wrote and not any(journal.queued for journal in self._journals()):
+            self._syncer.dirty(self._taken)
+            if not self._needs_snapshot and self._next is None:
+                self._trouble.over()
 
-    def _write_what_fits(self) -> None:
-        """Write the oldest of the records that wait, as many as the disk takes."""
-        journal = self._journal
+    def _write_what_fits(self, journal: Journal) -> None:
+        """Write the oldest of the records that are queued, as many as the disk takes."""
         try:
-            while journal is not None and self._unwritten and not journal.sealed:
-                journal.append(self._unwritten[:1])
+            while journal.queued and not journal.sealed:
+                journal.append(journal.queued[:1])
                 self.records += 1
-                del self._unwritten[0]
+                del journal.queued[0]
         except OSError as e:
             self._trouble.met(f"cannot write the journal {self._names.journal}", e)
 
     def _seal(self, journal: Journal) -> None:
-        """Add no more to a journal; only a snapshot saves what comes."""
-        journal.sealed = True
-        self._unwritten.clear()
-        self._held = False
+        """Add no more to a journal; only a snapshot saves the outcomes to come."""
+        journal.seal()
+        if self._next is not None and journal is self._next.journal:
+            self._next.spoiled = True
         self._needs_snapshot = True
-
-    def _sync(self) -> None:
-        if self._journal is not None:
-            try:
-                self._journal.sync()
-                self._syncer.synced()
-            except OSError as e:
-                self._on_fsync_failure(e)
-
-    def _on_fsync_failure(self, error: Exception) -> None:
-        # Also from the fsync thread.  Linux tells of a lost page once and forgets it: a later
-        # fsync that succeeds means nothing.
-        self._needs_snapshot = True
-        self._trouble.met(f"cannot fsync the journal {self._names.journal}", error)
-        if self.on_trouble is not None:
-            self.on_trouble()
 
     def _drop_journal(self) -> None:
         """Close the journal, whose file stays."""
         if self._journal is not None:
-            self._syncer.detach()
-            self._journal.close()
+            self._syncer.retire(self._journal)
             self._journal = None
-        self._unwritten.clear()
-        self._held = False
+
+    # --- from the store's own threads ---
+
+    def _tell_news(self) -> None:
+        self.news = True
+        with self._changed:
+            self._changed.notify_all()
+        if self.on_news is not None:
+            self.on_news()
+
+    def _on_synced(self) -> None:
+        if self._durability == "always":
+            self._tell_news()
+
+    def _on_fsync_failure(self, error: Exception) -> None:
+        # Linux tells of a lost page once and forgets it: a later fsync that succeeds means
+        # nothing.
+        self._alarms += 1
+        self._needs_snapshot = True
+        if self._durability == "always" or isinstance(error, ChangedError):
+            self._doubtful = True
+        self._trouble.met(f"the saved state {self._own} is not safe on disk", error)
+        self._tell_news()
+
+    def _check_snapshot(self) -> None:
+        """Check that a start would find the snapshot that was written."""
+        following = self._next
+        known = (self._file, None if following is None else following.file)
+        file = self._disk.look(self._own)
+        if self._file is not None and file not in known:
+            why = "others removed or changed the snapshot" if file else "the snapshot is gone"
+            raise ChangedError(errno.ENOENT, why, str(self._own))
 
     # --- the next generation ---
 
-    def _rotate(self, state: State, *, last: bool = False, clean: bool = False) -> bool:
-        """Begin the next generation; False if the disk does not take it."""
-        try:
-            self._write_generation(state, last=last, clean=clean)
-        except (OSError, StoreError) as e:
-            self._needs_snapshot = True
-            self._trouble.met(f"cannot write a snapshot {self._own}", e)
-            return False
-        except (TypeError, ValueError, RecursionError) as e:
-            # Our own mistake: the journal goes on, which a crashed loop would not.
-            log.exception("the state cannot be written")
-            self._needs_snapshot = True
-            self._trouble.met("the state cannot be written", e)
-            return False
-        self._trouble.over()
-        return True
-
-    def _header(self, kind: str, pair: str, state: State, last: bool, clean: bool) -> Header:
+    def _header(
+        self, kind: str, pair: str, state: State, *, last: bool = False, clean: bool = False
+    ) -> Header:
         reserved = _RESERVED_IDS if self._durability == "none" and not last else 0
         return Header(
             kind,
             self._book.FORMAT,
-            self._generation + 1,
+            self._number + 1,
             pair,
             state["next_id"] + reserved,
             self._version,
             clean,
         )
 
-    def _encoded(
-        self, state: State, pair: str = "", *, last: bool = False, clean: bool = False
-    ) -> bytes:
-        return state_file.encode(state, self._header("state", pair, state, last, clean))
-
-    def _write_generation(self, state: State, *, last: bool, clean: bool) -> None:
-        """Carry out the steps that the module's text shows; OSError if one fails."""
-        names, disk, leftovers = self._names, self._disk, self._leftovers
+    def _new_generation(
+        self, state: State, *, last: bool = False, clean: bool = False
+    ) -> Generation | None:
+        """Return the next generation, its journal begun; None if the disk does not take it."""
+        leftovers = self._leftovers
         assert leftovers is not None
-        if self._about is not None and not self._lock.held:
-            # Could not be had at the start, or is gone with the folder.
-            self._lock.acquire(self._about)
-        pair = secrets.token_hex(8)
-        data = self._encoded(state, pair, last=last, clean=clean)
-        temporary = names.new_state(self._version)
-        state_file.write(disk, temporary, data)
+        header = self._header("state", secrets.token_hex(8), state, last=last, clean=clean)
         journal = None
         try:
+            self._make_room_for_journal(leftovers)
             if not last and self._durability != "none":
-                header = self._header("journal", pair, state, last, clean)
-                journal = Journal(disk, names.new_journal, header)
-            self._generation = max(self._generation, leftovers.make_room())
-            disk.rename(temporary, self._own)
-        except (OSError, StoreError):
-            if journal is not None:
-                journal.discard()
-            discard(disk, temporary)
-            raise
-        # The new snapshot counts from here, so the old journal is over, whatever comes.
-        self._generation += 1
-        leftovers.pair = pair
-        self.snapshots += 1
-        self._drop_journal()
-        self._limit = min(max(_JOURNAL_PER_SNAPSHOT * len(data), _SMALLEST_LIMIT), _LARGEST_LIMIT)
-        self._needs_snapshot = True
-        self._replace_journal(journal)
-        leftovers.clear_up()
-        self._needs_snapshot = False
-
-    def _replace_journal(self, journal: Journal | None) -> None:
-        """Put the new journal, or none, into the old one's place."""
-        names, disk = self._names, self._disk
-        failure = None
-        try:
-            disk.sync_directory(names.directory)
+                journal = Journal(
+                    self._disk, self._names.new_journal, replace(header, kind="journal")
+                )
         except OSError as e:
-            failure = e  # the journal all the same: it serves if only the process dies
-        if journal is None:
-            disk.unlink(names.journal)
-        else:
-            try:
-                journal.publish(names.journal)
-            except OSError:
-                journal.discard()
-                raise
+            self._needs_snapshot = True
+            self._trouble.met(f"cannot write a journal {self._names.new_journal}", e)
+            return None
+        place = Place(
+            self._disk, self._names, self._version, self._lock, self._about, leftovers
+        )
+        self._next = Generation(place, state, header, journal, self._taken)
+        self._alarms = 0
+        if journal is not None:
+            self._syncer.watch(*self._journals())
+        return self._next
+
+    def _make_room_for_journal(self, leftovers: Leftovers) -> None:
+        """Free the temporary name, under which the newest journal may still lie."""
+        names = self._names
+        if self._journal is not None and self._journal.path == names.new_journal:
+            self._journal.publish(names.journal)
+        leftovers.publish_journal()
+
+    def _write_now(self, state: State, *, last: bool = False, clean: bool = False) -> bool:
+        """Put the next generation into place before returning; False if that failed."""
+        generation = self._new_generation(state, last=last, clean=clean)
+        if generation is None:
+            return False
+        generation.write()
+        self._finish(generation)
+        return generation.failure is None
+
+    def _finish(self, generation: Generation) -> None:
+        """Go on with a generation that is in place, or without it."""
+        self._next = None
+        self._frozen = None
+        journal = generation.journal
+        self._number = max(self._number, generation.newest_seen)
+        if generation.counts:
+            # The old journal is over, whatever else failed.
+            self._number += 1
+            self.snapshots += 1
+            self._drop_journal()
             self._journal = journal
-            self._syncer.attach(journal)
-        disk.sync_directory(names.directory)
-        if failure is not None:
-            raise failure
-        self._syncer.synced()
+            self._file = generation.file
+            largest = max(_JOURNAL_PER_SNAPSHOT * generation.size, _SMALLEST_LIMIT)
+            self._limit = min(largest, _LARGEST_LIMIT)
+            self._doubtful = self._doubtful and bool(self._alarms)
+        elif journal is not None:
+            self._syncer.retire(journal, remove=True)
+        self._syncer.watch(*self._journals())
+        self._needs_snapshot = bool(generation.failure or self._alarms)
+        if generation.failure is not None:
+            self._trouble.met(*generation.failure)
+        elif not self._needs_snapshot:
+            self._syncer.note_synced(generation.position)
+            self._trouble.over()
 
 
 @functools.cache

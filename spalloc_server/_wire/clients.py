@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -51,6 +51,8 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP
 _NOT_OF_A_JOB = frozenset({"create_job"})
 
 Handler = Callable[..., object]
+#: Ids of jobs and names of machines that changed.
+Changes = tuple[set[int], set[str]]
 
 
 class Clients(PollingServerCore):
@@ -104,13 +106,17 @@ class Clients(PollingServerCore):
         self._backlog: dict[Peer, None] = {}
         # Peers with output that no send was tried for.
         self._unsent: dict[Peer, None] = {}
+        # Those whose replies wait until a position is safe, oldest first.
+        self._held_back: deque[tuple[int, dict[Peer, None]]] = deque()
         # When the last command was done.
         self._ran_until = -math.inf
         self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
         self._refusals = Refusals(log)
         self._lingering = Lingering()
         # Changes that were taken before later ones could mix with them.
-        self._taken: list[tuple[set[int], set[str]]] = []
+        self._taken: list[Changes] = []
+        # Those that are told when a position is safe, oldest first.
+        self._untold: deque[tuple[int, list[Changes]]] = deque()
         # Replies need not take the way through `_msg_client` as long as that is our own.
         self._own_msg_client = Clients._msg_client.__get__(self)
         self.connections = 0
@@ -199,7 +205,7 @@ class Clients(PollingServerCore):
         except MalformedError as e:
             self._refuse(peer, e)
             return
-        if self._write_ahead.uncommitted or not self._messages_itself():
+        if self._write_ahead.uncommitted or peer.output.size or not self._messages_itself():
             self._put_out(peer, reply)
             return
         try:
@@ -352,8 +358,15 @@ class Clients(PollingServerCore):
             refusal = Refusal(f"{called} disconnected", str(error)[:300])
             # By its address: a client that comes again and again is one client.
             self._refusals.note(f"disconnected {called}", refusal, error)
+            position = self._write_ahead.commit()
+            if self._write_ahead.safe < position:
+                # It gets the answers to its commands before.
+                peer.ending = True
+                self._client_buffers[peer.client] = b""
+                self._unsent[peer] = None
+                return
             peer.gone = True  # nothing more of it is run, whatever sending tells
-            self._write_ahead.commit()
+            peer.output.release(position)
             try:
                 peer.output.send(peer.client)
             except OSError as e:
@@ -371,18 +384,30 @@ class Clients(PollingServerCore):
         self._unsent[peer] = None
 
     def _answer_all(self) -> None:
-        """Write what must last, then send the replies of this turn."""
-        if not self._unsent:
+        """Write outcomes, then send the replies that are safe; the others wait for that."""
+        if not self._unsent and not self._held_back:
             return
-        self._write_ahead.commit()
+        write_ahead = self._write_ahead
+        write_ahead.settle()
+        position = write_ahead.commit()
+        safe = write_ahead.safe
         unsent, self._unsent = self._unsent, {}
-        for peer in unsent:
-            self._send_waiting(peer)
+        if unsent:
+            self._held_back.append((position, unsent))
+        while self._held_back and self._held_back[0][0] <= safe:
+            for peer in self._held_back.popleft()[1]:
+                peer.output.release(safe)
+                self._send_waiting(peer)
+        if unsent and self._held_back:
+            for peer in unsent:
+                peer.output.hold(position)
+                self._go_on(peer)
 
     def _answer(self, peer: Peer) -> None:
-        """Send one client its replies now."""
-        self._write_ahead.commit()
+        """Send one client its replies now, outside of the loop."""
+        self._write_ahead.commit_and_wait()
         self._unsent.pop(peer, None)
+        peer.output.release(self._write_ahead.safe)
         self._send_waiting(peer)
 
     def _send_waiting(self, peer: Peer) -> None:
@@ -424,14 +449,14 @@ class Clients(PollingServerCore):
 
     def _wait_for(self, peer: Peer) -> None:
         """Wait for what a client can do for us: send commands, read answers, or both."""
-        events = POLLOUT if peer.output.size else 0
+        events = POLLOUT if peer.output.size > peer.output.held else 0
         if not peer.paused and not peer.ending:
             events |= POLLIN
         if events == peer.interest:
             return
         if self.watch(peer.client, events):
             peer.interest = events
-        elif peer.output.size:
+        elif peer.output.size > peer.output.held:
             self._unsent[peer] = None  # nobody tells when it reads: it is tried each turn
 
     def _drop_fullest(self) -> None:
@@ -494,7 +519,7 @@ class Clients(PollingServerCore):
 
     def _msg_client(self, client: Any, message: object) -> None:
         """Send one message behind what already waits for a client, before returning."""
-        self._write_ahead.commit()
+        self._write_ahead.commit_and_wait()
         self._transmit(self._peer(client), messages.message(message))
 
     def _messages_itself(self) -> bool:
@@ -502,8 +527,8 @@ class Clients(PollingServerCore):
         return bool(self._msg_client == self._own_msg_client)
 
     def _message(self, peer: Peer, line: bytes) -> None:
-        """Have a line go out through whatever is in the place of `_msg_client`."""
-        self._write_ahead.commit()
+        """Have a line go out through the function that is in the place of `_msg_client`."""
+        self._write_ahead.commit_and_wait()
         self._msg_client(peer.client, json.loads(line))
 
     def _transmit(self, peer: Peer, line: bytes) -> None:
@@ -512,6 +537,8 @@ class Clients(PollingServerCore):
             return
         try:
             if not peer.output.send_new(peer.client, line):
+                if peer.output.held:
+                    self._unsent[peer] = None  # behind its replies
                 self._go_on(peer)
         except OSError as e:
             self._lose(peer, e)
@@ -519,16 +546,20 @@ class Clients(PollingServerCore):
     # --- notifications ---
 
     def _send_change_notifications(self) -> None:
-        """Tell those who watch what changed since this was last called."""
+        """Tell the clients that watch of the changes since the last call, when they are safe."""
         jobs, machines = self._controller.changed_jobs, self._controller.changed_machines
-        if not jobs and not machines and not self._taken:
+        if not jobs and not machines and not self._taken and not self._untold:
             return
         taken, self._taken = [*self._taken, (jobs, machines)], []
-        if self._client_job_watches or self._client_machine_watches:
-            self._write_ahead.commit()  # after taking, so that whatever is told is written
-        for jobs, machines in taken:
-            self._notify(self._client_job_watches, "jobs_changed", jobs)
-            self._notify(self._client_machine_watches, "machines_changed", machines)
+        if not self._client_job_watches and not self._client_machine_watches:
+            self._untold.clear()
+            return
+        # After taking, so that every change that is told is written.
+        self._untold.append((self._write_ahead.commit(), taken))
+        while self._untold and self._untold[0][0] <= self._write_ahead.safe:
+            for jobs, machines in self._untold.popleft()[1]:
+                self._notify(self._client_job_watches, "jobs_changed", jobs)
+                self._notify(self._client_machine_watches, "machines_changed", machines)
 
     def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
         if not changed or not watches:

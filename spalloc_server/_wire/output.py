@@ -34,17 +34,22 @@ class Output:
     ----------
     size : int
         Bytes that wait.
+    held : int
+        Those of them, the last ones, that must not be sent yet (see `hold`).
     allowed : int
         Bytes that may wait before the client is dropped.  A reply may be of any size while its
         client reads it, so it raises the limit until all has been sent.
     """
 
-    __slots__ = ("_offset", "_pieces", "allowed", "size")
+    __slots__ = ("_batches", "_offset", "_pieces", "allowed", "held", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self.allowed = MAX_UNREAD
         self._pieces: deque[bytes] | None = None
+        self.held = 0
+        # (position, bytes) of each hold, oldest first; what was added since is behind them.
+        self._batches: deque[tuple[int, int]] | None = None
         # Bytes of the first piece that were sent.
         self._offset = 0
 
@@ -54,6 +59,8 @@ class Output:
             self._pieces = deque()
         self._pieces.append(data)
         self.size += len(data)
+        if self.held:
+            self.held += len(data)
 
     def add_reply(self, data: bytes) -> None:
         """Put a reply behind the bytes that wait."""
@@ -63,6 +70,23 @@ class Output:
     def allow_reply(self) -> None:
         """Let the bytes that wait stay until their client has read them: a reply is among them."""
         self.allowed = max(self.allowed, self.size + MAX_UNREAD)
+
+    def hold(self, position: int) -> None:
+        """Send nothing of the bytes that wait now until `release` reaches a position."""
+        if self._batches is None:
+            self._batches = deque()
+        fresh = self.size - sum(size for _, size in self._batches)
+        if fresh:
+            self._batches.append((position, fresh))
+            self.held = self.size
+
+    def release(self, position: int) -> None:
+        """Let the bytes go that were held for this position or an earlier one."""
+        batches = self._batches
+        while batches and batches[0][0] <= position:
+            self.held -= batches.popleft()[1]
+        if not batches:
+            self.held = 0  # nothing holds later bytes but those in front of them
 
     def send_new(self, client: Client, data: bytes) -> bool:
         """Send new data, behind the bytes that wait.
@@ -103,9 +127,12 @@ class Output:
             If the client is gone.
         """
         pieces = self._pieces
-        while self.size:
+        while self.size > self.held:
             assert pieces is not None
-            data = _joined(pieces) if not self._offset and len(pieces) > 1 else pieces.popleft()
+            if self._offset or len(pieces) == 1:
+                data = pieces.popleft()
+            else:
+                data = _joined(pieces, self.size - self.held)
             sent = self._send_piece(client, data)
             if self._offset + sent < len(data):
                 pieces.appendleft(data)
@@ -114,12 +141,15 @@ class Output:
                 return False
             self.size -= len(data) - self._offset
             self._offset = 0
+        if self.size:
+            return False
         self.allowed = MAX_UNREAD
         return True
 
     def clear(self) -> None:
         """Drop all bytes that wait."""
-        self._pieces, self.size, self._offset = None, 0, 0
+        self._pieces, self._batches = None, None
+        self.size = self.held = self._offset = 0
         self.allowed = MAX_UNREAD
 
     def _keep_rest(self, data: bytes, sent: int) -> None:
@@ -143,13 +173,16 @@ class Output:
         return stand_ins.bytes_taken(sent, len(rest))
 
 
-def _joined(pieces: deque[bytes]) -> bytes:
-    """Take the next piece, with as many small ones after it as go well in one send."""
+def _joined(pieces: deque[bytes], most: int) -> bytes:
+    """Take the next piece, with as many small ones after it as go well in one send.
+
+    `most` bytes may be sent; no piece is in part behind them.
+    """
     first = pieces.popleft()
     if len(first) >= _JOIN:
         return first
     joined, size = [first], len(first)
-    while pieces and size < _JOIN:
+    while pieces and size < min(_JOIN, most):
         joined.append(pieces.popleft())
         size += len(joined[-1])
     return b"".join(joined)

@@ -14,7 +14,10 @@ from tests.support.hand_clock import HandClock
 
 
 class Keeper:
-    """Keeps outcomes in a list; `steps` tells what was done, in order."""
+    """Keeps outcomes in a list; `steps` tells what was done, in order.
+
+    If it is `slow`, outcomes are safe only when the test says so.
+    """
 
     def __init__(self, steps: list[Any]) -> None:
         self.steps = steps
@@ -24,10 +27,40 @@ class Keeper:
         self.lacks_journal = False
         self.takes_nothing = False
         self.mistakes = 0
+        self.written = 0
+        self.slow = False
+        self.slowly_safe = 0
+        self.news = False
+        self.changed = threading.Condition()
 
     @property
     def pending(self) -> bool:
         return bool(self.appended)
+
+    @property
+    def position(self) -> int:
+        return self.written + len(self.appended)
+
+    @property
+    def safe(self) -> int:
+        if self.takes_nothing:
+            return self.position
+        return self.slowly_safe if self.slow else self.written
+
+    def make_safe(self, position: int) -> None:
+        """Do as a thread of the keeper does."""
+        with self.changed:
+            self.slowly_safe = position
+            self.news = True
+            self.changed.notify_all()
+
+    def settle(self) -> None:
+        self.news = False
+
+    def wait_for_news(self, position: int, seconds: float) -> None:
+        with self.changed:
+            self.steps.append(f"wait for {position}")
+            self.changed.wait_for(lambda: self.news or self.safe >= position, 10)
 
     def begin(self, state: Any, position: int | None = None) -> None:
         self.steps.append(("begin", state, position))
@@ -41,6 +74,7 @@ class Keeper:
             raise LookupError("a mistake of ours")
         if not self.takes_nothing:
             self.steps.append(("write", *self.appended))
+            self.written += len(self.appended)
             self.appended.clear()
 
     def snapshot(self, state: Any) -> None:
@@ -321,3 +355,75 @@ def test_a_controller_by_itself_asks_its_frames_at_once(world: World) -> None:
     outlet.stop(world.a)
 
     assert world.steps == ["a on", "a ends"]
+
+
+# --- a keeper that needs time ---
+
+
+@pytest.fixture
+def slow(world: World) -> World:
+    world.begin()
+    world.keeper.slow = True
+    return world
+
+
+def test_requests_wait_until_their_outcome_is_safe(slow: World) -> None:
+    slow.note("job 1")
+    slow.send(slow.a, "on")
+
+    position = slow.ahead.commit()
+    assert slow.steps == [("write", "job 1")]
+    assert (position, slow.ahead.safe) == (1, 0)
+    assert slow.ahead.uncommitted
+    assert slow.ahead.seconds_at_rest() == math.inf
+    slow.keeper.make_safe(1)
+    slow.ahead.tend()
+
+    assert slow.steps[1:] == ["hold a", "a on", "release a"]
+    assert not slow.ahead.uncommitted
+    assert slow.ahead.safe == 1
+
+
+def test_requests_of_one_commit_do_not_wait_for_the_next(slow: World) -> None:
+    for number in (1, 2):
+        slow.note(f"job {number}")
+        slow.send(slow.a, number)
+        slow.ahead.commit()
+
+    slow.keeper.make_safe(1)
+    slow.ahead.tend()
+
+    assert slow.steps[2:] == ["hold a", "a 1", "release a"]
+    assert slow.ahead.uncommitted
+    slow.keeper.make_safe(2)
+    slow.ahead.tend()
+    assert "a 2" in slow.steps
+
+
+def test_a_caller_from_within_waits_until_it_is_safe(slow: World) -> None:
+    slow.note("job 1")
+    slow.send(slow.a, "on")
+    done = threading.Event()
+
+    def call() -> None:
+        slow.ahead.commit_and_wait()
+        done.set()
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    while "wait for 1" not in slow.steps:
+        assert not done.is_set()
+    slow.keeper.make_safe(1)
+    caller.join(10)
+
+    assert done.is_set()
+    assert "a on" in slow.steps
+
+
+def test_at_the_end_requests_go_although_they_are_not_safe(slow: World) -> None:
+    slow.note(1)
+    slow.send(slow.a, "on")
+
+    slow.ahead.stop_holding()
+
+    assert slow.steps == [("write", 1), "hold a", "a on", "release a"]

@@ -1,11 +1,9 @@
-"""The journal: every cut and every flipped byte, a disk that fails, the fsync thread."""
+"""The journal: every cut and every flipped byte, and a disk that fails."""
 
 from __future__ import annotations
 
 import errno
 import math
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spalloc_server import _clock
 from spalloc_server._saved import journal as _journal
 from spalloc_server._saved.disk import Disk
-from spalloc_server._saved.journal import Journal, Syncer
-from spalloc_server._saved.saved_file import DamagedError, Header, first_line
+from spalloc_server._saved.journal import Journal
+from spalloc_server._saved.saved_file import ChangedError, DamagedError, Header, first_line
 from tests.support.store_disks import FailingDisk
 
 HEADER = Header("journal", 3, 7, "0123456789abcdef", 42, "1.0.0")
@@ -243,7 +240,7 @@ def test_a_record_that_cannot_be_cut_off_again_ends_the_journal(path: Path) -> N
     assert _journal.read(path.read_bytes()).payloads == PAYLOADS[:1]
 
 
-@pytest.mark.parametrize("call", ["open", "write", "fsync"])
+@pytest.mark.parametrize("call", ["open", "write"])
 def test_a_journal_that_cannot_be_made_leaves_nothing(path: Path, call: str) -> None:
     disk = FailingDisk()
     disk.fail(call, error=errno.EROFS)
@@ -267,167 +264,86 @@ def test_a_journal_that_somebody_removed_is_not_called_safe(path: Path) -> None:
     journal = Journal(Disk(), path, HEADER)
     path.unlink()
 
-    with pytest.raises(FileNotFoundError, match="removed"):
+    with pytest.raises(ChangedError, match="removed"):
         journal.sync()
 
     journal.close()
 
 
-# --- the fsync thread ---
+@pytest.mark.parametrize("change", ["cut", "emptied", "added to"])
+def test_a_journal_that_somebody_changed_is_not_called_safe(path: Path, change: str) -> None:
+    journal = Journal(Disk(), path, HEADER)
+    journal.append(PAYLOADS)
+    journal.sync()
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:-1], "emptied": b"", "added to": data + b"x"}[change])
+
+    with pytest.raises(ChangedError, match="others changed"):
+        journal.sync()
+
+    journal.close()
 
 
-class SlowDisk(FailingDisk):
-    """Its fsyncs tell that they have begun, and go on when they may."""
+def test_a_journal_is_found_under_both_names_while_it_is_renamed(path: Path) -> None:
+    class Renaming(Disk):
+        def rename(self, old: Path, new: Path) -> None:
+            journal.check()
+            super().rename(old, new)
+            journal.check()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = threading.Semaphore(0)
-        self.may_go_on = threading.Semaphore(0)
-        self.slow = False
+    journal = Journal(Renaming(), path, HEADER)
 
-    def fsync(self, fd: int) -> None:
-        if self.slow:
-            self.begun.release()
-            assert self.may_go_on.acquire(timeout=10)
-        super().fsync(fd)
+    journal.publish(path.with_name("public"))
 
-
-class Thread:
-    """A journal with its thread, on a slow disk, with a clock that stands still."""
-
-    def __init__(self, path: Path) -> None:
-        self.disk = SlowDisk()
-        self.failures: list[Exception] = []
-        self.failed = threading.Event()
-        self.journal = Journal(self.disk, path, HEADER)
-        self.disk.slow = True
-        self.syncer = Syncer(self._on_failure, delay=0.0)
-        self.syncer.attach(self.journal)
-        self.syncer.start()
-
-    def _on_failure(self, error: Exception) -> None:
-        self.failures.append(error)
-        self.failed.set()
-
-    def stop(self) -> None:
-        self.syncer.stop()
-        self.journal.close()
+    journal.check()
+    assert journal.path == path.with_name("public")
+    journal.close()
 
 
-def test_what_is_written_is_fsynced_by_the_thread(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_clock, "monotonic", lambda: 17.0)
-    thread = Thread(path)
-    monkeypatch.setattr(_clock, "monotonic", lambda: 18.0)
+def test_a_journal_that_is_just_being_written_is_not_called_changed(path: Path) -> None:
+    class Looking(Disk):
+        def write(self, fd: int, data: bytes) -> int:
+            written = super().write(fd, data)
+            if made:
+                made[0].check()
+            return written
 
-    thread.syncer.dirty()
+    made: list[Journal] = []
+    made.append(Journal(Looking(), path, HEADER))
 
-    assert thread.disk.begun.acquire(timeout=10)
-    assert thread.syncer.last_fsync == 17.0
-    thread.disk.may_go_on.release()
-    thread.syncer.detach()
-    assert thread.syncer.last_fsync == 18.0
-    thread.stop()
-    assert thread.failures == []
+    made[0].append(PAYLOADS)
 
-
-def test_what_is_written_during_an_fsync_gets_another(path: Path) -> None:
-    thread = Thread(path)
-    thread.syncer.dirty()
-    assert thread.disk.begun.acquire(timeout=10)
-
-    thread.syncer.dirty()
-    thread.disk.may_go_on.release()
-
-    assert thread.disk.begun.acquire(timeout=10)
-    thread.disk.may_go_on.release()
-    thread.stop()
+    made[0].check()
+    made[0].close()
 
 
-def test_an_fsync_under_way_is_waited_for_before_the_file_is_closed(path: Path) -> None:
-    thread = Thread(path)
-    thread.syncer.dirty()
-    assert thread.disk.begun.acquire(timeout=10)
-    detached = threading.Event()
+def test_foreign_lines_between_records_cost_no_record(path: Path) -> None:
+    lines = written(path).splitlines(keepends=True)
+    data = b"".join([*lines[:2], b"rubbish\n", b"and more\n", *lines[2:]])
 
-    def detach() -> None:
-        thread.syncer.detach()
-        detached.set()
+    contents = _journal.read(data)
 
-    other = threading.Thread(target=detach)
-    other.start()
-
-    assert not detached.is_set()
-    thread.disk.may_go_on.release()
-    assert detached.wait(10)
-    other.join()
-    thread.stop()
+    assert contents.payloads == PAYLOADS
+    assert contents.size == len(data)
+    assert (contents.stray, contents.torn) == ([], False)
+    assert contents.problem is not None
+    assert "17 bytes between the records are not ours; no record is missing" in contents.problem
 
 
-def test_a_failed_fsync_is_told_and_the_thread_lives_on(path: Path) -> None:
-    thread = Thread(path)
-    thread.disk.fail("fsync")
-    thread.syncer.dirty()
-    thread.disk.may_go_on.release()
-    assert thread.failed.wait(10)
-    thread.disk.fail()
+def test_foreign_bytes_in_front_of_a_record_cost_no_record(path: Path) -> None:
+    lines = written(path).splitlines(keepends=True)
 
-    thread.syncer.dirty()
+    contents = _journal.read(b"".join([*lines[:3], b"0 3 rubbish 1 3 ", *lines[3:]]))
 
-    for _ in range(2):
-        assert thread.disk.begun.acquire(timeout=10)
-    thread.disk.may_go_on.release()
-    thread.stop()
-    assert [getattr(e, "errno", None) for e in thread.failures] == [errno.EIO]
+    assert contents.payloads == PAYLOADS
 
 
-def test_a_mistake_of_ours_in_an_fsync_is_told_and_the_thread_lives_on(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    thread = Thread(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(thread.journal, "sync", lambda: 1 // 0)
-        thread.syncer.dirty()
-        assert thread.failed.wait(10)
+def test_foreign_bytes_after_the_last_record_do_not_count(path: Path) -> None:
+    data = written(path)
 
-    thread.syncer.dirty()
+    contents = _journal.read(data + b"rubbish\n")
 
-    assert thread.disk.begun.acquire(timeout=10)
-    thread.disk.may_go_on.release()
-    thread.stop()
-    assert [type(e) for e in thread.failures] == [ZeroDivisionError]
-    assert "the fsync of the journal failed" in caplog.text
-
-
-def test_nothing_is_fsynced_once_the_journal_is_detached(path: Path) -> None:
-    thread = Thread(path)
-    thread.syncer.detach()
-
-    thread.syncer.dirty()
-    thread.stop()
-
-    assert not thread.disk.begun.acquire(blocking=False)
-
-
-def test_what_was_written_before_the_journal_was_detached_is_forgotten(path: Path) -> None:
-    thread = Thread(path)
-    thread.syncer.detach()
-    thread.syncer.dirty()
-
-    while thread.syncer._dirty:
-        os.sched_yield()  # until the thread has found no journal
-
-    thread.syncer.attach(thread.journal)
-    thread.syncer.dirty()
-    assert thread.disk.begun.acquire(timeout=10)
-    thread.disk.may_go_on.release()
-    thread.stop()
-    assert not thread.disk.begun.acquire(blocking=False)
-
-
-def test_a_thread_that_never_started_may_be_stopped() -> None:
-    syncer = Syncer(lambda error: None)
-
-    syncer.stop()
-    syncer.stop()
+    assert contents.payloads == PAYLOADS
+    assert not contents.torn
+    assert contents.problem is not None
+    assert "record 5 is damaged: the last 8 bytes" in contents.problem

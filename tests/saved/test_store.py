@@ -18,7 +18,6 @@ import pytest
 from spalloc_server._saved import store as _store
 from spalloc_server._saved.crash_points import POINTS, CrashingDisk, kill_at
 from spalloc_server._saved.disk import Disk
-from spalloc_server._saved.journal import Syncer
 from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.support.store_disks import FailingDisk, FakeBook, RecordingDisk, files_in
 from tests.support.store_life import (
@@ -374,7 +373,7 @@ def calls_of(life: Life, disk: FailingDisk, act: Callable[[], None]) -> list[str
 
 
 @pytest.mark.parametrize(
-    ("durability", "calls"), [("process", ["write"]), ("always", ["write", "fsync"]), ("none", [])]
+    ("durability", "calls"), [("process", ["write"]), ("always", ["write"]), ("none", [])]
 )
 def test_a_commit_costs_what_its_level_needs(
     tmp_path: Path, durability: str, calls: list[str], syncers: list[ManualSyncer]
@@ -385,6 +384,11 @@ def test_a_commit_costs_what_its_level_needs(
 
     assert calls_of(life, disk, life.store.commit) == calls
     assert calls_of(life, disk, life.store.commit) == []
+    assert life.store.safe == (0 if durability == "always" else 2)
+    expected = [] if durability == "none" else ["fsync"]
+    assert calls_of(life, disk, syncers[-1].now) == expected
+    life.store.settle()
+    assert life.store.safe == 2
     life.die()
 
 
@@ -399,7 +403,7 @@ def test_the_thread_fsyncs_what_the_loop_wrote(
             if threading.current_thread().name == "journal-sync":
                 synced.set()
 
-    monkeypatch.setattr(_store, "Syncer", lambda failed: Syncer(failed, 0.0))
+    monkeypatch.setattr(_store, "SECONDS_UNTIL_FSYNC", 0.0)
     life = Life(tmp_path, Watched()).start()
 
     life.create()
@@ -632,11 +636,11 @@ def test_every_crash_point_is_passed_in_its_place(
         "before-reply",
         "name",
         "write",
+        "name",
+        "write",
         "mid-snapshot",
         "write",
         "fsync",
-        "name",
-        "write",
         "fsync",
         "before-rename",
         "rename",
@@ -653,7 +657,7 @@ def test_every_crash_point_is_passed_in_its_place(
 PROGRAM = """
 import sys
 from spalloc_server._saved.crash_points import CrashingDisk, kill_at
-from spalloc_server._saved.journal import Syncer
+from spalloc_server._saved.syncer import Syncer
 from spalloc_server._saved.store import Store
 from tests.support.store_disks import FakeBook
 directory, point = sys.argv[1:]
@@ -670,6 +674,9 @@ for _ in range(10):
     print(job_id, flush=True)
     if job_id % 3 == 0:
         store.snapshot(state)
+        while store._next is not None:
+            store.wait_for_news(10**9, 1)
+            store.settle()
 print("not killed")
 """
 

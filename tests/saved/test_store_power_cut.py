@@ -82,6 +82,10 @@ def whole_life(recording: Recording, syncers: list[ManualSyncer]) -> None:
     def turns() -> None:
         for _ in range(2):
             life.busy()
+            if always:
+                syncers[-1].now()
+                life.store.settle()
+            assert life.store.safe == life.store.position
             if keeps:
                 recording.answered()
             if always:

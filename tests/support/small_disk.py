@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,8 +69,8 @@ class SmallDisk:
         assert self.free == leave
 
     def fill_under(self, server: SpallocServer) -> None:
-        """Leave no page free between two steps of a server, all of which have that lock."""
-        with server.controller.undisturbed:
+        """Leave no page free between two steps of a server."""
+        with between_steps(server):
             self.fill()
 
     def make_room(self) -> None:
@@ -109,3 +111,16 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     yield disk
     # Lazily: a server that a failed test left behind must not keep it for ever.
     disk.end()
+
+
+@contextmanager
+def between_steps(server: SpallocServer) -> Iterator[None]:
+    """Keep a server from doing anything: its loop needs that lock, its threads are idle."""
+    while True:
+        with server.controller.undisturbed:
+            store = server.store
+            store.settle()
+            if store._next is None and not store._syncer._over:
+                yield
+                return
+        server.store.wait_for_news(sys.maxsize, 0.1)

@@ -12,10 +12,11 @@ import pytest
 from spalloc_server import _clock
 from spalloc_server._saved import store
 from spalloc_server._saved.disk import Disk
-from spalloc_server._saved.journal import Journal, Syncer
+from spalloc_server._saved.generation import Generation, SnapshotWriter
 from spalloc_server._saved.recovery import Recovered, recover
 from spalloc_server._saved.saved_file import Names
 from spalloc_server._saved.store import Store
+from spalloc_server._saved.syncer import Syncer
 from tests.support.store_disks import FakeBook, QuickDisk, State
 
 BOOK = FakeBook()
@@ -33,14 +34,30 @@ class ManualSyncer(Syncer):
 
     def now(self) -> None:
         """Do what the thread does after its delay."""
-        if self._dirty and self._journal is not None:
+        if self._dirty:
             self._dirty = False
-            journal: Journal = self._journal
             try:
-                journal.sync()
-                self.last_fsync = _clock.monotonic()
+                self._sync(self._journals, self._written)
             except OSError as e:
                 self._on_failure(e)
+        self._close_over()
+
+
+class InlineWriter(SnapshotWriter):
+    """Writes a generation before it returns, and has the store settle it, without a thread."""
+
+    def __init__(self, owner: Store) -> None:
+        super().__init__(owner._tell_news)
+        self._owner = owner
+
+    def start(self) -> None:
+        """Nothing starts."""
+
+    def write(self, generation: Generation) -> None:
+        """Write it now."""
+        generation.write()
+        self._on_done()
+        self._owner.settle()
 
 
 class FakeTime:
@@ -85,6 +102,7 @@ class Life:
             book=BOOK,
             disk=disk or QuickDisk(),
         )
+        self.store._writer = InlineWriter(self.store)
         self.history: list[State] = []
         self.state: State = {}
 

@@ -233,9 +233,9 @@ def test_what_is_told_is_taken_first_and_written_then(
             names: set[str] = taken.__get__(controller)
             return names
 
-        def write() -> None:
+        def write() -> int:
             steps.append("write")
-            commit()
+            return commit()
 
         def tell(*told: Any) -> None:
             steps.append("tell")
@@ -257,7 +257,8 @@ def test_a_recovered_server_asks_nothing_of_hardware_before_its_state_is_saved(
 ) -> None:
     rack = Rack(monkeypatch)
     state = json_copy(json.loads(_SAVED.read_text()))
-    write_ahead = WriteAhead(Mock(pending=False, lacks_journal=False), Mock())
+    keeper = Mock(pending=False, lacks_journal=False, news=False, position=0, safe=0)
+    write_ahead = WriteAhead(keeper, Mock())
 
     recovered = Controller.restore(_book.upgrade(state, 1), write_ahead)
     write_ahead.commit()

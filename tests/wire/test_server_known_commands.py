@@ -66,7 +66,11 @@ def test_it_waits_for_what_is_to_be_written(
     client = FakeClient(known)
     sent_before: list[bytes] = []
     monkeypatch.setattr(server._write_ahead, "uncommitted", True)
-    monkeypatch.setattr(server._write_ahead, "commit", lambda: sent_before.append(client.sent))
+
+    def commit() -> None:
+        sent_before.append(client.sent)
+
+    monkeypatch.setattr(server._write_ahead, "commit_and_wait", commit)
 
     server._handle_commands(client)
 

@@ -15,7 +15,7 @@ from spalloc_server._saved import store
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
-from tests.support.small_disk import PAGE, SmallDisk, small_disk
+from tests.support.small_disk import PAGE, SmallDisk, between_steps, small_disk
 from tests.support.store_disks import files_in
 from tests.system.test_monitoring import get, monitored
 from tests.wire.test_server_disk_trouble import (
@@ -117,7 +117,7 @@ def test_a_disk_full_at_rotation_is_shown_and_got_over(
         told = serve_one(server)
 
         assert_trouble(server, "No space left")
-        assert "cannot write a snapshot" in caplog.text
+        assert "cannot write a" in caplog.text
         assert ids(server)[-1] == told
         assert_saved_is_known(facility, server, small_disk.directory)
         assert server.store.snapshots == before
@@ -206,7 +206,7 @@ def test_a_disk_that_becomes_read_only_is_shown_and_got_over(
 ) -> None:
     with facility.server(state_dir=small_disk.directory) as server:
         serve_some(server)
-        with server.controller.undisturbed:
+        with between_steps(server):
             small_disk.make_read_only()
         before = server.store.snapshots
 
@@ -228,7 +228,7 @@ def test_a_stop_on_a_disk_that_became_read_only_loses_nothing(
 ) -> None:
     with facility.server(state_dir=small_disk.directory) as server:
         serve_some(server)
-        with server.controller.undisturbed:
+        with between_steps(server):
             small_disk.make_read_only()
         told = serve_one(server)
         jobs = ids(server)
