@@ -13,7 +13,7 @@ Must not know sockets, clients or files: changes are told as sets, and as outcom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spalloc_server import _clock
@@ -45,6 +45,7 @@ from spalloc_server._jobs.machine_map import to_plain
 from spalloc_server._jobs.power_downs import PowerDowns
 from spalloc_server._jobs.reasons import Reasons
 from spalloc_server._jobs.records import Records
+from spalloc_server._jobs.report_desk import ReportDesk, asked_board, asked_text
 from spalloc_server._jobs.whereabouts import where_is
 from spalloc_server._jobs.write_ahead import AtOnce, Outlet
 from spalloc_server._places import Board, Place
@@ -120,6 +121,7 @@ class Controller:
         self._facility = Facility(records, queue, fleet, health, power_downs, power)
         self._boards = BoardStates(records, queue, power_downs, health)
         self._reasons = Reasons(records, queue, self._boards, health)
+        self._desk = ReportDesk(records, health)
         self._due: float | None = None
         self._lock = self.undisturbed = records.lock
         # The very tables, for other programs and for the commands that are asked most.
@@ -280,9 +282,7 @@ class Controller:
             if job is not None:
                 self._life.touch(job, host)
 
-    def get_job_state(
-        self, host: str | None, job_id: int, *, renew: bool = True
-    ) -> JobStateTuple:
+    def get_job_state(self, host: str | None, job_id: int, *, renew: bool = True) -> JobStateTuple:
         """Return a job's state, and begin its keepalive period anew unless told not to."""
         with self._lock:
             job = self._jobs.get(job_id)
@@ -615,6 +615,36 @@ class Controller:
                 for job_id, machines in sorted(self._job_queue.blocked().items())
                 for name, boards in machines.items()
             ]
+
+    def report_problem(
+        self, host: str | None, job_id: int, board: str | Sequence[int], text: str
+    ) -> str:
+        """Take a user's report of a board that misbehaves.
+
+        Parameters
+        ----------
+        host : str or None
+            IP address of the client; None for a call from within.
+        job_id : int
+            The job that had the board.
+        board : str or (x, y, z)
+            Its host name or address, or its place on the job's machine.
+        text : str
+            What the user saw.
+
+        Returns
+        -------
+        str
+            What is done with the report.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the board or the text is of bad form.
+        """
+        where, text = asked_board(board), asked_text(text)
+        with self._lock:
+            return self._desk.report(_plain_text(host), job_id, where, text)
 
     # --- the end ---
 

@@ -262,6 +262,10 @@ def _limits(book: Book, max_retired_jobs: int, seconds_before_free: float) -> No
     _trim_retired(book)
 
 
+def _event(_book: Book, _event: dict[str, Any]) -> None:
+    """Write nothing: an event for readers that changes no state."""
+
+
 def _quarantine(book: Book, machine: str, record: dict[str, Any] | None) -> None:
     """Write what is out of service on a machine; all of it each time."""
     if record:
@@ -294,6 +298,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "orphan_off": _orphan_off,
     "limits": _limits,
     "quarantine": _quarantine,
+    "event": _event,
 }
 
 #: The kinds of outcomes there are.

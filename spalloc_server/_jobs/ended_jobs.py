@@ -159,6 +159,10 @@ class EndedJobs:
             ids = ids[: ids.index(before)] if before in self.reasons else []
         return [self._row(job_id) for job_id in ids[: -limit - 1 : -1]]
 
+    def find(self, job_id: int) -> EndedJob | None:
+        """Return the row of one job; None if it is not known."""
+        return self._row(job_id) if job_id in self.reasons else None
+
     def _row(self, job_id: int) -> EndedJob:
         reason, data = self.reasons[job_id], self._rows.get(job_id)
         if data is None:

@@ -20,9 +20,11 @@ from spalloc_server._jobs.quarantine import (
     LINK,
     OPERATOR,
     POWER_OFF,
+    REPORTED,
     Case,
     Quarantine,
 )
+from spalloc_server._jobs.reports import Verdict, most_out
 from spalloc_server._places import Board, Frame, Place, frame_of, place_in
 from spalloc_server.links import Links
 
@@ -212,7 +214,7 @@ class Health:
             now = _clock.monotonic()
             if success:
                 log.info("machine %s: board %s works", name, board)
-                quarantine.passed(board)
+                quarantine.passed(board, _clock.wall())
             elif not isinstance(reason, FailureReason) or reason.faults:
                 quarantine.failed(board, _what(reason), now)
                 log.warning("machine %s: board %s failed its test: %s", name, board, case.what)
@@ -292,6 +294,31 @@ class Health:
             raise ValueError(f"board {board} of machine {name!r} is not out of service")
         log.info("machine %s: board %s released", name, board)
         self._changed(name)
+
+    def report(self, name: str, board: Board, host: str, text: str) -> str:
+        """Count a user's report of a board; returns what is done with it."""
+        quarantine, where = self._of(name), self._maps[name]
+        place = where.locate(board)
+        if board in quarantine.cases or (place and frame_of(place) in quarantine.silent):
+            return "the board is out of service already; noted for the operator"
+        wall = _clock.wall()
+        verdict = quarantine.reports.add(board, host, wall)
+        if verdict is not Verdict.noted:
+            if quarantine.count(REPORTED) >= most_out(where.live_count):
+                self._changed(name)
+                return (
+                    "noted for the operator: as many boards as may be are out of service "
+                    "because of reports"
+                )
+            what = f"reported by users: {text}"
+            if verdict is Verdict.locked:
+                quarantine.lock(board, REPORTED, what, wall)
+            else:
+                now = _clock.monotonic()
+                quarantine.fault(board, REPORTED, what, now, wall, sure=False, blamed=False)
+            log.warning("machine %s: board %s out: %s", name, board, escaped(what))
+        self._changed(name)
+        return verdict.value
 
     def check(self, name: str, board: Board) -> MachineMap:
         """Return the map of a machine that has a board.

@@ -110,6 +110,18 @@ class MachineMap:
             if board not in self.machine.dead_boards
         }
 
+    @property
+    def live_count(self) -> int:
+        """Number of boards that are not dead."""
+        return sum(board not in self.machine.dead_boards for board in self._places)
+
+    def board_of_address(self, address: str) -> Board | None:
+        """Return the board with a host name or address, None if there is none."""
+        for board, host in self.machine.spinnaker_ips.items():
+            if host == address:
+                return board
+        return None
+
     def unowned(self) -> list[Board]:
         """Return the boards with a place that no job has."""
         return [board for board in self._places if board not in self.job_ids]

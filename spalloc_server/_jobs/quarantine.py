@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from spalloc_server._jobs.reports import Reports
 from spalloc_server._places import Board, Frame
 
 #: Seconds from a fault, or a failed test, to the next test; the last one repeats.
@@ -38,8 +39,10 @@ OPERATOR = "operator"
 POWER_OFF = "power_off"
 #: A board whose links could not be set.
 LINK = "link"
+#: A board that users reported.
+REPORTED = "reported"
 _SUSPECTED = "suspected"
-_LOCKING = ("power_on", "fpga", LINK)
+_LOCKING = ("power_on", "fpga", LINK, REPORTED)
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Case:
     ----------
     board : (x, y, z)
     kind : str
-        "power_on", "fpga", "link", "power_off" or "operator".
+        "power_on", "fpga", "link", "power_off", "reported" or "operator".
     what : str
         What happened last, or the operator's reason.
     since : float
@@ -84,14 +87,15 @@ class Quarantine:
         self.silent: dict[Frame, float] = {}
         # What each board did in the last day, also those that came back: (when, kind).
         self._faults: dict[Board, list[tuple[float, str]]] = {}
+        self.reports = Reports()
 
     def __bool__(self) -> bool:
-        return bool(self.cases or self.silent or self._faults)
+        return bool(self.cases or self.silent or self._faults or self.reports)
 
     @property
     def known(self) -> set[Board]:
-        """Boards that are out, or that failed not long ago."""
-        return {*self.cases, *self._faults}
+        """Boards that are out, or that failed or were reported not long ago."""
+        return {*self.cases, *self._faults, *self.reports.known()}
 
     # --- faults ---
 
@@ -163,8 +167,9 @@ class Quarantine:
         self.cases[board] = Case(board, OPERATOR, reason, since)
 
     def release(self, board: Board) -> bool:
-        """Put a board back and forget its faults; returns whether it was out."""
+        """Put a board back and forget its faults and reports; returns whether it was out."""
         self._faults.pop(board, None)
+        self.reports.forget(board)
         return self.cases.pop(board, None) is not None
 
     # --- tests ---
@@ -182,9 +187,19 @@ class Quarantine:
         times = (c.due for c in self.cases.values() if c.due is not None and not c.testing)
         return min(times, default=None)
 
-    def passed(self, board: Board) -> None:
+    def passed(self, board: Board, wall: float) -> None:
         """Put a board back whose test succeeded."""
-        del self.cases[board]
+        case = self.cases.pop(board)
+        if case.kind == REPORTED:
+            self.reports.passed(board, wall)
+
+    def lock(self, board: Board, kind: str, what: str, wall: float) -> None:
+        """Take a board out until an operator decides."""
+        self.cases[board] = Case(board, kind, what, wall)
+
+    def count(self, kind: str) -> int:
+        """Return how many boards are out because of one kind of fault."""
+        return sum(case.kind == kind for case in self.cases.values())
 
     def failed(self, board: Board, what: str, now: float) -> None:
         """Note that a test failed, and when the next is."""
@@ -214,6 +229,7 @@ class Quarantine:
             )
         if board in self._faults:
             other._faults[other_board] = list(self._faults[board])
+        self.reports.part(board, other.reports, other_board)
 
     # --- plain builtins, for the book ---
 
@@ -239,6 +255,7 @@ class Quarantine:
                 for board in self._faults
                 if (recent := self._recent(board, now))
             ],
+            "reports": self.reports.to_plain(wall),
         }
 
     @classmethod
@@ -263,6 +280,8 @@ class Quarantine:
             quarantine._faults[_board(where)] = [
                 (now - max(0.0, wall - time), kind) for time, kind in faults
             ]
+        if "reports" in plain:  # since format 2
+            quarantine.reports = Reports.from_plain(plain["reports"])
         return quarantine
 
 

@@ -44,6 +44,7 @@ _WHAT = {
     "power_off": "not switched off",
     "silent": "silent",
     "operator": "operator",
+    "reported": "reported",
 }
 
 

@@ -21,7 +21,7 @@ def fault(quarantine: Quarantine, now: float, *, kind: str = "fpga", sure: bool 
 
 def fault_and_recover(quarantine: Quarantine, now: float, kind: str = "fpga") -> None:
     fault(quarantine, now, kind=kind)
-    quarantine.passed(BOARD)
+    quarantine.passed(BOARD, WALL)
 
 
 def test_a_board_is_tested_after_1_5_15_60_minutes_then_hourly() -> None:
@@ -120,7 +120,7 @@ def test_a_suspect_is_tested_at_once_and_is_not_to_blame_if_it_passes() -> None:
     assert fault(quarantine, 10.0, sure=False)
 
     assert [case.board for case in quarantine.due(10.0)] == [BOARD]
-    quarantine.passed(BOARD)
+    quarantine.passed(BOARD, WALL)
     assert quarantine.faults_of(BOARD, 10.0) == 0
 
 
@@ -139,7 +139,7 @@ def test_a_suspect_that_fails_its_test_has_a_fault() -> None:
 def test_a_board_suspected_again_within_a_day_counts_as_failed() -> None:
     quarantine = Quarantine()
     fault(quarantine, 0.0, sure=False)
-    quarantine.passed(BOARD)
+    quarantine.passed(BOARD, WALL)
 
     fault(quarantine, HOUR, sure=False)
 
