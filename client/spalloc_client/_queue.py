@@ -67,17 +67,20 @@ def describe_queue(job: JobRow, machines: Sequence[MachineRow], jobs: Sequence[J
     return "; ".join(parts)
 
 
-def describe_misfits(request: Request, machines: Sequence[MachineRow]) -> list[str]:
+def describe_misfits(
+    request: Request, machines: Sequence[MachineRow], scheduling: str | None = None
+) -> list[str]:
     """Tell for each machine why the request does not suit it, a line each.
 
     Limits are named as options of commands; `as_arguments` names them as the library does.
+    `scheduling` is as the server says; None: an older one.
     """
     if not machines:
         return ["the server has no machines"]
     longest = max(len(clean(machine.name)) for machine in machines)
     lines = []
     for machine in machines:
-        why = why_not(machine, request) or "would do as far as can be seen from here"
+        why = why_not(machine, request, scheduling) or "would do as far as can be seen from here"
         lines.append(f"{clean(machine.name).ljust(longest)}  {clean(why)}")
     return lines
 
@@ -87,10 +90,12 @@ def as_arguments(text: str) -> str:
     return re.sub(r"--([a-z-]+)", lambda match: match[1].replace("-", "_"), text)
 
 
-def explain_refusal(request: Request, machines: Sequence[MachineRow]) -> str:
+def explain_refusal(
+    request: Request, machines: Sequence[MachineRow], scheduling: str | None = None
+) -> str:
     """Tell in one line why no machine suits, for programs in Python."""
     names = [clean(machine.name) for machine in machines]
     if request.machine is not None and request.machine not in names:
         return f"no machine is called {clean(request.machine)}; there are: {', '.join(names)}"
-    lines = [" ".join(line.split()) for line in describe_misfits(request, machines)]
+    lines = [" ".join(line.split()) for line in describe_misfits(request, machines, scheduling)]
     return as_arguments("; ".join(lines))

@@ -514,10 +514,11 @@ class Job:
             return ""
         try:
             machines = read_machines(self._ask("list_machines"))
+            scheduling = self._session.facility().scheduling
         except (ProtocolError, SpallocServerException) as exc:
             _log.debug("no machines to explain it by: %s", exc)
             return ""
-        return f" {explain_refusal(self._request, machines)}"
+        return f" {explain_refusal(self._request, machines, scheduling)}"
 
     def _create(self, creation: Outcome, what: tuple[int, ...]) -> int:
         settings = self._settings

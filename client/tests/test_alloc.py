@@ -612,7 +612,7 @@ def test_a_command_goes_on_when_the_boards_are_lost(server: FakeServer) -> None:
 def test_a_reason_that_would_steer_the_terminal_is_shown_escaped(server: FakeServer) -> None:
     with started(server, "-c", "read x") as process:
         server.wait_heard("notify_job")
-        server.wait_heard("get_job_state", 3)
+        server.wait_heard("get_job_state", 4)
 
         server.destroy(1, "\x1b[31mfire\n")
 

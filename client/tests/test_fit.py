@@ -1,11 +1,11 @@
 from typing import Any
 
 import pytest
-from spalloc_client import _fit
 from spalloc_client._answers import JobRow, MachineRow
 from spalloc_client._fit import why_not
 from spalloc_client._queue import describe_misfits, describe_queue
 from spalloc_client._request import Request, request_of
+from spalloc_client._shapes import anchors, sizes_for
 from spalloc_client.states import JobState
 
 
@@ -77,7 +77,87 @@ def test_the_limit_that_excludes_a_machine_is_named(request_: Request, reason: s
 def test_blocks_have_the_shape_that_the_server_gives_them(
     size: tuple[int, int], boards: int, min_ratio: float, shape: tuple[int, int] | None
 ) -> None:
-    assert _fit._shape(machine(*size), boards, min_ratio) == shape
+    assert sizes_for(boards, *size, min_ratio, None) == [shape] * (shape is not None)
+    assert sizes_for(boards, *size, min_ratio, "fcfs") == [shape] * (shape is not None)
+
+
+@pytest.mark.parametrize(
+    ("size", "boards", "min_ratio", "shapes"),
+    [
+        ((4, 3), 12, 0.333, [(2, 2)]),
+        ((4, 3), 12, 0.0, [(2, 2), (4, 1)]),
+        ((4, 2), 21, 0.333, [(4, 2)]),
+        ((5, 5), 21, 0.0, [(4, 2), (2, 4), (3, 3)]),
+        ((5, 5), 21, 0.6, [(3, 3)]),
+        ((2, 6), 27, 0.5, []),
+        ((3, 3), 6, 0.9, [(2, 2), (3, 3)]),  # two triads are too long
+        ((2, 2), 15, 0.0, []),
+    ],
+)
+def test_other_servers_try_every_shape_that_is_not_too_large(
+    size: tuple[int, int], boards: int, min_ratio: float, shapes: list[tuple[int, int]]
+) -> None:
+    for scheduling in ("overtaking", "fcfs-grid"):
+        found = sizes_for(boards, *size, min_ratio, scheduling)
+        assert sorted(found) == sorted(shapes)
+        areas = [width * height for width, height in found]
+        assert areas == sorted(areas)
+
+
+def test_blocks_are_tried_at_corners_or_everywhere() -> None:
+    assert list(anchors((2, 2), 4, 3, None)) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    assert len(list(anchors((2, 2), 4, 3, "overtaking"))) == 6
+    assert list(anchors((4, 3), 4, 3, "fcfs")) == [(0, 0)]
+
+
+def test_a_block_in_the_middle_will_do_for_servers_that_try_it() -> None:
+    corners = {(x, y, z) for x in (0, 3) for y in (0, 3) for z in range(3)}
+    broken = machine(4, 4, dead_boards=frozenset(corners))
+    request = Request((2, 2), max_dead_boards=0)
+
+    assert why_not(broken, request) == (
+        "--max-dead-boards 0: at least 3 of 12 boards are dead or cut off"
+    )
+    assert why_not(broken, request, "overtaking") is None
+    # As a number of boards, a longer block will do, too.
+    assert why_not(broken, Request((6,), max_dead_boards=0), "fcfs-grid") is None
+
+
+@pytest.mark.parametrize("scheduling", [None, "overtaking"])
+def test_the_numbers_that_make_the_whole_machine_are_told(scheduling: str | None) -> None:
+    frame = machine(4, 2)
+
+    for boards in (21, 19, 2):
+        assert why_not(frame, Request((boards,), require_torus=True), scheduling) == (
+            "--require-torus: only its whole 4 x 2 triads wrap around; 22 to 24 boards make it, "
+            f"not {boards}"
+        )
+    for boards in (22, 23, 24):
+        assert why_not(frame, Request((boards,), require_torus=True), scheduling) is None
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{(0, 0, 0, 2)}, {(0, 0, 2, 5)}, {(0, 0, 0, 2), (0, 0, 2, 5)}],
+)
+def test_a_cable_counts_once_whichever_end_is_named(named: set[tuple[int, int, int, int]]) -> None:
+    broken = machine(1, 1, dead_links=frozenset(named))
+
+    assert why_not(broken, Request((1, 1), max_dead_links=1)) is None
+    assert why_not(broken, Request((1, 1), max_dead_links=0)) == (
+        "--max-dead-links 0: at least 1 link is dead"
+    )
+
+
+def test_an_explanation_is_given_before_everything_has_been_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spalloc_client._fit._MOST_FLOODED", 10)
+    links = frozenset((x, y, 0, 2) for x in range(4) for y in range(3))
+
+    assert why_not(machine(dead_links=links), Request((2, 2), max_dead_links=1), "overtaking") == (
+        "--max-dead-links 1: at least 4 links are dead"
+    )
 
 
 def test_dead_boards_exclude_a_machine() -> None:
@@ -120,7 +200,7 @@ def test_dead_links_exclude_a_machine() -> None:
     broken = machine(2, 1, dead_links=frozenset({(0, 0, 0, 2), (0, 0, 2, 5), (0, 0, 2, 2)}))
 
     assert why_not(broken, Request((2, 1), max_dead_links=0)) == (
-        "--max-dead-links 0: at least 1 links are dead"
+        "--max-dead-links 0: at least 1 link is dead"
     )
     assert why_not(broken, Request((2, 1), max_dead_links=1)) is None
     # Links that wrap around count with --require-torus only.

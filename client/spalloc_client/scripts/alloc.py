@@ -350,7 +350,7 @@ def _explain(request: Request, session: Session) -> None:
     if request.machine is not None and request.machine not in names:
         raise no_such_machine(request.machine, names)
     note("No machine suits:")
-    for line in describe_misfits(request, machines):
+    for line in describe_misfits(request, machines, session.facility().scheduling):
         note(f"  {line}")
 
 
