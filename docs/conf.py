@@ -25,6 +25,8 @@ language = "en"
 # Quotes only: dashes would be taken from options such as --help.
 smartquotes_action = "qe"
 nitpicky = False
+# "width, height" in a docstring is two attributes, which Sphinx takes for a type and a name.
+suppress_warnings = ["ref.python"]
 
 html_theme = "furo"
 html_title = f"spalloc_server {version}"
