@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import commands, growth, hardware, jobs, waits
+from benchmarks import commands, growth, hardware, history, jobs, waits
 from benchmarks.bench import Bench
 from benchmarks.processes import REQUIREMENT, Contestant, Trouble, bare, original, ours
 from benchmarks.results import Work, table
 
 #: What can be measured, in the order of the table.
-SCENES = (hardware, commands, jobs, growth, waits)
+SCENES = (hardware, commands, jobs, growth, waits, history)
 
 
 def main(args: Sequence[str] | None = None) -> int:

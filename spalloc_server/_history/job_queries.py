@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, exists, or_, select
+from sqlalchemy import Connection, Select, and_, or_, select
 
 from spalloc_server._history.answers import JobDetail, JobRow, Page, PlaceRow
 from spalloc_server._history.database import HistoryError
@@ -251,9 +251,9 @@ def _had_board(connection: Connection, machine_id: int, board: tuple[int, int, i
     # another board's.
     got = or_(places.c.without.is_(None), places.c.without.not_like(f"%{text}%"))
     alone = and_(places.c.x == x, places.c.y == y, places.c.z == z)
-    return exists(
-        select(places.c.id).where(
-            places.c.job_id == jobs.c.id,
+    # The places first, then their jobs: SQLite would look for places job by job.
+    return jobs.c.id.in_(
+        select(places.c.job_id).where(
             places.c.machine_id == machine_id,
             or_(alone, and_(places.c.z.is_(None), columns, rows, got)),
         )

@@ -172,18 +172,17 @@ reports = Table(
     Index(None, "machine_id", "x", "y", "z"),
 )
 
-#: Sums of a day or a month.  `kind` is machine, owner, network or all, `key` the row it is of.
+#: Sums over blocks of days.  `kind` is machine, owner, network or all, `key` the row it is of.
 rollups = Table(
     "rollups",
     metadata,
     Column("kind", String(8), primary_key=True),
-    Column("span", String(5), primary_key=True),  # day, month
-    Column("since", Integer, primary_key=True),  # days since 1970-01-01 of its first day
+    Column("length", Integer, primary_key=True, autoincrement=False),  # days
+    Column("since", Integer, primary_key=True, autoincrement=False),  # days since 1970-01-01
     Column("key", BigInteger, primary_key=True, autoincrement=False),
     Column("jobs", Integer, nullable=False),  # created
     Column("board_seconds", Double, nullable=False),
     Column("waits", Text, nullable=False),  # see `histogram`, of first allocations
-    Index(None, "kind", "key"),
 )
 
 #: How far the follower has read: one row, written with the events' own transaction.

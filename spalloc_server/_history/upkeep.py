@@ -18,21 +18,13 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 
-from spalloc_server._history import histogram
 from spalloc_server._history.database import Database
 from spalloc_server._history.names import Names
-from spalloc_server._history.rollups import DAY, day_of, month_of
-from spalloc_server._history.tables import (
-    faults,
-    jobs,
-    names,
-    places,
-    reports,
-    rollups,
-    settings,
-)
+from spalloc_server._history.rollups import DAY, Rollups, day_of, sum_of
+from spalloc_server._history.settings import KEPT_FROM, read_setting, write_setting
+from spalloc_server._history.tables import faults, jobs, names, places, reports, rollups
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +69,7 @@ def names_came_late(connection: Connection, ended: float) -> None:
 def forget_jobs(database: Database, days: int, now: float | None = None) -> int:
     """Delete jobs that ended more than so many days ago, and all about them.
 
-    Sums of days and months go when their whole month is over for so long.
+    So do the sums of those days, and those over longer blocks in which there is such a day.
 
     Returns
     -------
@@ -102,29 +94,16 @@ def forget_jobs(database: Database, days: int, now: float | None = None) -> int:
             connection.execute(delete(jobs).where(jobs.c.id.in_(keys)))
             deleted += len(keys)
             if len(keys) < _AT_A_TIME:
-                month = month_of(today - days)
                 connection.execute(delete(faults).where(faults.c.back < until))
                 connection.execute(delete(reports).where(reports.c.time < until))
-                connection.execute(delete(rollups).where(rollups.c.since < month))
-                _delete_unused_names(connection)
+                connection.execute(delete(rollups).where(rollups.c.since < today - days))
+                write_setting(connection, KEPT_FROM, str(today - days))
+                if deleted:
+                    _delete_unused_names(connection)
                 break
     if deleted:
         log.info("%d jobs that ended more than %d days ago were deleted", deleted, days)
     return deleted
-
-
-def read_setting(connection: Connection, name: str) -> str | None:
-    """Return a setting; None if it was never written."""
-    return connection.scalar(select(settings.c.value).where(settings.c.name == name))
-
-
-def write_setting(connection: Connection, name: str, value: str) -> None:
-    """Write a setting."""
-    changed = connection.execute(
-        update(settings).where(settings.c.name == name).values(value=value)
-    )
-    if not changed.rowcount:
-        connection.execute(insert(settings).values(name=name, value=value))
 
 
 def _delete_unused_names(connection: Connection) -> None:
@@ -132,10 +111,12 @@ def _delete_unused_names(connection: Connection) -> None:
     of_jobs = (jobs.c.owner_id, jobs.c.host_id, jobs.c.ended_by_host_id, jobs.c.network_id)
     used = (*of_jobs, reports.c.host_id)
     unused = [~exists(select(1).where(column == names.c.id)) for column in used]
-    in_sums = exists(
-        select(1).where(rollups.c.kind == names.c.kind, rollups.c.key == names.c.id)
-    )
-    connection.execute(delete(names).where(*unused, ~in_sums))
+    sums = connection.execute(select(rollups.c.kind, rollups.c.key).distinct())
+    in_sums = {(row.kind, row.key) for row in sums}
+    found = connection.execute(select(names.c.id, names.c.kind).where(*unused)).all()
+    gone = [row.id for row in found if (row.kind, row.id) not in in_sums]
+    for begin in range(0, len(gone), _AT_A_TIME):
+        connection.execute(delete(names).where(names.c.id.in_(gone[begin : begin + _AT_A_TIME])))
 
 
 class _Forgetter:
@@ -240,50 +221,20 @@ class _Forgetter:
     # --- sums ---
 
     def _move_sums(self) -> set[int]:
-        """Move owners' sums of past days, and their part of months, to the pseudonyms."""
+        """Move owners' sums of past days, and their part of longer blocks, to the pseudonyms."""
         owners = [key for key, (kind, _) in self._real.items() if kind == "owner"]
         query = select(rollups).where(
             rollups.c.kind == "owner",
-            rollups.c.span == "day",
+            rollups.c.length == 1,
             rollups.c.since < self._until // DAY,
             rollups.c.key.in_(owners),
         )
-        moved = set()
-        for row in self._connection.execute(query).all():
+        moved, sums = set(), Rollups()
+        for row in self._connection.execute(query):
             moved.add(row.key)
-            pseudonym = self._pseudonym(row.key)
-            for span, since in (("day", row.since), ("month", month_of(row.since))):
-                self._add((span, since, row.key), -1, row)
-                self._add((span, since, pseudonym), 1, row)
+        for key in moved:
+            pseudonym = self._pseudonym(key)
+            for row in self._connection.execute(query.where(rollups.c.key == key)):
+                sums.move(row.since, "owner", key, pseudonym, sum_of(row))
+        sums.flush(self._connection)
         return moved
-
-    def _add(self, of: tuple[str, int, int], sign: int, day: Any) -> None:
-        """Add a day's sums to those of another span or owner, or take them away."""
-        span, since, key = of
-        waits = histogram.from_text(day.waits)
-        where = and_(
-            rollups.c.kind == "owner",
-            rollups.c.span == span,
-            rollups.c.since == since,
-            rollups.c.key == key,
-        )
-        old = self._connection.execute(select(rollups).where(where)).first()
-        before = {} if old is None else histogram.from_text(old.waits)
-        change = {bucket: sign * number for bucket, number in waits.items()}
-        values = {
-            "jobs": (0 if old is None else old.jobs) + sign * day.jobs,
-            "board_seconds": (0.0 if old is None else old.board_seconds)
-            + sign * day.board_seconds,
-        }
-        left = {b: n for b, n in histogram.added([before, change]).items() if n > 0}
-        if old is None:
-            about = {"kind": "owner", "span": span, "since": since, "key": key}
-            self._connection.execute(
-                insert(rollups).values(**about, **values, waits=histogram.to_text(left))
-            )
-        elif not left and values["jobs"] <= 0 and values["board_seconds"] < 1e-3:
-            self._connection.execute(delete(rollups).where(where))
-        else:
-            self._connection.execute(
-                update(rollups).where(where).values(**values, waits=histogram.to_text(left))
-            )

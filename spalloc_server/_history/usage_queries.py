@@ -1,17 +1,16 @@
-"""Questions about usage and waits, answered from the sums of days and months.
+"""Questions about usage and waits, answered from the sums over blocks of days.
 
-Whole months come from the sums of months, the days at both ends from those of days; the jobs
-that have boards now are added to what ended jobs used.
+The jobs that have boards now are added to what ended jobs used.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import Connection, select
 
 from spalloc_server._history import histogram
 from spalloc_server._history.answers import Usage, UsageRow, WaitBucket, WaitSummary
@@ -21,11 +20,15 @@ from spalloc_server._history.rollups import (
     ALL,
     DAY,
     Subject,
+    Sum,
     day_of,
     month_of,
     next_month,
+    select_blocks,
     split_by_day,
+    sum_of,
 )
+from spalloc_server._history.settings import KEPT_FROM, read_setting
 from spalloc_server._history.tables import cursor, jobs, machines, names, places, rollups
 
 #: What usage can be told by.
@@ -105,26 +108,39 @@ def series(connection: Connection, days: Days, step: str, subject: Subject) -> l
     """Tell usage by day or month; see `History.series`."""
     kind, key = subject
     first = days.first if step == "day" else month_of(days.first)
-    where = and_(
-        *(rollups.c.kind == kind, rollups.c.span == step, rollups.c.key == key),
-        *(rollups.c.since >= first, rollups.c.since < days.end),
-    )
-    columns = rollups.c.since, rollups.c.jobs, rollups.c.board_seconds, rollups.c.waits
-    found = {row.since: row for row in connection.execute(select(*columns).where(where))}
+    steps = list(_steps(first, days.end, step))
+    sums = _sums_of_steps(connection, steps, step, subject)
     now_used = _used_now(connection, step, subject)
     capacity = _capacity(connection) if kind in {"all", "machine"} else None
     machine = key if kind == "machine" else None
     rows = []
-    for since, until in _steps(first, days.end, step):
-        row = found.get(since)
-        used = (row.jobs, row.board_seconds) if row is not None else (0, 0.0)
-        used = (used[0], used[1] + now_used.get(since, 0.0))
-        waits = {} if row is None else histogram.from_text(row.waits)
+    for since, until in steps:
+        each = sums.get(since, Sum())
+        used = (each.jobs, each.board_seconds + now_used.get(since, 0.0))
         offered = 0.0
         if capacity is not None:
             offered = capacity.board_seconds(since * DAY, until * DAY, machine)
-        rows.append(_row(_iso(since), used, waits, offered))
+        rows.append(_row(_iso(since), used, each.waits, offered))
     return rows
+
+
+def _sums_of_steps(
+    connection: Connection, steps: list[tuple[int, int]], step: str, subject: Subject
+) -> dict[int, Sum]:
+    """Sum up each day or month: {its first day: sum}."""
+    kind, key = subject
+    columns = rollups.c.since, rollups.c.jobs, rollups.c.board_seconds, rollups.c.waits
+    found: dict[int, Sum] = {}
+    if step == "day":
+        query = select(*columns).where(
+            *(rollups.c.kind == kind, rollups.c.length == 1, rollups.c.key == key),
+            rollups.c.since.between(steps[0][0], steps[-1][1] - 1),
+        )
+        return {row.since: sum_of(row) for row in connection.execute(query)}
+    for first, end in steps:
+        for row in _blocks(connection, columns, kind, Days(first, end), rollups.c.key == key):
+            found.setdefault(first, Sum()).add(sum_of(row))
+    return found
 
 
 def wait_histogram(connection: Connection, days: Days, subject: Subject) -> list[WaitBucket]:
@@ -184,12 +200,11 @@ def _seconds(waits: Mapping[int, int], part: float) -> float | None:
 
 def _used(connection: Connection, days: Days, kind: str) -> dict[int, tuple[int, float]]:
     """Sum up jobs and board-seconds: {key: (jobs, board-seconds)}."""
-    query = (
-        select(rollups.c.key, func.sum(rollups.c.jobs), func.sum(rollups.c.board_seconds))
-        .where(_within(days, kind))
-        .group_by(rollups.c.key)
-    )
-    found = {key: (int(number), float(used)) for key, number, used in connection.execute(query)}
+    found: dict[int, tuple[int, float]] = {}
+    columns = rollups.c.key, rollups.c.jobs, rollups.c.board_seconds
+    for row in _blocks(connection, columns, kind, days):
+        number, used = found.get(row.key, (0, 0.0))
+        found[row.key] = (number + row.jobs, used + row.board_seconds)
     now = _now(connection)
     for each in _open(connection):
         key = 0 if kind == "all" else getattr(each, kind)
@@ -217,32 +232,22 @@ def _waits(
 ) -> dict[int, histogram.Histogram]:
     """Add up the histograms of waits: {key: histogram}."""
     found: dict[int, histogram.Histogram] = {}
-    query = select(rollups.c.key, rollups.c.waits).where(
-        _within(days, kind), rollups.c.key.in_(keys), rollups.c.waits != "{}"
-    )
-    for key, text in connection.execute(query):
-        merged = found.setdefault(key, {})
-        for bucket, number in histogram.from_text(text).items():
+    columns = rollups.c.key, rollups.c.waits
+    chosen = rollups.c.key.in_(keys), rollups.c.waits != "[]"
+    for row in _blocks(connection, columns, kind, days, *chosen):
+        merged = found.setdefault(row.key, {})
+        for bucket, number in histogram.from_text(row.waits).items():
             merged[bucket] = merged.get(bucket, 0) + number
     return found
 
 
-def _within(days: Days, kind: str) -> ColumnElement[bool]:
-    """Choose the months that lie in a span, and the days of it that lie in none of them."""
-    first_month = month_of(days.first)
-    if first_month < days.first:
-        first_month = next_month(first_month)
-    end_month = max(first_month, month_of(days.end))
-    since, span = rollups.c.since, rollups.c.span
-    if end_month == first_month:
-        chosen = and_(span == "day", since >= days.first, since < days.end)
-    else:
-        chosen = or_(
-            and_(span == "month", since >= first_month, since < end_month),
-            and_(span == "day", since >= days.first, since < first_month),
-            and_(span == "day", since >= end_month, since < days.end),
-        )
-    return and_(rollups.c.kind == kind, chosen)
+def _blocks(
+    connection: Connection, columns: Sequence[Any], kind: str, days: Days, *more: Any
+) -> Sequence[Any]:
+    """Return the blocks of a span, as far as its sums have not been deleted."""
+    kept_from = int(read_setting(connection, KEPT_FROM) or days.first)
+    query = select_blocks(columns, kind, max(days.first, kept_from), days.end, *more)
+    return [] if query is None else connection.execute(query).all()
 
 
 def _open(connection: Connection) -> Iterator[_Open]:

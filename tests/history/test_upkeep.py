@@ -135,10 +135,14 @@ def test_jobs_past_their_day_are_deleted(database: Database, where: Path) -> Non
     with database.reading() as connection:
         assert connection.scalar(select(func.min(jobs.c.job))) == 31
         assert connection.scalar(select(func.count()).select_from(places)) == 10
-        # March is not over for so long yet, so its sums are kept.
-        assert connection.scalar(select(func.min(rollups.c.since))) == MARCH // DAY
+        days = select(func.min(rollups.c.since)).where(rollups.c.length == 1)
+        assert connection.scalar(days) == MARCH // DAY + 30
     with closing(History(str(where))) as told:
-        assert told.usage(MARCH, MARCH + 40 * DAY).total.jobs == 40
+        # Blocks with a day that was deleted went, too, and are not asked for.
+        for since in (MARCH - 3000 * DAY, MARCH, MARCH + 30 * DAY):
+            assert told.usage(since, MARCH + 40 * DAY).total.jobs == 10
+        assert sum(row.jobs for row in told.series(MARCH, MARCH + 40 * DAY, "month")) == 10
+        assert told.usage(MARCH, MARCH + 9 * DAY).total.jobs == 0
 
 
 def test_names_of_deleted_jobs_are_deleted(database: Database, where: Path) -> None:

@@ -41,15 +41,14 @@ def upgrade() -> None:
     op.create_table(
         "rollups",
         sa.Column("kind", sa.String(length=8), nullable=False),
-        sa.Column("span", sa.String(length=5), nullable=False),
-        sa.Column("since", sa.Integer(), nullable=False),
+        sa.Column("length", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("since", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("jobs", sa.Integer(), nullable=False),
         sa.Column("board_seconds", sa.Double(), nullable=False),
         sa.Column("waits", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "span", "since", "key", name="pk_rollups"),
+        sa.PrimaryKeyConstraint("kind", "length", "since", "key", name="pk_rollups"),
     )
-    op.create_index("ix_rollups_kind_key", "rollups", ["kind", "key"])
     op.create_table(
         "settings",
         sa.Column("name", sa.String(length=32), nullable=False),
