@@ -266,8 +266,16 @@ def _event(_book: Book, _event: dict[str, Any]) -> None:
     """Write nothing: an event for readers that changes no state."""
 
 
-def _quarantine(book: Book, machine: str, record: dict[str, Any] | None) -> None:
-    """Write what is out of service on a machine; all of it each time."""
+def _quarantine(
+    book: Book,
+    machine: str,
+    record: dict[str, Any] | None,
+    _cause: dict[str, Any] | None = None,
+) -> None:
+    """Write the boards out of service on a machine, all of them each time.
+
+    The cause is for readers of events: the job that met a fault, or how boards came back.
+    """
     if record:
         book["quarantine"][machine] = record
     else:

@@ -85,8 +85,16 @@ class Health:
 
     # --- what was found ---
 
-    def note(self, name: str, frame: Frame, reason: object, kind: str | None = None) -> None:
-        """Take out what a failed request tells to be at fault.
+    def note(
+        self,
+        name: str,
+        frame: Frame,
+        reason: object,
+        kind: str | None = None,
+        *,
+        job_id: int | None = None,
+    ) -> None:
+        """Take out the boards that a failed request blames.
 
         Parameters
         ----------
@@ -95,12 +103,14 @@ class Health:
         reason : object
             A `FailureReason`; anything else tells nothing.
         kind : str, optional
-            What was being done, if faults do not say so themselves.
+            The action that failed, if faults do not say so themselves.
+        job_id : int, optional
+            The job that met the failure.
         """
         if not isinstance(reason, FailureReason) or name not in self._maps:
             return
         if reason.silent:
-            self.fall_silent(name, frame)
+            self.fall_silent(name, frame, job_id=job_id)
             return
         # One power command for several boards has one answer, which may be any one's fault.
         switched = {fault.board for fault in reason.faults if fault.during.startswith("power")}
@@ -113,7 +123,7 @@ class Health:
         if news and kind is None:
             self._doubt(name, frame, reason.faults[0].during)
         if news:
-            self._changed(name)
+            self._changed(name, job=job_id)
 
     def _take_out(
         self, name: str, board: Board, kind: str, what: str, *, sure: bool, blamed: bool = True
@@ -160,13 +170,13 @@ class Health:
         failure.place = None if failure.board is None else where.locate(failure.board)
         return failure
 
-    def fall_silent(self, name: str, frame: Frame) -> None:
+    def fall_silent(self, name: str, frame: Frame, *, job_id: int | None = None) -> None:
         """Take out all boards of a frame that does not answer."""
         silent = self._of(name).silent
         if frame not in silent:
             log.error("machine %s: frame %s does not answer, its boards are out", name, frame)
             silent[frame] = _clock.wall()
-            self._changed(name)
+            self._changed(name, job=job_id)
 
     # --- trying again ---
 
@@ -226,7 +236,7 @@ class Health:
             else:
                 quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
                 return
-            self._changed(name)
+            self._changed(name, how="test passed")
 
     def welcome(self, name: str, frame: Frame) -> None:
         """Have all that nobody has of a frame that answers again switched off; then it is back.
@@ -257,7 +267,7 @@ class Health:
                 self.note(name, frame, reason, POWER_OFF)
             del quarantine.silent[frame]
             log.info("machine %s: frame %s answers again", name, frame)
-            self._changed(name)
+            self._changed(name, how="answers")
 
     # --- the operator ---
 
@@ -293,7 +303,7 @@ class Health:
                 )
             raise ValueError(f"board {board} of machine {name!r} is not out of service")
         log.info("machine %s: board %s released", name, board)
-        self._changed(name)
+        self._changed(name, how="released")
 
     def report(self, name: str, board: Board, host: str, text: str) -> str:
         """Count a user's report of a board; returns what is done with it."""
@@ -420,11 +430,21 @@ class Health:
     def _of(self, name: str) -> Quarantine:
         return self._quarantines.setdefault(name, Quarantine())
 
-    def _changed(self, name: str) -> None:
-        """Have what is out saved, and not handed out."""
+    def _changed(self, name: str, job: int | None = None, how: str = "removed") -> None:
+        """Tell, and give to the queue, which boards are out.
+
+        Parameters
+        ----------
+        name : str
+            Of the machine.
+        job : int or None
+            The job that met the fault of boards that are newly out.
+        how : str
+            The way in which boards came back.
+        """
         quarantine = self._of(name)
         plain = quarantine.to_plain(_clock.monotonic(), _clock.wall())
-        self._tell("quarantine", name, plain if quarantine else None)
+        self._tell("quarantine", name, plain if quarantine else None, {"job": job, "how": how})
         self._apply(name)
 
     def _apply(self, name: str) -> None:

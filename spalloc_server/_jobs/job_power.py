@@ -110,7 +110,7 @@ class JobPower:
         # Until this job is back at the front of its queue, no other is served.
         with self._lock, self._queue.holding():
             if self._records.maps.get(where.machine.name) is where:
-                self._health.note(where.machine.name, frame, reason)
+                self._health.note(where.machine.name, frame, reason, job_id=job.id)
             if self._is_awaited(job, tenancy, frame):
                 reason = self._health.explain(where, frame, reason)
                 self.count_answer(job, success, reason)

@@ -99,7 +99,9 @@ class PowerDowns:
                     extra={"job_id": release.job_id},
                 )
                 if not release.orphaned:
-                    self._health.note(release.machine_name, frame, reason, "power_off")
+                    self._health.note(
+                        release.machine_name, frame, reason, "power_off", job_id=release.job_id
+                    )
             if release.orphaned:
                 self._orphan_off(host, boards)
             elif release.done:

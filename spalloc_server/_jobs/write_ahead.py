@@ -291,6 +291,7 @@ class WriteAhead:
             _ask(self._waiting.popleft()[1])
         requests, self._requests = self._requests, []
         _ask(requests)
+
     # --- loop thread only ---
 
     def seconds_at_rest(self) -> float:

@@ -1,0 +1,259 @@
+"""Events: outcomes in the words of readers, see ``list_events`` in the protocol.
+
+Owns the form of every event, but for its number and state, which the log of events gives.  Keeps
+just enough of the book to name the place that a job had and the boards that came back.
+Knows no files and no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from spalloc_server._jobs.board_states import boards_in
+
+Event = dict[str, Any]
+
+
+class EventMaker:
+    """Makes events of outcomes.
+
+    Parameters
+    ----------
+    book : mapping
+        The state before the first outcome (see `_jobs.book`).
+    """
+
+    def __init__(self, book: Mapping[str, Any]) -> None:
+        self._machines: dict[str, dict[str, Any]] = dict(book["machines"])
+        self._quarantine: dict[str, dict[str, Any] | None] = dict(book["quarantine"])
+        # {job id: (machine, allocation id, place)} of jobs with boards.
+        self._held: dict[int, tuple[str, int, list[int]]] = {}
+        # {(machine, allocation id): (job id, place)} of boards on their way to off or at rest.
+        self._left: dict[tuple[str, int], tuple[int | None, list[int]]] = {}
+        for job_id, job in book["jobs"].items():
+            if job["allocation"] is not None:
+                self._held[job_id] = _held(job["allocation"])
+        for name, going in book["going"].items():
+            for number, each in going.items():
+                self._left[name, number] = each["job"], list(each["outcome"][1:])
+        for name, resting in book["resting"].items():
+            for number, (footprint, _) in resting.items():
+                self._left[name, number] = None, list(footprint[1:])
+
+    def make(self, outcome: Sequence[Any], wall: float) -> list[Event]:
+        """Return the events of an outcome that is told now; many outcomes have none.
+
+        Parameters
+        ----------
+        outcome : sequence
+            See `_jobs.book`.
+        wall : float
+            Unix time, for outcomes without a time of their own.
+        """
+        kind, *parts = outcome
+        maker = _MAKERS.get(kind)
+        return [] if maker is None else [{"time": wall, **each} for each in maker(self, *parts)]
+
+    # --- jobs ---
+
+    def _created(self, job_id: int, record: Mapping[str, Any]) -> Iterator[Event]:
+        yield {
+            "event": "created",
+            "time": record["start_time"],
+            "job": job_id,
+            **{key: record[key] for key in ("owner", "host", "keepalive", "args", "kwargs")},
+        }
+
+    def _allocated(self, job_id: int, allocation: Mapping[str, Any], at: float) -> Iterator[Event]:
+        self._held[job_id] = machine, _, place = _held(allocation)
+        given = {(x, y, z) for x, y, z in allocation["boards"]}
+        event: Event = {"event": "allocated", "time": at, "job": job_id, "machine": machine}
+        event.update(place=place, boards=len(given))
+        without = sorted(set(boards_in(allocation["outcome"])) - given)
+        if without:
+            event["without"] = [list(board) for board in without]
+        yield event
+
+    def _power(self, job_id: int, on: bool) -> Iterator[Event]:
+        yield {"event": "power", "job": job_id, "on": on}
+
+    def _ready(self, job_id: int, at: float) -> Iterator[Event]:
+        yield {"event": "ready", "time": at, "job": job_id}
+
+    def _requeued(self, job_id: int, attempts: int, fault: Mapping[str, Any]) -> Iterator[Event]:
+        machine, place = self._leave(job_id)
+        yield {
+            "event": "moved",
+            "job": job_id,
+            "machine": machine,
+            "place": place,
+            "attempt": attempts,
+            "fault": fault["text"],
+            "board": fault["board"],
+            "physical": fault["physical"],
+        }
+
+    def _ended(
+        self, job_id: int, reason: str | None, ending: Mapping[str, Any]
+    ) -> Iterator[Event]:
+        machine, place = self._leave(job_id)
+        yield {
+            "event": "ended",
+            "time": ending["at"],
+            "job": job_id,
+            "reason": reason,
+            "by": ending["by"],
+            "by_host": ending["host"],
+            "machine": machine,
+            "place": place,
+        }
+
+    def _leave(self, job_id: int) -> tuple[str | None, list[int] | None]:
+        """Note that a job has its boards no more; returns the machine and place."""
+        held = self._held.pop(job_id, None)
+        if held is None:
+            return None, None
+        machine, allocation_id, place = held
+        self._left[machine, allocation_id] = job_id, place
+        return machine, place
+
+    def _returned(self, machine: str, allocation_id: int) -> Iterator[Event]:
+        job_id, place = self._left[machine, allocation_id]
+        yield {"event": "freed", "job": job_id, "machine": machine, "place": place}
+
+    def _rested(self, machine: str, allocation_ids: Iterable[int]) -> Iterator[Event]:
+        places = [self._left.pop((machine, number))[1] for number in allocation_ids]
+        yield {"event": "rested", "machine": machine, "places": places}
+
+    # --- machines ---
+
+    def _changed(
+        self,
+        order: Sequence[str],
+        changed: Iterable[dict[str, Any]],
+        removed: Iterable[str],
+        _orphans: object,
+    ) -> Iterator[Event]:
+        before = {name: number for number, name in enumerate(self._machines)}
+        for name in removed:
+            yield from self._quarantined(name, None, {"how": "removed"})
+            del self._machines[name], before[name]
+            for key in [key for key in self._left if key[0] == name]:
+                del self._left[key]
+            yield {"event": "machine changed", "machine": name, "change": "removed"}
+        plain = {machine["name"]: machine for machine in changed}
+        self._machines = {name: plain.get(name) or self._machines[name] for name in order}
+        for priority, name in enumerate(order):
+            if name not in before:
+                yield _machine(self._machines[name], priority, "added")
+            elif name in plain or before[name] != priority:
+                yield _machine(self._machines[name], priority, "changed")
+
+    def all_machines(self, wall: float) -> list[Event]:
+        """Return an event for each machine there is, as if it were added."""
+        return [
+            {"time": wall, **_machine(machine, priority, "added")}
+            for priority, machine in enumerate(self._machines.values())
+        ]
+
+    # --- boards out of service ---
+
+    def _quarantined(
+        self,
+        machine: str,
+        plain: dict[str, Any] | None,
+        cause: Mapping[str, Any] | None = None,
+    ) -> Iterator[Event]:
+        cause = cause or {}
+        before, self._quarantine[machine] = self._quarantine.get(machine), plain
+        if machine not in self._machines:
+            return
+        places = {tuple(b): place for b, place in self._machines[machine]["board_locations"]}
+        hosts = {tuple(frame): host for frame, host in self._machines[machine]["bmp_ips"]}
+        old, new = _cases(before), _cases(plain)
+        for board, case in new.items():
+            if _told(case) != _told(old.get(board)):
+                yield {
+                    "event": "board out",
+                    "machine": machine,
+                    "board": list(board),
+                    "physical": places.get(board),
+                    "kind": case["kind"] if case["sure"] else "suspected",
+                    "text": case["what"],
+                    "sure": case["sure"],
+                    "job": cause.get("job"),
+                    "until": case["due"],
+                }
+        silent, was_silent = _silent(plain), _silent(before)
+        for frame in sorted(silent - was_silent):
+            count = sum(tuple(place[:2]) == frame for place in places.values())
+            yield {
+                "event": "board out",
+                "machine": machine,
+                "board": None,
+                "frame": list(frame),
+                "boards": count,
+                "kind": "silent",
+                "text": f"BMP {hosts.get(frame)} does not answer",
+                "sure": True,
+                "job": cause.get("job"),
+                "until": None,
+            }
+        how = cause.get("how", "removed")
+        back: Event = {"event": "board back", "machine": machine}
+        for board in sorted(old.keys() - new.keys()):
+            yield {**back, "board": list(board), "physical": places.get(board), "how": how}
+        for frame in sorted(was_silent - silent):
+            yield {**back, "board": None, "frame": list(frame), "how": how}
+
+    def _as_told(self, event: Event) -> Iterator[Event]:
+        yield event
+
+
+_MAKERS: dict[str, Callable[..., Iterator[Event]]] = {
+    "created": EventMaker._created,
+    "allocated": EventMaker._allocated,
+    "power": EventMaker._power,
+    "ready": EventMaker._ready,
+    "requeued": EventMaker._requeued,
+    "ended": EventMaker._ended,
+    "returned": EventMaker._returned,
+    "rested": EventMaker._rested,
+    "machines": EventMaker._changed,
+    "quarantine": EventMaker._quarantined,
+    "event": EventMaker._as_told,
+}
+
+
+def _held(allocation: Mapping[str, Any]) -> tuple[str, int, list[int]]:
+    return allocation["machine"], allocation["id"], list(allocation["outcome"][1:])
+
+
+def _machine(plain: Mapping[str, Any], priority: int, change: str) -> Event:
+    dead = {tuple(board) for board in plain["dead_boards"]}
+    return {
+        "event": "machine changed",
+        "machine": plain["name"],
+        "change": change,
+        "width": plain["width"],
+        "height": plain["height"],
+        "live": sum(tuple(board) not in dead for board, _ in plain["board_locations"]),
+        "tags": plain["tags"],
+        "dead_boards": plain["dead_boards"],
+        "dead_links": plain["dead_links"],
+        "priority": priority,
+    }
+
+
+def _cases(plain: Mapping[str, Any] | None) -> dict[tuple[int, ...], dict[str, Any]]:
+    return {} if plain is None else {tuple(case["board"]): case for case in plain["cases"]}
+
+
+def _silent(plain: Mapping[str, Any] | None) -> set[tuple[int, ...]]:
+    return set() if plain is None else {tuple(frame) for frame, _ in plain["silent"]}
+
+
+def _told(case: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+    """Return the parts of a case whose change is told."""
+    return None if case is None else (case["kind"], case["what"], case["sure"])

@@ -1,0 +1,207 @@
+"""Outcomes in the words of readers."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from spalloc_server._jobs import book as _book
+from spalloc_server._jobs.events import EventMaker
+from spalloc_server.controller import Controller, JobState
+from tests.support.facility import Facility, machine
+from tests.support.outcomes import hear_outcomes
+
+A, B = (0, 0, 0), (0, 0, 1)
+
+
+@pytest.fixture
+def facility() -> Iterator[Facility]:
+    """Four triads on two frames; their events are told."""
+    facility = Facility([machine("m", 4, 1)])
+    yield facility
+    facility.close()
+
+
+def events(facility: Facility, *kinds: str) -> list[dict[str, Any]]:
+    """All events of a facility since its beginning, of some kinds or all."""
+    maker = EventMaker(_book.empty())
+    made = [event for outcome in facility.outcomes for event in maker.make(outcome, 7.0)]
+    assert json.loads(json.dumps(made))
+    return [event for event in made if not kinds or event["event"] in kinds]
+
+
+def kinds(facility: Facility) -> list[str]:
+    return [event["event"] for event in events(facility)]
+
+
+def ready(facility: Facility, *what: int) -> int:
+    job_id = facility.create(*what)
+    facility.run_until(lambda: facility.state(job_id) is JobState.ready, 100.0)
+    return job_id
+
+
+def test_the_life_of_a_job(facility: Facility) -> None:
+    begun = facility.time.wall()
+    job = ready(facility, 1, 1)
+    was_ready = facility.time.wall()
+    facility.controller.destroy_job("10.0.0.9", job, "done")
+    ended = facility.time.wall()
+    facility.run(60.0)
+
+    told = events(facility)[1:]  # the machine was added first
+    assert told[0] == {
+        "event": "created", "time": begun, "job": job, "owner": "me", "host": None,
+        "keepalive": None, "args": [1, 1], "kwargs": {},
+    }  # fmt: skip
+    place = [0, 0, 1, 1]
+    assert told[1:] == [
+        {
+            "event": "allocated", "time": begun, "job": job, "machine": "m", "place": place,
+            "boards": 3,
+        },
+        {"event": "power", "time": 7.0, "job": job, "on": True},
+        {"event": "ready", "time": was_ready, "job": job},
+        {
+            "event": "ended", "time": ended, "job": job, "reason": "done", "by": "client",
+            "by_host": "10.0.0.9", "machine": "m", "place": place,
+        },
+        {"event": "freed", "time": 7.0, "job": job, "machine": "m", "place": place},
+        {"event": "rested", "time": 7.0, "machine": "m", "places": [place]},
+    ]  # fmt: skip
+
+
+def test_boards_of_a_place_that_a_job_did_not_get_are_named() -> None:
+    facility = Facility([machine("m", 4, 1, dead_boards={B})])
+    try:
+        facility.create(1, 1)
+        (told,) = events(facility, "allocated")
+        assert (told["boards"], told["without"]) == (2, [[0, 0, 1]])
+    finally:
+        facility.close()
+
+
+def test_a_job_that_never_had_boards_ends_without_a_place(facility: Facility) -> None:
+    facility.create(99)
+
+    (ended,) = events(facility, "ended")
+    assert (ended["machine"], ended["place"], ended["by"]) == (None, None, "request")
+
+
+def test_a_moved_job_tells_the_fault_and_what_it_had(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power on")
+    job = facility.create(1)
+    facility.run_until(lambda: bool(facility.moves), 100.0)
+
+    (moved,) = events(facility, "moved")
+    assert (moved["job"], moved["machine"], moved["place"]) == (job, "m", [0, 0, 0])
+    assert (moved["attempt"], moved["board"], moved["physical"]) == (1, [0, 0, 0], [0, 0, 0])
+    assert "board (0, 0, 0) of machine m" in moved["fault"]
+    (out,) = events(facility, "board out")
+    assert (out["board"], out["physical"], out["kind"]) == ([0, 0, 0], [0, 0, 0], "power_on")
+    assert (out["job"], out["sure"]) == (job, True)
+    assert out["until"] == pytest.approx(facility.time.wall() + 60.0, abs=1.0)
+    assert kinds(facility).index("moved") > kinds(facility).index("power")
+
+
+def test_boards_come_back_by_a_test_or_an_operator(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power on")
+    facility.create(*A)
+    facility.run_until(lambda: facility.out == {A}, 100.0)
+    facility.inject("0 clear")
+    facility.run_until(lambda: not facility.out, 100.0)
+    facility.controller.hold_board("m", B, "drained")
+    facility.controller.release_board("m", B)
+
+    back = events(facility, "board back")
+    assert [(each["board"], each["how"]) for each in back] == [
+        ([0, 0, 0], "test passed"),
+        ([0, 0, 1], "released"),
+    ]
+    assert [each["kind"] for each in events(facility, "board out")] == ["power_on", "operator"]
+
+
+def test_a_frame_falls_silent_and_answers_again(facility: Facility) -> None:
+    facility.inject("0 silent")
+    job = facility.create(*A)
+    facility.run(60.0)
+    facility.inject("0 clear")
+    facility.run(60.0)
+
+    (out,) = events(facility, "board out")
+    host = facility.controller.machines["m"].bmp_ips[0, 0]
+    assert out == {
+        "event": "board out", "time": 7.0, "machine": "m", "board": None, "frame": [0, 0],
+        "boards": 6, "kind": "silent", "text": f"BMP {host} does not answer", "sure": True,
+        "job": out["job"], "until": None,
+    }  # fmt: skip
+    assert out["job"] in (None, job)
+    (back,) = events(facility, "board back")
+    assert (back["board"], back["frame"], back["how"]) == (None, [0, 0], "answers")
+
+
+def test_a_suspect_is_told_as_such(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power on")
+    facility.create(3)
+    facility.run_until(lambda: bool(facility.moves), 100.0)
+
+    out = events(facility, "board out")
+    assert {(each["kind"], each["sure"]) for each in out} == {("suspected", False)}
+    assert len(out) == 3
+
+
+def test_machines_come_change_and_go(facility: Facility) -> None:
+    controller = facility.controller
+    m, n = controller.machines["m"], machine("n", 1, 1)
+    controller.machines = {"n": n, "m": m}
+    controller.machines = {"n": n._replace(tags=frozenset({"x"})), "m": m}
+    facility.controller.hold_board("m", A, "drained")
+    controller.machines = {"m": machine("m", 3, 1)}
+
+    told = [(e["machine"], e["change"], e.get("priority")) for e in events(facility)
+            if e["event"] == "machine changed"]  # fmt: skip
+    assert told == [
+        ("m", "added", 0),
+        ("n", "added", 0),
+        ("m", "changed", 1),
+        ("n", "changed", 0),
+        ("n", "removed", None),
+        ("m", "removed", None),
+        ("m", "added", 0),
+    ]
+    changed = [e for e in events(facility, "machine changed") if e["change"] == "changed"][1]
+    assert (changed["width"], changed["live"], changed["tags"]) == (1, 3, ["x"])
+    (removed,) = [e for e in events(facility, "board back") if e["how"] == "removed"]
+    assert removed["board"] == [0, 0, 0]
+
+
+def test_a_maker_goes_on_from_a_book(facility: Facility) -> None:
+    job, resting = ready(facility, *A), ready(facility, *B)
+    facility.controller.destroy_job(None, resting)
+    facility.run(10.0)
+    book = facility.controller.__getstate__()
+    maker = EventMaker(book)
+    made: list[dict[str, Any]] = []
+    hear_outcomes(facility.controller, lambda outcome: made.extend(maker.make(outcome, 7.0)))
+
+    facility.controller.destroy_job(None, job)
+    facility.run(60.0)
+
+    assert [(each["event"], each.get("place", each.get("places"))) for each in made] == [
+        ("ended", [0, 0, 0]),
+        ("freed", [0, 0, 0]),
+        ("rested", [[0, 0, 1]]),
+        ("rested", [[0, 0, 0]]),
+    ]
+    (added,) = EventMaker(book).all_machines(9.0)
+    assert (added["event"], added["machine"], added["time"]) == ("machine changed", "m", 9.0)
+
+
+def test_outcomes_without_a_reader_make_no_events() -> None:
+    controller = Controller()
+    maker = EventMaker(controller.__getstate__())
+
+    assert maker.make(("limits", 5, 30), 7.0) == []
+    assert maker.make(("of a later version", 1), 7.0) == []
+    report = {"event": "report", "text": "smoke"}
+    assert maker.make(("event", report), 7.0) == [{"time": 7.0, **report}]
