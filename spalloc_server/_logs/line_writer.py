@@ -1,0 +1,143 @@
+"""Writes lines in a thread of its own: nobody waits for a pipe or a disk.
+
+Owns the queue between those who log and the place where the lines go.  A line that
+finds no room is dropped, counted, and told of later.  Knows nothing of log records.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from spalloc_server import _clock
+
+#: Lines that may wait to be written. # arbitrary
+MOST_LINES = 4000
+#: Seconds between two complaints about the same place.
+_SECONDS_BETWEEN_COMPLAINTS = 60.0
+
+
+class Place(Protocol):
+    """Where lines go."""
+
+    def write(self, data: bytes) -> str | None:
+        """Write whole lines, for as long as that takes.
+
+        Returns
+        -------
+        str or None
+            Trouble that has cost no line, for people.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the lines are lost.
+        """
+
+    def close(self) -> None:
+        """Write no more."""
+
+
+class LineWriter:
+    """Takes lines from any thread and from signal handlers, and never waits.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread, after "lines-".
+    place : Place
+        Closed by `close`.
+    about_dropped : callable
+        Makes a line of the number of lines that were dropped.
+    on_trouble : callable, optional
+        ``on_trouble(text)``, from this writer's thread, when lines cannot be written, once
+        a minute at most.
+
+    Attributes
+    ----------
+    dropped : int
+        Lines that found no room, or could not be written.
+    trouble : str or None
+        The last failure, for people; None if the last line was written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        about_dropped: Callable[[int], str],
+        on_trouble: Callable[[str], object] | None = None,
+    ) -> None:
+        self.trouble: str | None = None
+        self._place = place
+        self._about_dropped = about_dropped
+        self._on_trouble = on_trouble
+        self._without_room = 0
+        self._unwritten = 0
+        self._told = 0
+        self._complained = -float("inf")
+        # Reentrant, as a signal handler may log while its thread does.
+        self._queue: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
+        # A daemon: a pipe that nobody reads must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name=f"lines-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """See the class."""
+        return self._without_room + self._unwritten
+
+    def put(self, line: str) -> None:
+        """Have a line written, or several that belong together."""
+        if self._queue.qsize() >= MOST_LINES:
+            self._without_room += 1
+        else:
+            self._queue.put(_bytes(line))
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all lines so far are written; False if that took too long."""
+        if not self._thread.is_alive():
+            return False
+        written = threading.Event()
+        self._queue.put(written)
+        return written.wait(seconds)
+
+    def close(self, seconds: float) -> bool:
+        """Write the lines so far, within some seconds, and no more; twice is harmless."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # --- the writer's thread only ---
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            if self._write(item) and (unsaid := self.dropped - self._told):
+                self._told += unsaid
+                self._write(_bytes(self._about_dropped(unsaid)))
+        self._place.close()
+
+    def _write(self, data: bytes) -> bool:
+        """Write lines; returns whether that worked."""
+        written = True
+        try:
+            self.trouble = self._place.write(data)
+        except (OSError, ValueError) as error:
+            written = False
+            self._unwritten += 1
+            self.trouble = getattr(error, "strerror", None) or str(error)
+        if self.trouble is not None and self._on_trouble is not None:
+            now = _clock.monotonic()
+            if now >= self._complained + _SECONDS_BETWEEN_COMPLAINTS:
+                self._complained = now
+                self._on_trouble(self.trouble)
+        return written
+
+
+def _bytes(line: str) -> bytes:
+    return f"{line}\n".encode("utf-8", "backslashreplace")

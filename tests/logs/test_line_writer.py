@@ -1,0 +1,140 @@
+"""Lines are written by a thread of their own; nobody waits, and nothing is lost unsaid."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from spalloc_server._logs import line_writer
+from spalloc_server._logs.line_writer import LineWriter
+from tests.support.fake_clock import FakeClock
+
+PATIENCE = 10.0
+
+
+class Paper:
+    """A place for lines that can be stuck, and can fail."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.failures: list[Exception] = []
+        self.trouble: str | None = None
+        self.reached = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+        self.closed = False
+
+    def write(self, data: bytes) -> str | None:
+        self.reached.set()
+        assert self.free.wait(PATIENCE)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.lines.append(data.decode().rstrip("\n"))
+        return self.trouble
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Desk:
+    """A writer, its paper, and its complaints."""
+
+    def __init__(self) -> None:
+        self.paper = Paper()
+        self.complaints: list[str] = []
+        self.writer = LineWriter("desk", self.paper, "{} missing".format, self.complaints.append)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.paper.free.set()
+    assert desk.writer.close(PATIENCE)
+
+
+def test_lines_are_written_in_order(desk: Desk) -> None:
+    for number in range(100):
+        desk.writer.put(f"line {number}")
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == [f"line {number}" for number in range(100)]
+    assert (desk.writer.dropped, desk.writer.trouble) == (0, None)
+
+
+def test_nobody_waits_for_a_place_that_is_stuck(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_writer, "MOST_LINES", 3)
+    desk.paper.free.clear()
+    desk.writer.put("stuck")
+    assert desk.paper.reached.wait(PATIENCE)
+
+    for number in range(10):
+        desk.writer.put(f"line {number}")
+
+    assert desk.writer.dropped == 7
+    assert not desk.writer.flush(0.0)
+    desk.paper.free.set()
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == ["stuck", "7 missing", "line 0", "line 1", "line 2"]
+
+
+def test_lines_that_cannot_be_written_are_counted_and_told(desk: Desk) -> None:
+    desk.paper.failures = [OSError(28, "No space left on device"), ValueError("closed file")]
+
+    for number in range(4):
+        desk.writer.put(f"line {number}")
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == ["line 2", "2 missing", "line 3"]
+    assert desk.complaints == ["No space left on device"]
+    assert (desk.writer.dropped, desk.writer.trouble) == (2, None)
+
+
+def test_trouble_is_told_once_a_minute(desk: Desk) -> None:
+    with FakeClock().installed() as clock:
+        for seconds in (0.0, 59.0, 1.0):
+            clock.advance(seconds)
+            desk.paper.failures = [OSError(5, f"after {seconds:g} s")]
+            desk.writer.put("lost")
+            assert desk.writer.flush(PATIENCE)
+
+    assert desk.complaints == ["after 0 s", "after 1 s"]
+    assert desk.writer.trouble == "after 1 s"
+
+
+def test_trouble_that_costs_no_line_is_trouble_all_the_same(desk: Desk) -> None:
+    desk.paper.trouble = "the folder is read-only"
+
+    desk.writer.put("line")
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == ["line"]
+    assert desk.complaints == ["the folder is read-only"]
+    assert (desk.writer.dropped, desk.writer.trouble) == (0, "the folder is read-only")
+
+
+def test_closing_writes_the_rest_and_twice_is_harmless(desk: Desk) -> None:
+    desk.writer.put("last")
+
+    assert desk.writer.close(PATIENCE)
+    assert desk.writer.close(PATIENCE)
+
+    assert desk.paper.lines == ["last"]
+    assert desk.paper.closed
+    assert not desk.writer.flush(PATIENCE), "at once, though nobody writes any more"
+
+
+def test_closing_a_place_that_is_stuck_takes_no_longer_than_allowed(desk: Desk) -> None:
+    desk.paper.free.clear()
+    desk.writer.put("stuck")
+
+    assert not desk.writer.close(0.0)
+
+
+def test_any_text_can_be_written(desk: Desk) -> None:
+    desk.writer.put("\ud800 é")
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == ["\\ud800 é"]
