@@ -7,10 +7,12 @@ Written through the logger ``spalloc_server.jobs``, which is silent until
 from __future__ import annotations
 
 import logging
-from logging.handlers import TimedRotatingFileHandler
 from typing import TYPE_CHECKING
 
 from spalloc_server._checks.values import escaped
+from spalloc_server._logs.daily_file import DailyFile
+from spalloc_server._logs.handler import BackgroundHandler
+from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._places import Board, Frame, frame_of
 from spalloc_server.links import Links
 
@@ -29,18 +31,21 @@ DEFAULT_DAYS = 90
 
 _NAMES = {link: link.name for link in Links}
 
+_log = logging.getLogger(__name__)
 job_log = logging.getLogger("spalloc_server.jobs")
 job_log.propagate = False
 job_log.addHandler(logging.NullHandler())
 job_log.setLevel(logging.CRITICAL + 1)
 
 
-def open_file(filename: str, days: int) -> logging.Handler:
+def open_file(filename: str, days: int) -> BackgroundHandler:
     """Begin to log to a file that is changed every midnight.
+
+    Lines that cannot be written are dropped; the general log says so once a minute.
 
     Returns
     -------
-    logging.Handler
+    BackgroundHandler
         To be given to `close_file`.
 
     Raises
@@ -48,10 +53,15 @@ def open_file(filename: str, days: int) -> logging.Handler:
     OSError
         If the file cannot be opened for appending.
     """
-    handler = TimedRotatingFileHandler(
-        filename, when="midnight", backupCount=days, encoding="utf-8"
-    )
-    handler.setFormatter(_LineFormatter("%(asctime)s %(message)s"))
+
+    def complain(trouble: str) -> None:
+        _log.warning("job log %s: %s", filename, trouble)
+
+    formatter = _LineFormatter("%(asctime)s %(message)s")
+    place = DailyFile(filename, days)
+    writer = LineWriter("job-log", place, lambda n: _about_dropped(formatter, n), complain)
+    handler = BackgroundHandler(writer)
+    handler.setFormatter(formatter)
     job_log.addHandler(handler)
     job_log.setLevel(logging.INFO)
     return handler
@@ -61,8 +71,14 @@ def close_file(handler: logging.Handler) -> None:
     """End logging to a file."""
     job_log.removeHandler(handler)
     handler.close()
-    if not any(isinstance(other, TimedRotatingFileHandler) for other in job_log.handlers):
+    if not any(isinstance(other, BackgroundHandler) for other in job_log.handlers):
         job_log.setLevel(logging.CRITICAL + 1)
+
+
+def _about_dropped(formatter: logging.Formatter, number: int) -> str:
+    """Make the line that stands for lines that are missing."""
+    text = f"{number} lines are missing here: they could not be written"
+    return formatter.format(logging.makeLogRecord({"msg": text}))
 
 
 def created(job: _Job) -> None:

@@ -6,12 +6,15 @@ then.  How it is told is in `_programs.sdnotify`, what is well in `_programs.pul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from spalloc_server import _clock
 from spalloc_server._programs.pulse import STALLED_AFTER, Pulse
 
 if TYPE_CHECKING:
+    from spalloc_server._logs.line_writer import LineWriter
     from spalloc_server._programs.running_server import RunningServer
     from spalloc_server._programs.sdnotify import ServiceManager
 
@@ -29,13 +32,21 @@ class Announcer:
     server : RunningServer
         Ready for clients.
     manager : ServiceManager
+    writers : mapping
+        {name: LineWriter} of the logs.
     """
 
-    def __init__(self, server: RunningServer, manager: ServiceManager) -> None:
+    def __init__(
+        self,
+        server: RunningServer,
+        manager: ServiceManager,
+        writers: Mapping[str, LineWriter] = MappingProxyType({}),
+    ) -> None:
         self._server = server
         self._manager = manager
         watchdog = manager.watchdog
-        self._pulse = Pulse(server, STALLED_AFTER if watchdog is None else watchdog / 2)
+        patience = STALLED_AFTER if watchdog is None else watchdog / 2
+        self._pulse = Pulse(server, patience, writers)
         self._feed_every = None if watchdog is None else watchdog / 2
         self._fed = -float("inf")
         self._looked = _clock.monotonic()

@@ -1,7 +1,7 @@
 """How records of the log are written: as text for people, or as JSON for programs.
 
-Owns the two forms, and how systemd's journal is told how bad each line is.  Records
-about a job carry its id as the attribute `job_id`.
+Owns the two forms, their way to standard error, and the severity of each line for
+systemd's journal.  Records about a job carry its id as the attribute `job_id`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
+
+from spalloc_server._logs.handler import BackgroundHandler
+from spalloc_server._logs.line_writer import LineWriter
+from spalloc_server._logs.stream import Stream
 
 #: What ``--log-format`` takes.
 FORMATS = ("text", "json")
@@ -27,21 +31,52 @@ _PRIORITIES = (
 )
 
 
-def set_up(form: str, level: int) -> None:
-    """Have all records of a level and above written to standard error, in one of `FORMATS`."""
-    formatter = JSONFormatter() if form == "json" else TextFormatter()
-    handler = logging.StreamHandler()
-    handler.setFormatter(JournalFormatter(formatter) if journal_reads() else formatter)
+def set_up(form: str, level: int) -> BackgroundHandler:
+    """Have all records of a level and above written to standard error, in one of `FORMATS`.
+
+    Returns
+    -------
+    BackgroundHandler
+        To be given to `take_down`.
+    """
+    formatter: logging.Formatter = JSONFormatter() if form == "json" else TextFormatter()
+    if journal_reads():
+        formatter = JournalFormatter(formatter)
+    writer = LineWriter("log", Stream(sys.stderr), lambda n: _about_dropped(formatter, n))
+    handler = BackgroundHandler(writer)
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])
+    return handler
 
 
-def complain(text: str) -> None:
-    """Write the last words of a program that fails to standard error."""
-    print(for_journal(text, logging.ERROR) if journal_reads() else text, file=sys.stderr)
+def take_down(handler: BackgroundHandler) -> None:
+    """Write the records so far, if that takes no longer than a moment, and no more."""
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+
+
+def complain(handler: BackgroundHandler, text: str) -> None:
+    """Write the last words of a program that fails."""
+    handler.writer.put(for_journal(text, logging.ERROR) if journal_reads() else text)
+
+
+def _about_dropped(formatter: logging.Formatter, number: int) -> str:
+    """Make the line that stands for lines that were dropped."""
+    return formatter.format(
+        logging.makeLogRecord(
+            {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": "%d lines of the log were dropped: nobody read them in time",
+                "args": (number,),
+            }
+        )
+    )
 
 
 def journal_reads(environ: Mapping[str, str] = os.environ, descriptor: int = 2) -> bool:
-    """Tell whether what is written to a descriptor goes to the journal, see systemd.exec(5)."""
+    """Tell whether a descriptor leads to the journal, see systemd.exec(5)."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -79,7 +114,7 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
-        """Return the line, without what follows it."""
+        """Return the line, without a traceback."""
         line = super().formatMessage(record)
         job_id = getattr(record, "job_id", None)
         if job_id is None or re.search(rf"\bjob {job_id}\b", record.message):

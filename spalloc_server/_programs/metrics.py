@@ -17,6 +17,7 @@ from spalloc_server._wire.tally import BOUNDS, Tally
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.census import Census, FrameCensus
+    from spalloc_server._logs.line_writer import LineWriter
     from spalloc_server._programs.running_server import RunningServer
 
 #: Seconds that a reading waits for the controller's lock before it does without.
@@ -106,6 +107,12 @@ METRICS = (
     Metric("spalloc_bmp_link_writes_total", "counter", "Links of a frame set.", _FRAME),
     Metric("spalloc_bmp_retries_total", "counter", "Requests that were tried again.", _FRAME),
     Metric("spalloc_bmp_failures_total", "counter", "Requests that failed for good.", _FRAME),
+    Metric(
+        "spalloc_bmp_shortages_total",
+        "counter",
+        "Times that this computer lacked descriptors, memory or threads to talk to a frame.",
+        _FRAME,
+    ),
     Metric("spalloc_bmp_queue_length", "gauge", "Requests not yet answered.", _FRAME),
     Metric(
         "spalloc_bmp_answering",
@@ -127,6 +134,13 @@ METRICS = (
         "How long something written has been waiting to be made safe; 0 if nothing is.",
     ),
     Metric("spalloc_disk_trouble", "gauge", "1 while the state cannot be saved, else 0."),
+    Metric(
+        "spalloc_log_lines_dropped_total",
+        "counter",
+        "Lines of a log that found no room or could not be written.",
+        ("log",),
+    ),
+    Metric("spalloc_log_trouble", "gauge", "1 while a log cannot be written, else 0.", ("log",)),
     Metric("spalloc_reloads_total", "counter", "Configurations read on SIGHUP.", ("result",)),
     Metric(
         "spalloc_census_missing",
@@ -145,9 +159,12 @@ class Reader:
     Parameters
     ----------
     server : RunningServer
+    writers : mapping
+        {name: LineWriter} of the logs.
     """
 
     server: RunningServer
+    writers: Mapping[str, LineWriter] = field(default_factory=dict)
     _began: float = field(default_factory=_clock.wall, init=False)
 
     def samples(self) -> Samples:
@@ -156,6 +173,12 @@ class Reader:
         found: Samples = {
             **self._of_loop(),
             **self._of_store(),
+            "spalloc_log_lines_dropped_total": {
+                (name,): writer.dropped for name, writer in self.writers.items()
+            },
+            "spalloc_log_trouble": {
+                (name,): float(writer.trouble is not None) for name, writer in self.writers.items()
+            },
             **({} if census is None else _of_census(census)),
             "spalloc_census_missing": {(): float(census is None)},
         }
@@ -227,7 +250,14 @@ def _of_frames(frames: Iterable[FrameCensus]) -> Samples:
         labels = (each.machine, *map(str, each.frame), each.host)
         told = {
             name: getattr(each.statistics, name, None)
-            for name in ("requests", "power_commands", "link_writes", "retries", "failures")
+            for name in (
+                "requests",
+                "power_commands",
+                "link_writes",
+                "retries",
+                "failures",
+                "shortages",
+            )
         }
         values = {f"{name}_total": value for name, value in told.items()}
         values |= {"queue_length": each.queue_length, "answering": each.answering}

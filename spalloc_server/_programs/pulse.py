@@ -6,11 +6,14 @@ nothing of the loop: a stalled one is told from its last turn, from outside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from spalloc_server import _clock
 
 if TYPE_CHECKING:
+    from spalloc_server._logs.line_writer import LineWriter
     from spalloc_server._programs.running_server import RunningServer
 
 #: Seconds without a turn after which a loop counts as stalled.  The longest honest
@@ -36,10 +39,18 @@ class Pulse:
         Its loop is made to turn often enough.
     stalled_after : float
         Seconds.
+    writers : mapping
+        {name: LineWriter} of the logs.
     """
 
-    def __init__(self, server: RunningServer, stalled_after: float = STALLED_AFTER) -> None:
+    def __init__(
+        self,
+        server: RunningServer,
+        stalled_after: float = STALLED_AFTER,
+        writers: Mapping[str, LineWriter] = MappingProxyType({}),
+    ) -> None:
         self._server = server
+        self._writers = writers
         self._stalled_after = stalled_after
         server.longest_wait = min(server.longest_wait, LONGEST_WAIT, stalled_after / 3)
         # It may sleep for longer by now; from here on it knows better.
@@ -56,6 +67,9 @@ class Pulse:
         trouble = self._server.store.trouble
         if trouble is not None:
             found.append(Problem("disk", trouble))
+        for name, writer in self._writers.items():
+            if writer.trouble is not None:
+                found.append(Problem("log", f"{name}: {writer.trouble}"))
         return found
 
     def _stall(self) -> Problem | None:

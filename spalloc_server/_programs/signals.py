@@ -1,8 +1,7 @@
 """The signals that ask for a stop.
 
 Owns SIGINT and SIGTERM while the program runs, and SIGHUP as long as no server
-listens to it.  A handler here only sets flags
-and has the waiting end; it takes no lock.
+listens to it.  A handler here only sets flags and ends the waiting; it takes no lock.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ _HARMLESS = signal.SIGHUP
 class StopSignals:
     """A context in which SIGINT and SIGTERM are asked about instead of obeyed.
 
-    They are handled explicitly, so also where they were ignored by whoever
-    started this process, or have no effect by default because it is PID 1.
+    They are handled explicitly, so also where the parent process had them ignored, or
+    where they have no effect by default because this is process 1.
 
     Attributes
     ----------
@@ -40,6 +39,9 @@ class StopSignals:
         self._before: dict[int, Any] = {}
         self._wakeup_before = -1
         self._receiver, self._sender = socket.socketpair()
+        # Unlike select, poll takes descriptors beyond 1023.
+        self._arrival = select.poll()
+        self._arrival.register(self._receiver, select.POLLIN)
 
     @property
     def arrived(self) -> bool:
@@ -48,7 +50,7 @@ class StopSignals:
 
     def wait(self, seconds: float) -> bool:
         """Wait for a signal; returns whether a stop has been asked for."""
-        if not self._count and select.select([self._receiver], [], [], seconds)[0]:
+        if not self._count and self._arrival.poll(seconds * 1000):
             with contextlib.suppress(BlockingIOError):
                 self._receiver.recv(4096)
         return self._count > 0

@@ -1,13 +1,12 @@
 """The command ``spalloc-state``: an operator's view of saved states.
 
-Each sub-command adds its arguments and says what runs it; it owns nothing else.
+Each sub-command adds its arguments and the function that runs it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from spalloc_server import __version__
 from spalloc_server._programs import quarantine_tool, state_text
+from spalloc_server._programs.output import printing
 from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.state_report import as_data, examine
 
@@ -65,19 +65,15 @@ def main(args: Sequence[str] | None = None) -> int:
     args : sequence of str, optional
         The arguments; those of the process if not given.
     """
-    parser = Parser(
-        prog="spalloc-state", description="Look at what a spalloc server has saved."
-    )
+    return printing("spalloc-state", lambda: _run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
+    parser = Parser(prog="spalloc-state", description="Look at what a spalloc server has saved.")
     parser.add_argument("--version", "-V", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in _COMMANDS:
         add(commands)
     options = parser.parse_args(args)
-    try:
-        status: int = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Into `head`, say; the interpreter's own flush at the end must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    status: int = options.run(options)
     return status

@@ -7,12 +7,12 @@ import argparse
 import errno
 import json
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from spalloc_server._programs.output import complain, printing
 from spalloc_server._programs.parser import Parser
 from spalloc_server._simulator import addresses, control, language
 from spalloc_server._simulator.control import ControlFailed
@@ -50,6 +50,10 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0 after a stop by signal or a command carried out, 1 with a message on
         standard error. Wrong options are argparse's SystemExit with 2.
     """
+    return printing("spalloc-simulator", lambda: _main(args))
+
+
+def _main(args: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(args)
     try:
@@ -61,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
             parser.error("give one configuration file")
         return _run(options.words[0], options)
     except (_Failed, ControlFailed) as error:
-        print(f"spalloc-simulator: {error}", file=sys.stderr)
+        complain(f"spalloc-simulator: {error}")
         return 1
 
 

@@ -327,6 +327,7 @@ class Server(Visitors, ConfigurationReloader):
             if before:
                 self._listen(before)
             raise
+        self.reserve_descriptors(sum(len(m.bmp_ips) for m in configuration.machines))
         self._controller.max_retired_jobs = configuration.max_retired_jobs
         self._controller.seconds_before_free = configuration.seconds_before_free
         self._timeout_check_interval = configuration.timeout_check_interval

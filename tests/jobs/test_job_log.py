@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from spalloc_server._jobs.job import _Job
 from spalloc_server._jobs.job_request import JobRequest
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.release import Release
+from spalloc_server._logs.daily_file import DailyFile
 from spalloc_server.configuration import Machine
 from spalloc_server.links import Links
 from tests.support.machines import machine
@@ -28,6 +28,8 @@ def log(tmp_path: Path) -> Iterator[Path]:
 
 def words(path: Path) -> list[str]:
     """Lines without date and time."""
+    for handler in job_log.job_log.handlers:
+        handler.flush()
     return [line.split(" ", 2)[2] for line in path.read_text("utf-8").splitlines()]
 
 
@@ -39,12 +41,7 @@ def test_nothing_is_written_until_a_file_is_opened(tmp_path: Path) -> None:
     assert not job_log.job_log.isEnabledFor(logging.CRITICAL)
 
 
-def test_files_change_at_midnight_and_so_many_are_kept(tmp_path: Path) -> None:
-    handler = job_log.open_file(str(tmp_path / "log"), 90)
-    job_log.close_file(handler)
-
-    assert isinstance(handler, TimedRotatingFileHandler)
-    assert (handler.when, handler.backupCount) == ("MIDNIGHT", 90)
+def test_the_file_and_the_days_that_it_is_kept() -> None:
     assert (job_log.DEFAULT_FILE, job_log.DEFAULT_DAYS) == ("spalloc_jobs.log", 90)
 
 
@@ -129,6 +126,8 @@ def test_every_line_of_an_event_has_its_time(log: Path) -> None:
 
     job_log.powered(job, MachineMap(machine("m")), True, False)
 
+    for handler in job_log.job_log.handlers:
+        handler.flush()
     times = {line.rsplit(" job 7: ", 1)[0] for line in log.read_text().splitlines()}
     assert [line.split(": ")[1] for line in words(log)] == ["power on", "links off"]
     assert len(times) == 1
@@ -156,3 +155,30 @@ def test_a_board_that_is_in_no_frame_is_named_all_the_same(log: Path) -> None:
     job_log.released(Release(7, "m", 1, [(5, 5, 0)]), where)
 
     assert words(log) == ["job 7: power off: board (5, 5, 0)"]
+
+
+def test_trouble_with_the_file_is_told_in_the_general_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = job_log.open_file(str(tmp_path / "log"), 3)
+    fails = iter([True, True])
+
+    def write(place: DailyFile, data: bytes) -> str | None:
+        if next(fails, False):
+            raise OSError(28, "No space left on device")
+        return DailyFile_write(place, data)
+
+    DailyFile_write = DailyFile.write  # noqa: N806 - the real one
+    monkeypatch.setattr(DailyFile, "write", write)
+    for number in range(3):
+        job_log.note(7, f"note {number}")
+    handler.flush()
+
+    assert words(tmp_path / "log") == [
+        "job 7: note 2",
+        "2 lines are missing here: they could not be written",
+    ]
+    assert [record.levelname for record in caplog.records if record.levelno > 20] == ["WARNING"]
+    assert "No space left on device" in caplog.text
+    assert handler.writer.dropped == 2
+    job_log.close_file(handler)

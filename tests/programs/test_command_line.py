@@ -52,9 +52,7 @@ def run_stub(
     monkeypatch: pytest.MonkeyPatch, alive: Callable[[], bool], *args: str
 ) -> tuple[int, list[Any]]:
     calls: list[Any] = []
-    monkeypatch.setattr(
-        server_module, "SpallocServer", lambda **given: Stub(calls, alive, given)
-    )
+    monkeypatch.setattr(server_module, "SpallocServer", lambda **given: Stub(calls, alive, given))
     return main(list(args)), calls
 
 

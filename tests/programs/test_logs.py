@@ -106,9 +106,7 @@ def test_the_program_tells_the_journal_how_bad_things_are(tmp_path: Path) -> Non
         status = os.fstat(journal.fileno())
         stream = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
-        subprocess.run(
-            command, cwd=tmp_path, env=os.environ | stream, stderr=journal, check=False
-        )
+        subprocess.run(command, cwd=tmp_path, env=os.environ | stream, stderr=journal, check=False)
 
     lines = (tmp_path / "journal").read_text().splitlines()
     assert all(line.startswith("<3>") for line in lines)

@@ -191,6 +191,7 @@ def test_nothing_is_shared_with_the_frame_threads() -> None:
         "spalloc_server._wire",
         "spalloc_server._wire.control_socket",
         "spalloc_server._programs",
+        "spalloc_server._programs.output",
         "spalloc_server._programs.parser",
         "spalloc_server._version",
     }

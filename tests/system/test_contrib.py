@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from spalloc_server._programs.command_line import _parser
 from spalloc_server._programs.metrics import METRICS
+from spalloc_server._programs.options import _parser
 from tests.support.simulated_server import Client, copy_of_example, simulated_server
 from tests.system.test_monitoring import Scrape, get, monitored, scrape
 

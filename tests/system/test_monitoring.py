@@ -16,6 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spalloc_server import _clock
+from spalloc_server._logs.line_writer import LineWriter
+from spalloc_server._logs.stream import Stream
 from spalloc_server._places import Frame
 from spalloc_server._programs.announcer import Announcer
 from spalloc_server._programs.metrics import METRICS, Reader
@@ -57,11 +59,13 @@ def of(found: Scrape, name: str, **labels: str) -> float:
 @contextmanager
 def monitored(server: SpallocServer, port: int = 0) -> Iterator[MetricsPage]:
     page = MetricsPage("127.0.0.1", port)
+    writers = {"log": LineWriter("log", Stream(None), str)}
     try:
-        page.start(Reader(server), Pulse(server))
+        page.start(Reader(server, writers), Pulse(server))
         yield page
     finally:
         page.close()
+        writers["log"].close(PATIENCE)
 
 
 @pytest.fixture

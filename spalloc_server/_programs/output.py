@@ -1,0 +1,74 @@
+"""How a program that prints something ends when nobody can read it.
+
+Owns the last flush and the exit status.  Nothing is said where the reader has gone, as
+in ``... | head``: that is what shells do too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+#: What shells give to a program that died of a signal, plus the signal's number.
+_SIGNALLED = 128
+
+
+def printing(prog: str, body: Callable[[], int]) -> int:
+    """Run the body of a program that prints to standard output.
+
+    Parameters
+    ----------
+    prog : str
+        Its name, for complaints.
+    body : callable
+        Returns the exit status.
+
+    Returns
+    -------
+    int
+        The body's exit status; 141 if the reader has gone, as a shell would have it; 1
+        with a line on standard error if the output cannot be written.
+    """
+    _open_missing_streams()
+    try:
+        try:
+            status = body()
+        finally:
+            # Also for --help and --version, which end by SystemExit.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        return _SIGNALLED + signal.SIGPIPE
+    except OSError as error:
+        _abandon_output()
+        complain(f"{prog}: {error}")
+        return 1
+    return status
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error, if anybody reads it and in whatever encoding."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def _open_missing_streams() -> None:
+    """Give a program that was started with closed outputs some that lead nowhere.
+
+    Without them the next file or socket would take their place and get the output.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _abandon_output() -> None:
+    """Keep the interpreter from writing the rest at its end, which would fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
