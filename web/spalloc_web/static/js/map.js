@@ -202,7 +202,7 @@ export class HexMap {
   #sizeLabel(label, count) {
     // As large as the job's boards allow, and no smaller than can be read.
     const units = Math.min(2.2 * Math.sqrt(count), 9);
-    const least = 9 / (this.scale || 1);
+    const least = 12 / (this.scale || 1);
     label.setAttribute("font-size", number(Math.max(2, Math.min(units, Math.max(least, 3)))));
     label.toggleAttribute("hidden", count * 4 * (this.scale || 1) < 14);
   }
