@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent), str(HERE.parent / "client")]
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent), str(HERE.parent / "client"), str(HERE.parent / "web")]
 
 from spalloc_server import __version__  # noqa: E402 - found by the path above
 
@@ -54,6 +54,7 @@ _COMMANDS = {
     "spalloc-simulator": "simulate the BMPs of a configuration",
     "spalloc-state": "look at what a spalloc server has saved",
     "spalloc-history": "keep and show the history of a spalloc server",
+    "spalloc-web": "show boards, jobs and history as web pages",
     "spalloc": "ask for SpiNNaker boards and hold them",
     "spalloc-ps": "list jobs",
     "spalloc-machine": "show machines",

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spalloc_web._shown.views import Sight
+from spalloc_web._sight import Sight
 
 #: Kinds of notices, and what each is about.
 NOTICE_KINDS = {

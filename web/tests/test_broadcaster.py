@@ -17,7 +17,8 @@ from spalloc_web._facility.picture import Picture
 from spalloc_web._live import broadcaster
 from spalloc_web._live.broadcaster import MOST_WAITING, Stream
 from spalloc_web._live.frames import GZIP_HEADER, Frame, pack
-from spalloc_web._shown.views import Sight, status_shown, whole
+from spalloc_web._shown.views import status_shown, whole
+from spalloc_web._sight import Sight
 
 from tests.conftest import PATIENCE, Site, site
 from tests.support.facility import busy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from spalloc_web._command_line import parse, parser, read_settings
 from spalloc_web._settings import SettingError, settings_of
-from spalloc_web._shown.views import Sight
+from spalloc_web._sight import Sight
 
 FILE = """
 [web]

@@ -11,7 +11,8 @@ import pytest
 from spalloc_web._facility.marks import Marks, letters
 from spalloc_web._facility.picture import Job, Machine, Picture, Status, in_order
 from spalloc_web._facility.replies import BoardRow, WaitingReply, WhyReply
-from spalloc_web._shown.views import Sight, changes, status_shown, whole
+from spalloc_web._shown.views import changes, status_shown, whole
+from spalloc_web._sight import Sight
 
 from tests.support.facility import STATES
 

@@ -14,7 +14,7 @@ from spalloc_web._facility.places import Places
 from spalloc_web._live.broadcaster import Broadcaster
 from spalloc_web._past.history import History
 from spalloc_web._settings import Settings
-from spalloc_web._shown.views import Sight
+from spalloc_web._sight import Sight
 
 
 @dataclass(frozen=True)

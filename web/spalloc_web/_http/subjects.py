@@ -12,7 +12,8 @@ from spalloc_web._http.context import CONTEXT, sight_of
 from spalloc_web._past.history import HistoryAwayError
 from spalloc_web._past.shapes import BoardEvent, BoardPast, JobPast, PastJob
 from spalloc_web._shown.details import BoardDetail, JobDetail, PlaceRow
-from spalloc_web._shown.views import Sight, job_shown, waiting_shown
+from spalloc_web._shown.views import job_shown, waiting_shown
+from spalloc_web._sight import Sight
 
 #: Said where no database is named.
 NO_HISTORY = "No history database is set up."

@@ -15,7 +15,8 @@ from aiohttp import ClientConnectionError, web
 
 from spalloc_web._facility.picture import Picture
 from spalloc_web._live.frames import GZIP_HEADER, HEARTBEAT, Frame
-from spalloc_web._shown.views import Sight, changes, status_shown, whole
+from spalloc_web._shown.views import changes, status_shown, whole
+from spalloc_web._sight import Sight
 
 #: Frames that may wait for a page.  # arbitrary: two seconds of the fastest pace
 MOST_WAITING = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
 
 from spalloc_web._facility.marks import COLOURS, letters
 from spalloc_web._facility.picture import Job, Machine, Picture, Status
@@ -19,19 +18,7 @@ from spalloc_web._shown.shapes import (
     Whole,
     WhyShown,
 )
-
-
-class Sight(Enum):
-    """How much a reader sees."""
-
-    NONE = "none"
-    STATES = "states"
-    ALL = "all"
-
-    @property
-    def names(self) -> bool:
-        """Whether owners, hosts and texts are shown."""
-        return self is Sight.ALL
+from spalloc_web._sight import Sight
 
 
 def status_shown(status: Status, now: float, notices: Iterable[str] = ()) -> StatusShown:
