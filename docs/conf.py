@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent), str(HERE.parent / "client"), str(HERE.parent / "web")]
+sys.path[:0] = [str(HERE / "_ext"), *(str(HERE.parent / name) for name in ("", "client", "web"))]
 
 from spalloc_server import __version__  # noqa: E402 - found by the path above
 
