@@ -7,7 +7,10 @@ PIP := $(BIN)/pip --disable-pip-version-check
 CLIENT_BIN := client/.venv/bin
 WEB_BIN := web/.venv/bin
 
-.PHONY: run install test test-server test-client test-web soak lint types docs bench profile house test-all clean
+CLIENT_PAGES := spalloc.1 spalloc-ps.1 spalloc-machine.1 spalloc-job.1 spalloc-where-is.1
+SERVER_PAGES := spalloc_server.1 spalloc-state.1 spalloc-simulator.1 spalloc-history.1
+
+.PHONY: run install test test-server test-client test-web soak lint types docs man bench profile house test-all clean
 
 install: $(VENV)/.installed
 
@@ -31,10 +34,18 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# The manual and the man pages; what is wrong with them is an error.
-docs: install
+# The manual and the man pages; any fault in them is an error.
+docs: install man
 	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b html docs docs/_build/html
-	$(BIN)/python -m sphinx -W -q -d docs/_build/doctrees -b man docs docs/_build/man
+
+# The man pages that the distributions install, written anew; they belong into commits.
+man: install
+	COLUMNS=80 $(BIN)/python -m sphinx -W -q -t man -c docs -D root_doc=spalloc -D suppress_warnings=toc.not_included \
+		-D today="version $$($(BIN)/python -c 'import spalloc_server as s; print(s.__version__)')" \
+		-d docs/_build/man-doctrees -b man docs/commands docs/_build/man
+	mkdir -p man client/man
+	cp $(addprefix docs/_build/man/, $(CLIENT_PAGES)) client/man
+	cp $(addprefix docs/_build/man/, $(SERVER_PAGES)) man
 
 # Beside the public server that this one replaces; ARGS="--help" tells more.
 bench: install

@@ -61,5 +61,7 @@ _COMMANDS = {
     "spalloc-job": "show a job, or do something to it",
     "spalloc-where-is": "find a board or chip",
 }
-man_pages = [(f"commands/{name}", name, about, [author], 1) for name, about in _COMMANDS.items()]
+# `make man` builds from the folder of the commands alone.
+_FOLDER = "" if tags.has("man") else "commands/"  # noqa: F821 - given by Sphinx
+man_pages = [(f"{_FOLDER}{name}", name, about, [author], 1) for name, about in _COMMANDS.items()]
 man_make_section_directory = False

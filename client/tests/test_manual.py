@@ -5,6 +5,7 @@ Python runs against our own server. The manual is tested only in the repository.
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -96,7 +97,7 @@ def test_settings_are_read_as_they_are_printed(
 
 @pytest.mark.parametrize("line", list(command_lines()))
 def test_command_lines_have_options_that_there_are(line: str) -> None:
-    name, *words = re.split(r"\s+[>|]\s+", line)[0].split()
+    name, *words = shlex.split(re.split(r"\s+[>|]\s+", line)[0])
     options, _ = alloc._split(words) if name == "spalloc" else (words, None)
     parser: Parser = PARSERS[name]()
 

@@ -1,6 +1,7 @@
 """What is built is complete, and right in form."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -82,8 +83,26 @@ def test_the_wheel_has_the_packages_and_nothing_else(
     assert {name.partition("/")[0] for name in names} == {
         *matrix.DISTRIBUTIONS[distribution][1],
         f"{distribution}-{__version__}.dist-info",
+        *({f"{distribution}-{__version__}.data"} if distribution in WITH_MAN_PAGES else ()),
     }
     assert files <= set(names)
+
+
+WITH_MAN_PAGES = {"spalloc_server", "spalloc_client"}
+
+
+@pytest.mark.parametrize("distribution", sorted(WITH_MAN_PAGES))
+def test_the_wheel_installs_a_man_page_for_each_program(dist: Path, distribution: str) -> None:
+    (wheel,) = dist.glob(f"{distribution}-*.whl")
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (points,) = (name for name in names if name.endswith("entry_points.txt"))
+        programs = re.findall(r"^([\w-]+) =", archive.read(points).decode(), re.MULTILINE)
+
+    pages = {Path(name).stem for name in names if "/data/share/man/man1/" in name}
+    # One program has two names.
+    assert pages == set(programs) - {"spalloc-server"}
 
 
 def test_the_sdist_has_all_that_an_administrator_or_a_tester_wants(dist: Path) -> None:
