@@ -2,4 +2,4 @@
 
 #: Three plain integers, at least 0.4.0 and below 2.0.0: every published
 #: client parses the answer to ``version`` with ``int()`` and refuses others.
-__version__ = "1.0.0"
+__version__ = "1.1.0"

@@ -459,6 +459,23 @@ class Controller:
         finally:
             self._lock.release()
 
+    def facility(self) -> dict[str, Any]:
+        """Return what ``get_facility`` tells of the jobs' side.
+
+        Returns
+        -------
+        dict
+            message (the operator's word, or None), accepting (whether new jobs are taken),
+            scheduling, patience (seconds).
+        """
+        with self._lock:
+            return {
+                "message": None,
+                "accepting": True,
+                "scheduling": self._job_queue.scheduling,
+                "patience": self._job_queue.patience,
+            }
+
     def list_boards(self, machine_name: str) -> list[BoardRow] | None:
         """Return the state of every board of a machine; None if there is no such machine.
 

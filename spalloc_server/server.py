@@ -28,8 +28,9 @@ from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
 from spalloc_server._wire.endpoints import Endpoint
-from spalloc_server._wire.messages import Rows
+from spalloc_server._wire.messages import Row, Rows
 from spalloc_server._wire.ownership import Ownership
+from spalloc_server._wire.questions import Questions, ended_rows, how_many
 from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
@@ -52,6 +53,11 @@ _READ_ONLY = frozenset(
         "get_board_position",
         "get_board_at_position",
         "where_is",
+        "get_facility",
+        "list_boards",
+        "list_queue",
+        "get_job_outlook",
+        "list_ended_jobs",
     }
 )
 
@@ -120,6 +126,7 @@ class SpallocServer(Server):
         self._state_rows = RowCache(state_row)
         self._job_rows = RowCache(job_row)
         self._machine_rows = RowCache(machine_row)
+        self._questions = Questions()
         # Whose outcomes are saved, whatever others put in its place.
         self._recorded = Controller()
         self._stopped = False
@@ -332,6 +339,10 @@ class SpallocServer(Server):
 
     # --- commands ---
 
+    def _last_event(self) -> int:
+        """Return the number of the last event."""
+        return 0
+
     def _host(self, client: Any) -> str | None:
         """Return the address in whose name a client's present command is given."""
         if not self._doorkeeper.open:
@@ -468,6 +479,44 @@ class SpallocServer(Server):
         """Return all machines, highest priority first."""
         rows = self._controller.list_machines()
         return Rows(map(machine_row, rows)) if client is None else self._machine_rows.rows(rows)
+
+    @spalloc_command
+    def get_facility(self, client: Any) -> dict[str, Any]:
+        """Return commands, message, accepting, scheduling, patience, principal and access."""
+        standing = self._doorkeeper.acts_as(client)
+        return {
+            "commands": sorted(self._commands),
+            **self._controller.facility(),
+            "principal": standing.identity.principal,
+            "access": standing.access.name,
+        }
+
+    @spalloc_command
+    def list_boards(self, client: Any, machine_name: str) -> Row | None:
+        """Return every board of a machine with its state; null if there is no such machine."""
+        rows = self._controller.list_boards(text("machine_name", machine_name))
+        if rows is None:
+            self._questions.forget_machines(self._controller.machines)
+            return None
+        return self._questions.boards(machine_name, self._last_event(), rows)
+
+    @spalloc_command
+    def list_queue(self, client: Any) -> Row:
+        """Return for each waiting job its place in line and why it waits."""
+        return self._questions.queue(self._controller.list_queue())
+
+    @spalloc_command
+    def get_job_outlook(self, client: Any, job_id: int) -> dict[str, Any] | None:
+        """Return one waiting job's object of ``list_queue``; null for others."""
+        return self._controller.get_job_outlook(whole_number("job_id", job_id))
+
+    @spalloc_command
+    def list_ended_jobs(self, client: Any, limit: int, before: int | None = None) -> Rows:
+        """Return jobs that have ended, newest first."""
+        limit = how_many("limit", limit)
+        if before is not None:
+            before = whole_number("before", before)
+        return ended_rows(self._controller.list_ended_jobs(limit, before))
 
     @spalloc_command
     def get_board_position(

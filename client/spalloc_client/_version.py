@@ -1,3 +1,3 @@
 """The one place where the version of the distribution is written."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

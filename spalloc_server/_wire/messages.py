@@ -59,12 +59,16 @@ class Row(dict[str, Any]):
 
     @property
     def json(self) -> bytes:
-        """The object as JSON."""
+        """The object as JSON; may be set by whoever knows it."""
         try:
             return self._json
         except AttributeError:
-            self._json: bytes = _encode(self).encode()
+            self._json: bytes = encoded(self)
             return self._json
+
+    @json.setter
+    def json(self, json: bytes) -> None:
+        self._json = json
 
 
 class Rows(list[Row]):
@@ -172,6 +176,11 @@ def returned(value: object) -> bytes:
 def _returned_text(text: str) -> bytes:
     """Return the reply that is a text, which is always the same: the version."""
     return _RETURNED + _encode(text).encode() + _END
+
+
+def encoded(value: object) -> bytes:
+    """Return any value as JSON."""
+    return _encode(value).encode()
 
 
 def raised(error: BaseException) -> bytes:

@@ -17,6 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from spalloc_server import __version__
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved import store
@@ -323,7 +324,7 @@ def test_the_originals_state_is_told_from_ours_and_left_alone(folder: Path) -> N
         told.split()
     )
     assert state.read_bytes() == _ORIGINAL.read_bytes()
-    assert (folder / ".demo.cfg.state.1.0.0").exists()
+    assert (folder / f".demo.cfg.state.{__version__}").exists()
 
 
 def test_a_state_that_contradicts_itself_is_a_cold_start(

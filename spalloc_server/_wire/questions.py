@@ -1,0 +1,85 @@
+"""The answers to questions that came with version 1.1 of the protocol.
+
+Owns their form on the wire, the limits of their arguments, and their JSON as long as the model's
+answer stays the same object.  What the answers say is the controller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from spalloc_server._checks.values import whole_number
+from spalloc_server._wire.messages import Row, Rows, encoded
+
+#: Rows of `list_ended_jobs` and events of `list_events` in one reply (protocol).
+MOST_ROWS = 1000
+
+Told = TypeVar("Told")
+
+
+def how_many(name: str, value: object) -> int:
+    """Return a number of rows that a client asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a whole number from 0 to `MOST_ROWS`.
+    """
+    number = whole_number(name, value)
+    if not 0 <= number <= MOST_ROWS:
+        raise ValueError(f"{name} must be from 0 to {MOST_ROWS}, not {number}")
+    return number
+
+
+class Latest(Generic[Told]):
+    """The JSON of the answer that the model gave last, until it gives another object."""
+
+    def __init__(self) -> None:
+        self._told: Told | None = None
+        self._json = b""
+
+    def json(self, told: Told) -> bytes:
+        """Return an answer as JSON."""
+        if told is not self._told:
+            self._told, self._json = told, encoded(told)
+        return self._json
+
+
+class Questions:
+    """Replies that many clients ask for, each made once for all of them."""
+
+    def __init__(self) -> None:
+        self._boards: dict[str, Latest[Any]] = {}
+        self._queue: Latest[Any] = Latest()
+
+    def boards(self, machine_name: str, event: int, rows: Any) -> Row:
+        """Return the reply of ``list_boards``.
+
+        Parameters
+        ----------
+        machine_name : str
+        event : int
+            Number of the last event that the rows contain.
+        rows : list
+            (x, y, z, state, job id or None, text or None) of every board.
+        """
+        json = self._boards.setdefault(machine_name, Latest()).json(rows)
+        reply = Row({"event": event, "boards": rows})
+        reply.json = b'{"event": %d, "boards": %s}' % (event, json)
+        return reply
+
+    def queue(self, told: dict[str, Any]) -> Row:
+        """Return the reply of ``list_queue``."""
+        reply = Row(told)
+        reply.json = self._queue.json(told)
+        return reply
+
+    def forget_machines(self, names: Iterable[str]) -> None:
+        """Forget the boards of all machines but some."""
+        self._boards = {name: self._boards[name] for name in names if name in self._boards}
+
+
+def ended_rows(jobs: Iterable[Any]) -> Rows:
+    """Return the reply of ``list_ended_jobs``."""
+    return Rows(Row(job._asdict()) for job in jobs)
