@@ -422,7 +422,8 @@ class Controller:
         """Find a board or chip and tell every way of naming it.
 
         Exactly one of these sets of keywords: machine, x, y, z; machine,
-        cabinet, frame, board; machine, chip_x, chip_y; job_id, chip_x, chip_y.
+        cabinet, frame, board; machine, chip_x, chip_y; machine, address (of a board, or
+        of a BMP: its first board); job_id, chip_x, chip_y.
 
         Returns
         -------

@@ -30,7 +30,7 @@ from spalloc_server._wire.control_socket import ControlFailed
 from spalloc_server._wire.endpoints import Endpoint
 from spalloc_server._wire.messages import Row, Rows
 from spalloc_server._wire.ownership import Ownership
-from spalloc_server._wire.questions import Questions, ended_rows, how_many
+from spalloc_server._wire.questions import Questions, ended_rows, how_many, reported
 from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
@@ -517,6 +517,18 @@ class SpallocServer(Server):
         if before is not None:
             before = whole_number("before", before)
         return ended_rows(self._controller.list_ended_jobs(limit, before))
+
+    @spalloc_command
+    def report_problem(self, client: Any, /, job_id: int, *where: Any, **keywords: Any) -> str:
+        """Report a board that misbehaves, by its address or x, y, z, with a text.
+
+        Returns what is done with the report.
+        """
+        job_id = whole_number("job_id", job_id)
+        board, words = reported(where, keywords)
+        done = self._controller.report_problem(self._host(client), job_id, board, words)
+        self._answered(client)
+        return done
 
     @spalloc_command
     def get_board_position(

@@ -122,6 +122,14 @@ class MachineMap:
                 return board
         return None
 
+    def first_board_of_bmp(self, address: str) -> Board | None:
+        """Return the board with the lowest number of a BMP's frame, None if there is no such."""
+        for frame, host in self.hosts.items():
+            if host == address:
+                boards = self.frame_boards(frame)
+                return min(boards, key=lambda board: self.in_frame(board)[1], default=None)
+        return None
+
     def unowned(self) -> list[Board]:
         """Return the boards with a place that no job has."""
         return [board for board in self._places if board not in self.job_ids]

@@ -46,10 +46,10 @@ def where_is(maps: Maps, jobs: Jobs, keywords: Mapping[str, Any]) -> Answer | No
     if finder is None:
         raise TypeError("Invalid arguments: {}".format(", ".join(keywords)))
     for name, value in keywords.items():
-        if name != "machine":
+        if name not in ("machine", "address"):
             whole_number(name, value)
         elif not isinstance(value, str):
-            raise TypeError(f"machine must be text, not {shown(value)}")
+            raise TypeError(f"{name} must be text, not {shown(value)}")
     if "machine" in keywords and keywords["machine"] not in maps:
         return None
     return finder(maps, jobs, **keywords)
@@ -72,6 +72,13 @@ def _physical(
 def _chip(maps: Maps, jobs: Jobs, *, machine: str, chip_x: int, chip_y: int) -> Answer | None:
     where = maps[machine]
     return _describe(where, jobs, where.board_of_chip(chip_x, chip_y), (chip_x, chip_y))
+
+
+def _address(maps: Maps, jobs: Jobs, *, machine: str, address: str) -> Answer | None:
+    """Find a board by its host name or address, or the first board of a BMP."""
+    where = maps[machine]
+    board = where.board_of_address(address) or where.first_board_of_bmp(address)
+    return None if board is None else _describe(where, jobs, board)
 
 
 def _job_chip(maps: Maps, jobs: Jobs, *, job_id: int, chip_x: int, chip_y: int) -> Answer | None:
@@ -97,5 +104,6 @@ _FINDERS: dict[frozenset[str], Callable[..., Answer | None]] = {
     frozenset({"machine", "x", "y", "z"}): _logical,
     frozenset({"machine", "cabinet", "frame", "board"}): _physical,
     frozenset({"machine", "chip_x", "chip_y"}): _chip,
+    frozenset({"machine", "address"}): _address,
     frozenset({"job_id", "chip_x", "chip_y"}): _job_chip,
 }

@@ -6,7 +6,7 @@ answer stays the same object.  What the answers say is the controller's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from spalloc_server._checks.values import whole_number
@@ -30,6 +30,34 @@ def how_many(name: str, value: object) -> int:
     if not 0 <= number <= MOST_ROWS:
         raise ValueError(f"{name} must be from 0 to {MOST_ROWS}, not {number}")
     return number
+
+
+def reported(where: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the board and the text of a report.
+
+    Parameters
+    ----------
+    where : tuple
+        Address and text; [x, y, z] and text; or x, y, z and text.  Any of them may be keywords
+        instead: address or x, y, z, and text.
+
+    Raises
+    ------
+    TypeError
+        If they are none of these.
+    """
+    given = dict(keywords)
+    values = list(where)
+    text = given.pop("text") if "text" in given else values.pop() if values else None
+    if not values and given.keys() == {"address"}:
+        values = [given.pop("address")]
+    elif not values and given.keys() == {"x", "y", "z"}:
+        values = [given.pop("x"), given.pop("y"), given.pop("z")]
+    if given or len(values) not in (1, 3):
+        raise TypeError(
+            "report_problem takes a job_id, an address or x, y and z of a board, and a text"
+        )
+    return values[0] if len(values) == 1 else values, text
 
 
 class Latest(Generic[Told]):

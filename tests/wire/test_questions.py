@@ -89,9 +89,52 @@ def test_ended_jobs_come_newest_first_and_page_by_page(client: TcpClient) -> Non
     assert client.call("list_ended_jobs", limit=1000, before=99) == []
 
 
+def test_a_board_is_found_by_its_address(client: TcpClient) -> None:
+    places = {"10.1.0.9": [0, 0, 1], "10.1.0.25": [1, 0, 0], "10.1.0.0": [0, 0, 0]}
+    for address, board in places.items():
+        found = client.call("where_is", machine="m", address=address)
+        assert found == client.call(
+            "where_is", machine="m", **dict(zip("xyz", board, strict=True))
+        )
+
+    assert client.call("where_is", machine="m", address="10.9.9.9") is None
+    assert client.call("where_is", machine="n", address="10.1.0.1") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords"),
+    [
+        ([1, "10.1.0.1", "hot"], {}),
+        ([1, [0, 0, 0], "hot"], {}),
+        ([1, 0, 0, 0, "hot"], {}),
+        ([1], {"address": "10.1.0.1", "text": "hot"}),
+        ([], {"job_id": 1, "x": 0, "y": 0, "z": 0, "text": "hot"}),
+    ],
+)
+def test_a_report_names_its_board_in_any_way(
+    client: TcpClient, arguments: list[Any], keywords: dict[str, Any]
+) -> None:
+    client.call("create_job", 0, 0, 0, owner="me")
+    stranger = client.call("report_problem", 99, "10.1.0.1", "hot")
+
+    done = client.call("report_problem", *arguments, **keywords)
+
+    assert stranger.startswith("nothing is noted: job 99")
+    assert done
+    assert not done.startswith("nothing is noted")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
+        ("report_problem", [], "job_id"),
+        ("report_problem", ["1", "10.1.0.1", "hot"], "job_id must be a whole number, not '1'"),
+        ("report_problem", [1, "hot"], "an address or x, y and z of a board, and a text"),
+        ("report_problem", [1, 0, 0, "hot"], "an address or x, y and z of a board, and a text"),
+        ("report_problem", [1, [0, 0, True], "hot"], "whole number, not True"),
+        ("report_problem", [1, "10.1.0.1", "x" * 1025], "text"),
+        ("report_problem", [1, "10.1.0.1", 5], "text must be text, not 5"),
+        ("report_problem", [1, 7.5, "hot"], "must be an address or [x, y, z], not 7.5"),
         ("list_ended_jobs", [1001], "limit must be from 0 to 1000, not 1001"),
         ("list_ended_jobs", [-1], "limit must be from 0 to 1000, not -1"),
         ("list_ended_jobs", [2.0], "limit must be a whole number, not 2.0"),
