@@ -181,6 +181,8 @@ class BlockSearch:
         -------
         (x, y, width, height) or None
         """
+        if not sizes or sizes[0][0] * sizes[0][1] > opening.largest:
+            return None
         numbered = enumerate(sizes)
         for _, alike in groupby(numbered, key=lambda one: one[1][0] * one[1][1]):
             anchors = [

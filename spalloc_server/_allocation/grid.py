@@ -226,6 +226,7 @@ class Opening:
         self._tallest: dict[int, int] = {}
         self._anchors: dict[tuple[int, int], int] = {}
         self._side: int | None = None
+        self._largest: int | None = None
 
     def anchors(self, width: int, height: int) -> int:
         """Bottom-left triads of all blocks of a size that fit, see `Grid.anchors`."""
@@ -264,9 +265,17 @@ class Opening:
             self._side = low
         return self._side
 
+    @property
     def largest(self) -> int:
-        """Triads of the largest block that fits."""
-        return max(width * self.tallest(width) for width in range(1, self.grid.width + 1))
+        """Triads of the largest block that fits; 0 if nothing is free."""
+        if self._largest is None:
+            best, width = 0, 1
+            while width <= self.grid.width and (height := self.tallest(width)):
+                best = max(best, width * height)
+                # No wider block is taller, so those in between are no larger than the best.
+                width = max(width, best // height) + 1
+            self._largest = best
+        return self._largest
 
 
 def _tallest(runs: int, stride: int) -> int:

@@ -23,6 +23,10 @@ from spalloc_server._places import Block, Board
 _BOARDS_IN_ONE_GO = 5000
 
 
+#: Requests of which it is remembered which blocks would do; arbitrary.
+_MOST_REQUESTS = 1000
+
+
 class Kept(NamedTuple):
     """Boards that are kept for one request.
 
@@ -70,6 +74,7 @@ class GridAllocator(BoardAllocator):
         self._whole = Opening(self.grid, self.grid.full)
         self._watch = Watch()
         self._search: BlockSearch | None = None
+        self._blocks: dict[tuple[tuple[int, ...], Limits], Blocks | None] = {}
         self._version = 0
         self._faults = Faults(self.grid, frozenset(), frozenset())
 
@@ -81,21 +86,19 @@ class GridAllocator(BoardAllocator):
     # --- ask for boards ---
 
     def start_searching(self) -> None:
-        """Let the next searches ask the filter about as many blocks as is quick.
+        """Look at the faults, and let the next searches ask the filter as often as is quick.
 
         Afterwards `allocate` and its kind raise `UnfinishedError` in place of more; asked again
         after another `start_searching`, they go on.
         """
         self._searching().boards_left = _BOARDS_IN_ONE_GO
 
-    def search_to_the_end(self) -> None:
-        """Let the next searches take as long as they need; so they do at first."""
-        self._searching().boards_left = float("inf")
-
     def allocate_beside(
         self, request: Request, kept: Kept, *, inside: bool = False
     ) -> Allocation | None:
         """Allocate boards that are not kept for another request.
+
+        The faults are taken to be as they were at the last `start_searching`.
 
         Parameters
         ----------
@@ -149,9 +152,11 @@ class GridAllocator(BoardAllocator):
         return self._take(blocks.judge, (x, y, width, height))
 
     def _allocate_triads(self, width: int, height: int, wanted: Limits) -> Allocation | None:
+        self._searching()
         return self._allocate_block(self._triads(width, height, wanted), self.grid.full)
 
     def _allocate_boards(self, boards: int, wanted: Limits) -> Allocation | None:
+        self._searching()
         return self._allocate_block(self._boards(boards, wanted), self.grid.full)
 
     def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
@@ -170,10 +175,16 @@ class GridAllocator(BoardAllocator):
         request : Request
             For a number of boards or a block.
         """
-        if request.kind is _AllocationType.triads:
-            width, height = request.numbers
-            return self._triads(width, height, request.limits)
-        return self._boards(request.numbers[0], request.limits)
+        key = (request.numbers, request.limits)
+        if key not in self._blocks:
+            if len(self._blocks) >= _MOST_REQUESTS:
+                self._blocks.clear()
+            if len(request.numbers) == 2:
+                width, height = request.numbers
+                self._blocks[key] = self._triads(width, height, request.limits)
+            else:
+                self._blocks[key] = self._boards(request.numbers[0], request.limits)
+        return self._blocks[key]
 
     def _triads(self, width: int, height: int, wanted: Limits) -> Blocks | None:
         if not self._size_is_right(width, height, wanted):
@@ -210,8 +221,9 @@ class GridAllocator(BoardAllocator):
     def _allocate_block(self, blocks: Blocks | None, mask: int) -> Allocation | None:
         if blocks is None:
             return None
-        blocked = self.grid.full & ~self._free_room.mask | self._searched().all_dead
-        block = self._searching().best(self._free_room.opening(mask), *blocks, blocked)
+        search = self._search or self._searching()
+        blocked = self.grid.full & ~self._free_room.mask | self._faults.all_dead
+        block = search.best(self._free_room.opening(mask), *blocks, blocked)
         return None if block is None else self._take(blocks.judge, block)
 
     def _take(self, judge: _CandidateFilter, block: Block) -> Allocation | None:
@@ -254,6 +266,7 @@ class GridAllocator(BoardAllocator):
 
     def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:
         if not numbers:
+            self._searching()
             return self._allocate_any(_any_board, self.grid.full, None)
         x, y, z = numbers
         board = x, y, z
@@ -280,7 +293,7 @@ class GridAllocator(BoardAllocator):
         return self._use_board(board)
 
     def _triad_to_open(self, openable: int, kept: Kept | None) -> tuple[int, int] | None:
-        faults = self._searched()
+        faults = self._faults
         free = self._free_room.mask & openable & ~faults.all_dead
         if kept is not None and kept.board is not None:
             free &= ~kept.triads
@@ -326,6 +339,7 @@ class GridAllocator(BoardAllocator):
             self._watch.same(self.dead_boards, self.dead_links)
             self._faults = Faults(self.grid, self.dead_boards, self.dead_links)
             self._version += 1
+            self._blocks.clear()
             left = float("inf") if self._search is None else self._search.boards_left
             self._search = BlockSearch(self.grid, self._faults, self._verdicts)
             self._search.boards_left = left

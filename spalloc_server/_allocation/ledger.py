@@ -13,7 +13,7 @@ decisions of an earlier run.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, ItemsView, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from spalloc_server._allocation.dead_sets import DeadSet, plain_places
@@ -207,9 +207,9 @@ class Ledger(ABC):
         """What each allocation took, those resting left out."""
         return dict(self._in_use)
 
-    def in_use(self) -> ItemsView[int, Footprint]:
-        """View of the allocations that are in use: identifiers and footprints."""
-        return self._in_use.items()
+    def in_use(self) -> Mapping[int, Footprint]:
+        """Return the allocations that are in use, not to be changed: {identifier: footprint}."""
+        return self._in_use
 
     @property
     def resting(self) -> list[tuple[int, Footprint, float]]:

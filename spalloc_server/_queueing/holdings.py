@@ -29,6 +29,10 @@ KINDS: dict[str, type[Allocator | GridAllocator]] = {
 }
 
 
+#: Different requests of which it is remembered that they are equal; arbitrary.
+_MOST_WISHES = 10_000
+
+
 class Holdings:
     """The jobs and machines of a queue.
 
@@ -52,6 +56,7 @@ class Holdings:
         self._machines: dict[str, _Machine] = {}
         self._jobs: dict[int, _Job] = {}
         self._arrivals = 0
+        self._wishes: dict[Request, int] = {}
 
     @property
     def seconds_before_free(self) -> float:
@@ -329,10 +334,24 @@ class Holdings:
     ) -> _Job:
         if job_id in self._jobs:
             raise ValueError(f"job_id {job_id} is in use already")
-        job = _Job(job_id, request, machine_name=machine, tags=tags, order=self._arrivals)
+        job = _Job(
+            job_id,
+            request,
+            machine_name=machine,
+            tags=tags,
+            order=self._arrivals,
+            wish=self._wish(request),
+        )
         self._arrivals += 1
         self._jobs[job_id] = job
         return job
+
+    def _wish(self, request: Request) -> int:
+        """Return a number for a request, the same one for equal requests lately."""
+        if len(self._wishes) >= _MOST_WISHES:
+            self._wishes.clear()
+        # Numbers are never used again for another request.
+        return self._wishes.setdefault(request, self._arrivals)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -45,6 +45,8 @@ class _Job:
         Where its boards are; None while it waits.
     order : int
         Rank by time of arrival.
+    wish : int
+        The same for jobs with equal requests, or at least different for others.
     waits_for : list of _Machine
         The machines that suit it, by priority, while it waits.
     allocated_at : float
@@ -63,6 +65,7 @@ class _Job:
         machine_name: str | None,
         tags: Iterable[str] | None,
         order: int,
+        wish: int = 0,
     ) -> None:
         self.id = job_id
         self.pending = True
@@ -82,8 +85,7 @@ class _Job:
             self.tags: set[str] = set()
         else:
             self.tags = {"default"} if tags is None else set(tags)
-        #: Equal for jobs that ask for the same; quicker to look up than the request.
-        self.wish = (request.kind.value, request.numbers, tuple(request.limits))
+        self.wish = wish
 
     def plain(self) -> dict[str, Any]:
         """Tell all about the job in plain builtins, but for `order`."""
@@ -117,8 +119,9 @@ class _Machine:
         Of the jobs that ended here.
     region : Region or None
         A place that is kept for one of the jobs that wait.
-    failed : set
-        What has been tried in vain, and where, since anything became free.
+    failed : dict of {bool: set}
+        The wishes that were tried in vain since anything became free: False, outside
+        the region; True, inside too.
     came_free : bool
         Whether boards became free since the jobs were gone through.
     unfinished : bool
@@ -133,10 +136,13 @@ class _Machine:
         self.tenants: dict[int, _Job] = {}
         self.lifetimes = Lifetimes()
         self.region: Region | None = None
-        self.failed: set[tuple[Any, ...]] = set()
+        self.failed: dict[bool, set[int]] = {False: set(), True: set()}
         self.came_free = False
         self.unfinished = False
         self.faults_seen = -1
+        #: Allocations with boards of a region, which is noted beside them.
+        self._within: set[int] = set()
+        self._within_region: Region | None = None
         self._tidy_at = _SHORT_QUEUE
 
     def __repr__(self) -> str:
@@ -235,49 +241,81 @@ class _Machine:
         job.allocated_at = _clock.monotonic() - allocated_for
         job.waits_for = []
         self.tenants[allocation_id] = job
+        region = self._within_region
+        if region is not None and region.is_held_by(self.allocator.describe(allocation_id)):
+            self._within.add(allocation_id)
 
     def leave(self, allocation_id: int) -> None:
         """Note that no job has these boards any more; they may be going."""
         self.tenants.pop(allocation_id, None)
 
-    def holders(self, now: float, within: Region | None = None) -> list[Holder]:
-        """List allocations, and how long each is expected to keep its boards, in seconds.
+    def holders(self, now: float) -> list[Holder]:
+        """List all allocations, and how long each is expected to keep its boards.
 
         Parameters
         ----------
         now : float
             Monotonic seconds.
-        within : Region, optional
-            List those that have boards of it only.
         """
         rest = self.allocator.seconds_before_free
-        holders = []
-        for allocation_id, footprint in self.allocator.in_use():
-            if within is None or within.is_held_by(footprint):
-                job = self.tenants.get(allocation_id)
-                # Without a job, its boards are being switched off.
-                going = job is None or job.going
-                age = 0.0 if job is None else now - job.allocated_at
-                remaining = rest if going else self.lifetimes.remaining(age)
-                holders.append(Holder(remaining, footprint))
+        holders = [
+            Holder(self._remaining(allocation_id, now), footprint)
+            for allocation_id, footprint in self.allocator.in_use().items()
+        ]
         for _, footprint, rested in self.allocator.resting:
-            if within is None or within.is_held_by(footprint):
-                holders.append(Holder(max(0.0, rest - rested), footprint))
+            holders.append(Holder(max(0.0, rest - rested), footprint))
         return holders
 
     def slowest(self, now: float) -> float:
         """Seconds until the last holder of the region is expected to be gone; 0 if it is free."""
-        assert self.region is not None
-        return max((each.remaining for each in self.holders(now, self.region)), default=0.0)
+        in_use, resting = self.allocator.in_use(), None
+        slowest = 0.0
+        for allocation_id in self._region_holders():
+            if allocation_id in in_use:
+                remaining = self._remaining(allocation_id, now)
+            else:
+                if resting is None:
+                    resting = {number: rested for number, _, rested in self.allocator.resting}
+                if allocation_id not in resting:
+                    self._within.remove(allocation_id)
+                    continue
+                remaining = self.allocator.seconds_before_free - resting[allocation_id]
+            slowest = max(slowest, remaining)
+        return slowest
+
+    def _region_holders(self) -> list[int]:
+        """Allocations that have boards of the region, and perhaps some that had."""
+        if self._within_region is not self.region:
+            assert self.region is not None
+            self._within_region = self.region
+            self._within = {
+                number
+                for number, footprint in self.allocator.in_use().items()
+                if self.region.is_held_by(footprint)
+            }
+            self._within.update(
+                number
+                for number, footprint, _ in self.allocator.resting
+                if self.region.is_held_by(footprint)
+            )
+        return list(self._within)
+
+    def _remaining(self, allocation_id: int, now: float) -> float:
+        job = self.tenants.get(allocation_id)
+        if job is None or job.going:
+            # Its boards are being switched off.
+            return self.allocator.seconds_before_free
+        return self.lifetimes.remaining(now - job.allocated_at)
 
     def forget_failures(self) -> None:
         """Let each job be tried again."""
-        self.failed.clear()
+        self.failed[False].clear()
+        self.failed[True].clear()
 
     def note_free_boards(self) -> None:
         """Note that boards became free, or may have."""
         self.came_free = True
-        self.failed.clear()
+        self.forget_failures()
 
     def plain(self) -> dict[str, Any]:
         """Tell all about the machine in plain builtins."""

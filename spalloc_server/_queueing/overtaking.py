@@ -14,6 +14,7 @@ from typing import NamedTuple
 from spalloc_server import _clock
 from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.board_allocator import Allocation
+from spalloc_server._allocation.grid_allocator import Kept
 from spalloc_server._places import Block, Board
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server._queueing.region import (
@@ -24,6 +25,8 @@ from spalloc_server._queueing.region import (
     best_place,
     can_have_region,
 )
+
+_NOTHING_KEPT = Kept(0)
 
 
 class Hooks(NamedTuple):
@@ -100,29 +103,42 @@ class Overtaking:
                 machine.note_free_boards()
 
     def _round(self, machines: list[_Machine]) -> bool:
-        """Go through all queues once; tell whether failures were forgotten underway."""
-        for machine in machines:
-            machine.came_free = machine.unfinished = False
-            started = 0
-            for job in list(machine.queue):
-                if not job.pending:
-                    continue
-                try:
-                    allocation = self._try(machine, job)
-                except UnfinishedError:
-                    # Others behind it might take its boards.
-                    machine.unfinished = True
-                    break
-                if allocation is not None:
-                    started += 1
-                    # Less is free, so all that failed before would fail again, unless
-                    # a region has ended.
-                    if self._start(machine, job, allocation):
-                        machine.tidy()
-                        return True
-            if started:
-                machine.tidy()
+        """Go through all queues; tell whether failures were forgotten underway."""
+        return any(self._serve(machine) for machine in machines)
+
+    def _serve(self, machine: _Machine) -> bool:
+        """Go through a machine's queue; stop, and tell, if failures were forgotten."""
+        machine.came_free = machine.unfinished = False
+        failed, owner = self._skipped(machine)
+        queue = machine.queue
+        started = 0
+        for job in list(queue):
+            if not job.pending or (job.wish in failed and job is not owner):
+                continue
+            try:
+                allocation = self._try(machine, job)
+            except UnfinishedError:
+                # Others behind it might take its boards.
+                machine.unfinished = True
+                break
+            if allocation is not None:
+                started += 1
+                # Less is free, so all that failed before would fail again, unless
+                # a region has ended.
+                if self._start(machine, job, allocation):
+                    machine.tidy()
+                    return True
+                failed, owner = self._skipped(machine)
+        if started:
+            machine.tidy()
         return False
+
+    def _skipped(self, machine: _Machine) -> tuple[set[int], _Job | None]:
+        """Wishes that would fail again, and the job that is tried all the same."""
+        region = machine.region
+        if region is None:
+            return machine.failed[False], None
+        return machine.failed[self._does_leak(machine, region)], self._job_of(region)
 
     def _try_newcomer(self, job: _Job) -> None:
         for machine in job.waits_for:
@@ -136,22 +152,25 @@ class Overtaking:
                 return
 
     def _try(self, machine: _Machine, job: _Job) -> Allocation | None:
-        region = machine.region
-        if region is not None and region.job is job:
-            return self._take_region(machine, region) or machine.grid.allocate(job.request)
-        inside = region is not None and self._does_leak(machine, region)
-        key = (*job.wish, inside)
-        if key in machine.failed:
-            return None
+        region, grid = machine.region, machine.grid
+        inside = False
         if region is None:
-            allocation = machine.grid.allocate(job.request)
+            allocation = grid.allocate_beside(job.request, _NOTHING_KEPT)
+        elif region.job is job:
+            allocation = self._take_region(machine, region)
+            return allocation or grid.allocate_beside(job.request, _NOTHING_KEPT)
         else:
-            allocation = machine.grid.allocate_beside(job.request, region.kept)
-            if allocation is None and inside:
-                allocation = machine.grid.allocate_beside(job.request, region.kept, inside=True)
+            allocation = None
+            if job.wish not in machine.failed[False]:
+                allocation = grid.allocate_beside(job.request, region.kept)
+            inside = allocation is None and self._does_leak(machine, region)
+            if inside:
+                allocation = grid.allocate_beside(job.request, region.kept, inside=True)
         if allocation is None:
-            missing = machine.grid.awaited_boards(job.request)
-            machine.failed.add(key)
+            missing = grid.awaited_boards(job.request)
+            machine.failed[False].add(job.wish)
+            if inside:
+                machine.failed[True].add(job.wish)
             if missing:
                 self._hooks.let_pass(machine, job, missing)
         return allocation

@@ -113,7 +113,7 @@ def test_the_largest_square_and_block_are_found(machine: tuple[Grid, Triads]) ->
     assert grid.largest_square(mask, most) == (side, squares.get(side, 0))
     assert grid.largest_square(mask, side) == (side, squares.get(side, 0))
     assert opening.side == side
-    assert opening.largest() == max(
+    assert opening.largest == max(
         (
             width * height
             for width in range(1, grid.width + 1)

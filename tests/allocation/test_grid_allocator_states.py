@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.grid_allocator import GridAllocator, Kept
 from spalloc_server._allocation.kinds import understand
 from spalloc_server._places import Board
@@ -107,7 +108,12 @@ class GridAllocatorMachine(RuleBasedStateMachine):
         if way == "anywhere":
             return self.allocator.alloc(*what, **given)
         request = understand(what, given)
-        return self.allocator.allocate_beside(request, self.kept, inside=way == "inside")
+        while True:
+            self.allocator.start_searching()
+            try:
+                return self.allocator.allocate_beside(request, self.kept, inside=way == "inside")
+            except UnfinishedError:
+                pass
 
     @rule(way=st.sampled_from(("anywhere", "outside", "inside")))
     def alloc_any_board(self, way: str) -> None:
