@@ -451,6 +451,12 @@ class JobQueue(Holdings):
         if any(returned) or any(machine.unfinished for machine in machines):
             self._process_queue()
 
+    def next_rested(self) -> float | None:
+        """When `check_free` has something to do next (monotonic seconds); None for never."""
+        if any(machine.unfinished for machine in self._machines.values()):
+            return _clock.monotonic()
+        return super().next_rested()
+
     # --- decide ---
 
     def _enqueue_job(self, job: _Job) -> None:

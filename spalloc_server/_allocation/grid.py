@@ -74,7 +74,7 @@ class Grid:
         """Triads with which so many in a row begin that are all in a mask."""
         reach = 1
         while reach < width:
-            step = min(reach, width - reach)
+            step = reach if 2 * reach <= width else width - reach
             mask &= mask >> step
             reach += step
         return mask & self._places(width)
@@ -83,7 +83,7 @@ class Grid:
         """Triads with which so many in a column begin that are all in a mask."""
         reach = 1
         while reach < height:
-            step = min(reach, height - reach)
+            step = reach if 2 * reach <= height else height - reach
             mask &= mask >> step * self.width
             reach += step
         return mask
@@ -112,12 +112,12 @@ class Grid:
         """Triads of all blocks of a size with these anchors."""
         reach = 1
         while reach < width:
-            step = min(reach, width - reach)
+            step = reach if 2 * reach <= width else width - reach
             anchors |= anchors << step
             reach += step
         reach = 1
         while reach < height:
-            step = min(reach, height - reach)
+            step = reach if 2 * reach <= height else height - reach
             anchors |= anchors << step * self.width
             reach += step
         return anchors

@@ -45,6 +45,9 @@ class Kept(NamedTuple):
     closed: int = 0
 
 
+NOTHING_KEPT = Kept(0)
+
+
 class Blocks(NamedTuple):
     """Sizes of the blocks that a request accepts, by area, and their judge."""
 
@@ -86,15 +89,24 @@ class GridAllocator(BoardAllocator):
     # --- ask for boards ---
 
     def start_searching(self) -> None:
-        """Look at the faults, and let the next searches ask the filter as often as is quick.
+        """Look at the faults, and limit the next searches beside a region to what is quick.
 
-        Afterwards `allocate` and its kind raise `UnfinishedError` in place of more; asked again
-        after another `start_searching`, they go on.
+        Afterwards `allocate_beside` and `accepts` raise `UnfinishedError` in place of more;
+        asked again after another `start_searching`, they go on.
         """
         self._searching().boards_left = _BOARDS_IN_ONE_GO
 
+    def allocate(self, request: Request) -> Allocation | None:
+        """Allocate boards if there is a place for them now, however long the search takes."""
+        search = self._searching()
+        left, search.boards_left = search.boards_left, float("inf")
+        try:
+            return super().allocate(request)
+        finally:
+            search.boards_left = left
+
     def allocate_beside(
-        self, request: Request, kept: Kept, *, inside: bool = False
+        self, request: Request, kept: Kept = NOTHING_KEPT, *, inside: bool = False
     ) -> Allocation | None:
         """Allocate boards that are not kept for another request.
 
@@ -103,7 +115,7 @@ class GridAllocator(BoardAllocator):
         Parameters
         ----------
         request : Request
-        kept : Kept
+        kept : Kept, optional
             For the other request.
         inside : bool
             Take boards that are kept, too, but no spare boards of triads that are

@@ -207,13 +207,18 @@ class _Machine:
         Returns
         -------
         (job, allocation) or None
+
+        Raises
+        ------
+        UnfinishedError
+            If a search would take too long, see `GridAllocator.start_searching`.
         """
         if self.head() is None:
             return None
         for job in self.queue:
             if not job.pending:
                 continue
-            allocation = self.allocator.allocate(job.request)
+            allocation = self._allocate(job.request)
             if allocation is not None:
                 if self.queue[0] is job:
                     self.queue.popleft()
@@ -223,6 +228,11 @@ class _Machine:
                 return None
             on_blocked(job, missing)
         return None
+
+    def _allocate(self, request: Request) -> Allocation | None:
+        if isinstance(self.allocator, GridAllocator):
+            return self.allocator.allocate_beside(request)
+        return self.allocator.allocate(request)
 
     def blocked(self) -> dict[int, frozenset[Board]]:
         """Tell which jobs wait for which boards in quarantine, by job id."""

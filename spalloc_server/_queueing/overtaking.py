@@ -14,7 +14,6 @@ from typing import NamedTuple
 from spalloc_server import _clock
 from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.board_allocator import Allocation
-from spalloc_server._allocation.grid_allocator import Kept
 from spalloc_server._places import Block, Board
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server._queueing.region import (
@@ -25,8 +24,6 @@ from spalloc_server._queueing.region import (
     best_place,
     can_have_region,
 )
-
-_NOTHING_KEPT = Kept(0)
 
 
 class Hooks(NamedTuple):
@@ -155,10 +152,10 @@ class Overtaking:
         region, grid = machine.region, machine.grid
         inside = False
         if region is None:
-            allocation = grid.allocate_beside(job.request, _NOTHING_KEPT)
+            allocation = grid.allocate_beside(job.request)
         elif region.job is job:
             allocation = self._take_region(machine, region)
-            return allocation or grid.allocate_beside(job.request, _NOTHING_KEPT)
+            return allocation or grid.allocate_beside(job.request)
         else:
             allocation = None
             if job.wish not in machine.failed[False]:

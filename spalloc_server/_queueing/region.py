@@ -13,6 +13,7 @@ starts when the last of them has::
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from spalloc_server._allocation.grid import Opening
 from spalloc_server._allocation.grid_allocator import Blocks, GridAllocator, Kept
 from spalloc_server._allocation.kinds import Request, _AllocationType
 from spalloc_server._allocation.waiting_list import Footprint
@@ -230,11 +231,13 @@ class _Elimination:
 
     def _without(self, taken: int) -> dict[tuple[int, int], int]:
         """Places without any of some triads."""
-        free = self._grid.full & ~taken
+        free = Opening(self._grid, self._grid.full & ~taken)
+        if all(width * height > free.largest for width, height in self._places):
+            return {}
         return {
             size: left
             for size, anchors in self._places.items()
-            if (left := anchors & self._grid.anchors(free, *size))
+            if (left := anchors & free.anchors(*size))
         }
 
     def _remove_more(

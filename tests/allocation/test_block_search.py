@@ -7,6 +7,7 @@ import pytest
 from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.grid_allocator import GridAllocator
+from spalloc_server._allocation.kinds import understand
 from spalloc_server.links import Links
 
 
@@ -66,18 +67,26 @@ def isolated(width: int, height: int) -> GridAllocator:
 
 def test_a_search_that_would_take_too_long_goes_on_when_asked_again() -> None:
     allocator = isolated(30, 30)
+    request = understand((10, 10), {"max_dead_boards": 99})
 
     gone_on = 0
     while True:
         allocator.start_searching()
         try:
-            assert allocator.alloc(10, 10, max_dead_boards=99) is None
+            assert allocator.allocate_beside(request) is None
             break
         except UnfinishedError:
             gone_on += 1
 
     assert 10 < gone_on < 30
+
+
+def test_a_plain_request_is_searched_to_the_end() -> None:
+    allocator = isolated(30, 30)
+
     allocator.start_searching()
+
+    assert allocator.alloc(10, 10, max_dead_boards=99) is None
     assert allocator.alloc(10, 10, max_dead_boards=100)
 
 
