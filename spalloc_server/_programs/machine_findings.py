@@ -20,7 +20,6 @@ _BOARDS_PER_FRAME = 24
 _NAMED = 5
 
 
-
 class Finding(NamedTuple):
     """Something worth telling the author of a configuration.
 

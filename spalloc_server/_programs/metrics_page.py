@@ -1,22 +1,18 @@
-"""The pages ``/metrics`` and ``/health``, served over HTTP by threads of their own.
+"""The pages ``/metrics`` and ``/health``.
 
-Owns the listening socket and how numbers are written, with prometheus_client,
-which nothing else here knows.  What is measured is in `_programs.metrics`, what is well
-in `_programs.pulse`.
+Owns how numbers are written, with prometheus_client, which nothing else here knows.
+`_programs.metrics` reads the numbers, `_programs.pulse` judges the server's health, and
+`_programs.http_server` answers the questions.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from socketserver import TCPServer, ThreadingMixIn
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from spalloc_server._programs.http_server import HTTPServer
 from spalloc_server._programs.metrics import METRICS, Metric, Reader, Spread, Value
 from spalloc_server._programs.pulse import Pulse
 
@@ -24,14 +20,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
-
-log = logging.getLogger(__name__)
-
-#: Seconds that one who asks may keep us waiting.
-_PATIENCE = 10
-#: Who may ask at a time; others are turned away. # arbitrary
-_MOST_AT_A_TIME = 16
-_SECONDS_WITHOUT_DESCRIPTORS = 0.5
 
 
 class MetricsPage:
@@ -55,7 +43,7 @@ class MetricsPage:
     def __init__(self, host: str, port: int) -> None:
         import prometheus_client  # noqa: F401, PLC0415 - say now if it is missing
 
-        self._httpd = _listening(host, port)
+        self._httpd = HTTPServer(host, port)
         self.host = host
         self.port: int = self._httpd.server_address[1]
         self._thread = threading.Thread(target=self._httpd.answer_all, name="metrics")
@@ -68,7 +56,7 @@ class MetricsPage:
     def close(self) -> None:
         """Answer no more; twice is harmless."""
         self._httpd.hang_up()
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join()
         self._httpd.server_close()
 
@@ -132,11 +120,11 @@ def _application(registry: CollectorRegistry, pulse: Pulse) -> WSGIApplication:
     """Return what answers requests: two pages, and no others."""
     from prometheus_client import make_wsgi_app  # noqa: PLC0415 - likewise
 
-    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+    metrics: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
-        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+        if environ.get("REQUEST_METHOD") != "GET":
             return _text(start_response, "405 Method Not Allowed", "Only GET and HEAD.\n")
         if path == "/metrics":
             return metrics(environ, start_response)
@@ -144,14 +132,30 @@ def _application(registry: CollectorRegistry, pulse: Pulse) -> WSGIApplication:
             return _health(pulse, start_response)
         return _text(start_response, "404 Not Found", "There are /metrics and /health.\n")
 
+    return _with_head(answer)
+
+
+def _with_head(application: WSGIApplication) -> WSGIApplication:
+    """Answer HEAD as GET, without the body."""
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("REQUEST_METHOD") != "HEAD":
+            return application(environ, start_response)
+        told: list[Any] = []
+        body = application({**environ, "REQUEST_METHOD": "GET"}, lambda *line: told.extend(line))  # type: ignore[arg-type]
+        length = str(sum(map(len, body)))
+        status, headers = told[:2]
+        start_response(status, [*headers, ("Content-Length", length)])
+        return []
+
     return answer
 
 
 def _health(pulse: Pulse, start_response: StartResponse) -> Iterable[bytes]:
-    problems = pulse.problems()
+    problems, machines = pulse.problems(), pulse.machines_out()
     told = {
-        "status": "failing" if problems else "ok",
-        "problems": [problem._asdict() for problem in problems],
+        "status": "failing" if problems else "degraded" if machines else "ok",
+        "problems": [problem._asdict() for problem in (*problems, *machines)],
     }
     start_response(
         "503 Service Unavailable" if problems else "200 OK",
@@ -163,79 +167,3 @@ def _health(pulse: Pulse, start_response: StartResponse) -> Iterable[bytes]:
 def _text(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
     return [text.encode()]
-
-
-# --- HTTP ---
-
-
-def _listening(host: str, port: int) -> _HTTPServer:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-
-    class OfFamily(_HTTPServer):
-        address_family = family
-
-    return OfFamily((host, port), _Handler)
-
-
-class _HTTPServer(ThreadingMixIn, WSGIServer):
-    """A thread for each question, not too many of them."""
-
-    def __init__(self, *args: Any) -> None:
-        self._places = threading.BoundedSemaphore(_MOST_AT_A_TIME)
-        self._closing = threading.Event()
-        # Connections being answered; the thread of each removes it.
-        self._open: set[socket.socket] = set()
-        super().__init__(*args)
-
-    def answer_all(self) -> None:
-        """Answer until `hang_up`."""
-        while not self._closing.is_set():
-            self.handle_request()
-
-    def hang_up(self) -> None:
-        """End `answer_all` and all connections; any thread."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        for connection in (self.socket, *list(self._open)):
-            # Wakes whoever waits for it; closing it here would take it from under them.
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def get_request(self) -> Any:
-        try:
-            return super().get_request()
-        except OSError:
-            # Out of descriptors, most likely: the question waits.
-            self._closing.wait(_SECONDS_WITHOUT_DESCRIPTORS)
-            raise
-
-    def server_bind(self) -> None:
-        """Bind, without asking the domain name system who we are."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-        self.setup_environ()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            self._open.add(request)
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._open.discard(request)
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - fixed
-        log.debug("a question from %s was not answered", client_address, exc_info=True)
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE
-
-    def log_message(self, format: str, *args: Any) -> None:
-        log.debug(format, *args)

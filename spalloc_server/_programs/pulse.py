@@ -1,7 +1,7 @@
 """Whether a server is well, as its own loop shows.
 
 Owns the verdict that `/health`, the watchdog and the status line share.  Asks
-nothing of the loop: a stalled one is told from its last turn, from outside.
+nothing of the loop: a stalled one is known by the time of its last turn, from outside.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from spalloc_server import _clock
 
 if TYPE_CHECKING:
+    from spalloc_server._jobs.census import MachineCensus
     from spalloc_server._logs.line_writer import LineWriter
     from spalloc_server._programs.running_server import RunningServer
 
@@ -23,8 +24,14 @@ STALLED_AFTER = 15.0
 LONGEST_WAIT = 2.5
 
 
+#: Seconds that a question waits for a busy server.
+_PATIENCE = 0.2
+#: Boards in these states can be used now or soon.
+_USABLE = ("used", "cooling", "free")
+
+
 class Problem(NamedTuple):
-    """Something an administrator has to look at; `what` is a word for programs."""
+    """Something for an administrator to look at; `what` is a word for programs."""
 
     what: str
     text: str
@@ -72,6 +79,15 @@ class Pulse:
                 found.append(Problem("log", f"{name}: {writer.trouble}"))
         return found
 
+    def machines_out(self) -> list[Problem]:
+        """Return the machines of which no board can be used; the server itself is well."""
+        census = self._server.controller.census(_PATIENCE)
+        return [
+            Problem("machine", f"machine {name}: no board can be used, {_unusable(boards)} out")
+            for name, boards in ({} if census is None else census.machines).items()
+            if _unusable(boards) and not sum(boards.boards[word] for word in _USABLE)
+        ]
+
     def _stall(self) -> Problem | None:
         if not self._server.is_alive():
             return Problem("stopped", "the server's loop has ended")
@@ -79,3 +95,7 @@ class Pulse:
         if age > self._stalled_after:
             return Problem("stalled", f"the server's loop has not turned for {age:.0f} s")
         return None
+
+
+def _unusable(machine: MachineCensus) -> int:
+    return machine.boards["quarantined"]

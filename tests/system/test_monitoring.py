@@ -19,9 +19,10 @@ from spalloc_server import _clock
 from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._logs.stream import Stream
 from spalloc_server._places import Frame
+from spalloc_server._programs import http_server
 from spalloc_server._programs.announcer import Announcer
 from spalloc_server._programs.metrics import METRICS, Reader
-from spalloc_server._programs.metrics_page import _MOST_AT_A_TIME, MetricsPage
+from spalloc_server._programs.metrics_page import MetricsPage
 from spalloc_server._programs.pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
 from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server.server import SpallocServer
@@ -328,12 +329,81 @@ def test_too_many_who_ask_at_a_time_are_turned_away(server: SpallocServer) -> No
     with monitored(server) as page, ExitStack() as idle:
         asking = [
             idle.enter_context(socket.create_connection(("127.0.0.1", page.port), PATIENCE))
-            for _ in range(_MOST_AT_A_TIME + 1)
+            for _ in range(http_server.MOST_AT_A_TIME + 1)
         ]
 
         assert asking[-1].recv(1) == b""
         for connection in asking:
             connection.close()
+
+
+def test_a_question_has_a_time_limit_and_its_place_comes_back(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "PATIENCE", 0.2)
+    monkeypatch.setattr(http_server, "_SECONDS_BETWEEN_LOOKS", 0.02)
+    with monitored(server) as page:
+        dribbling = [
+            socket.create_connection(("127.0.0.1", page.port), PATIENCE)
+            for _ in range(http_server.MOST_AT_A_TIME)
+        ]
+        for connection in dribbling:
+            connection.sendall(b"G")
+
+        for connection in dribbling:
+            assert connection.recv(1) == b"", "its time is up, however it dribbles"
+            connection.close()
+
+        monkeypatch.setattr(http_server, "PATIENCE", 10.0)
+        assert get(page.port, "/health")[0] == 200
+
+
+def test_without_threads_a_question_is_turned_away_and_takes_no_place(
+    server: SpallocServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monitored(server) as page:
+        with monkeypatch.context() as patch:
+            start = threading.Thread.start
+
+            def refuse(thread: threading.Thread) -> None:
+                if thread.name == "metrics-answer":
+                    raise RuntimeError("can't start new thread")
+                start(thread)
+
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(2 * http_server.MOST_AT_A_TIME):
+                with socket.create_connection(("127.0.0.1", page.port), PATIENCE) as connection:
+                    assert connection.recv(1) == b""
+
+        assert get(page.port, "/health")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health", "/other"])
+def test_head_is_answered_as_get_without_the_body(server: SpallocServer, path: str) -> None:
+    with monitored(server) as page:
+        status, text = get(page.port, path, method="HEAD")
+
+        assert (status, text) == (get(page.port, path)[0], "")
+        with socket.create_connection(("127.0.0.1", page.port), PATIENCE) as connection:
+            connection.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+            with connection.makefile() as lines:
+                said = lines.read()
+    assert said.endswith("\n\n"), "there is nothing after the headers"
+    length = int(next(line for line in said.splitlines() if "Content-Length" in line).split()[1])
+    assert length > 0
+
+
+def test_health_tells_of_a_machine_that_is_out(server: SpallocServer) -> None:
+    server.controller.hold_board("test-board", (0, 0, 0), "smells")
+
+    with monitored(server) as page:
+        status, text = get(page.port, "/health")
+
+    told = json.loads(text)
+    assert (status, told["status"]) == (200, "degraded")
+    assert told["problems"] == [
+        {"what": "machine", "text": "machine test-board: no board can be used, 1 out"}
+    ]
 
 
 def test_one_who_resets_the_connection_harms_nobody(server: SpallocServer) -> None:
