@@ -339,12 +339,15 @@ class AsyncBMPController:
         reason = self._reason(faults)
         with self._changed:
             again = self._queue.try_again(request, retry_at)
+        # Failures of known-bad boards are told by those who test them.
         if again:
+            level = logging.DEBUG if request.background else logging.WARNING
             self.statistics.retries += 1
-            _log.warning("%s; trying once more", reason, extra={"job_id": request.job_id})
+            _log.log(level, "%s; trying once more", reason, extra={"job_id": request.job_id})
         else:
             self.statistics.failures += 1
-            _log.error("%s", reason, extra={"job_id": request.job_id})
+            level = logging.DEBUG if request.background else logging.ERROR
+            _log.log(level, "%s", reason, extra={"job_id": request.job_id})
             self._answer(request, False, reason)
 
     def _broke(self, batch: Sequence[AtomicRequests]) -> None:

@@ -13,7 +13,7 @@ Must not know sockets, clients or files: changes are told as sets, and as outcom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from spalloc_server import _clock
@@ -606,8 +606,18 @@ class Controller:
         ValueError
             If there is no such machine or board.
         """
+        self.hold_boards(machine_name, [board], reason)
+
+    def hold_boards(self, machine_name: str, boards: Collection[Board], reason: str) -> None:
+        """Take boards out of service after their present jobs, until they are released.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine, or a board is not of it; nothing is done.
+        """
         with self._lock:
-            self._health.hold(machine_name, board, reason)
+            self._health.hold(machine_name, boards, reason)
 
     def release_board(self, machine_name: str, board: Board) -> None:
         """Put a board back in service.
@@ -619,6 +629,14 @@ class Controller:
         """
         with self._lock:
             self._health.release(machine_name, board)
+
+    def release_boards(self, machine_name: str, boards: Collection[Board]) -> list[Board]:
+        """Put back in service those of some boards that are out; returns them.
+
+        Boards of a frame that does not answer are not among them: they come back by themselves.
+        """
+        with self._lock:
+            return self._health.release_all(machine_name, boards)
 
     def out_of_service(self) -> list[OutOfService]:
         """Return the boards that are not handed out because something is wrong with them."""

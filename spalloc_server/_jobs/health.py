@@ -8,14 +8,15 @@ Everything here runs under the controller's lock; knows no jobs, clients or file
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._bmp.requests import AtomicRequests, FailureReason
 from spalloc_server._checks.values import escaped
-from spalloc_server._jobs.out_of_service import OutOfService, rows
+from spalloc_server._jobs.board_tests import Round
+from spalloc_server._jobs.out_of_service import OutOfService, counted, rows
 from spalloc_server._jobs.quarantine import (
     LINK,
     OPERATOR,
@@ -188,53 +189,69 @@ class Health:
     def tend(self, now: float) -> None:
         """Test the boards whose time has come."""
         for name, quarantine in self._quarantines.items():
+            where = self._maps[name]
+            due: dict[Frame, list[Case]] = {}
             for case in quarantine.due(now):
-                self._test(name, quarantine, case, now)
+                place = where.locate(case.board)
+                used = case.board in where.job_ids
+                if place is None or used or frame_of(place) in quarantine.silent:
+                    quarantine.postpone(case.board, now)
+                else:
+                    case.testing = True
+                    due.setdefault(frame_of(place), []).append(case)
+            for frame, cases in due.items():
+                round_ = Round(name, frame, {case.board for case in cases})
+                for case in cases:
+                    self._test(where, case, round_, frame)
 
-    def _test(self, name: str, quarantine: Quarantine, case: Case, now: float) -> None:
-        """Have a board switched on, checked and switched off, if nobody has it.
+    def _test(self, where: MachineMap, case: Case, round_: Round, frame: Frame) -> None:
+        """Switch a board on, check it and switch it off.
 
         One that was not switched off has only that to prove; one whose links
         could not be set has to show that, too.
         """
-        where = self._maps[name]
-        place = where.locate(case.board)
-        if place is None or frame_of(place) in quarantine.silent or case.board in where.job_ids:
-            quarantine.postpone(case.board, now)
-            return
-        case.testing = True
-        request = AtomicRequests(partial(self._tested, where, case))
+        name, place = where.machine.name, where.locate(case.board)
+        assert place is not None
+        request = AtomicRequests(partial(self._tested, where, case, round_))
         request.background = True
         if case.kind != POWER_OFF:
             request.power(place[2], True)
         for link in Links if case.kind == LINK else ():
             request.link(place[2], link, False)
         request.power(place[2], False)
-        self._send(name, {frame_of(place): request})
+        self._send(name, {frame: request})
 
     def _tested(
-        self, where: MachineMap, case: Case, success: bool, reason: str | None = None
+        self,
+        where: MachineMap,
+        case: Case,
+        round_: Round,
+        success: bool,
+        reason: str | None = None,
     ) -> None:
         """Put a board back, or keep it for longer (a frame's thread)."""
         name, board = where.machine.name, case.board
         with self._lock:
             quarantine = self._of(name)
             if self._maps.get(name) is not where or quarantine.cases.get(board) is not case:
+                round_.postponed(board)
                 return
             now = _clock.monotonic()
             if success:
-                log.info("machine %s: board %s works", name, board)
                 quarantine.passed(board, _clock.wall())
+                round_.passed(board)
             elif not isinstance(reason, FailureReason) or reason.faults:
                 quarantine.failed(board, _what(reason), now)
-                log.warning("machine %s: board %s failed its test: %s", name, board, case.what)
+                round_.failed(board, case.what)
             elif reason.silent:
                 quarantine.postpone(board, now)
+                round_.postponed(board)
                 place = where.locate(board)
                 assert place is not None
                 self.fall_silent(name, frame_of(place))
             else:
                 quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
+                round_.postponed(board)
                 return
             self._changed(name, how="test passed")
 
@@ -271,21 +288,32 @@ class Health:
 
     # --- the operator ---
 
-    def hold(self, name: str, board: Board, reason: str) -> None:
-        """Take a board out of service until it is released; its present job goes on.
+    def hold(self, name: str, boards: Collection[Board], reason: str) -> None:
+        """Take boards out of service until they are released; their jobs go on.
 
         Raises
         ------
         ValueError
             If there is no such machine or board.
         """
-        self.check(name, board)
-        self._of(name).hold(board, reason, _clock.wall())
-        log.info("machine %s: board %s taken out of service: %s", name, board, escaped(reason))
+        for board in boards:
+            self.check(name, board)
+        for board in boards:
+            self._of(name).hold(board, reason, _clock.wall())
+        log.info("machine %s: %s taken out of service: %s", name, counted(boards), escaped(reason))
         self._changed(name)
 
+    def release_all(self, name: str, boards: Collection[Board]) -> list[Board]:
+        """Put back those of some boards that are out, but for silent frames; returns them."""
+        quarantine = self._of(name)
+        released = [board for board in boards if quarantine.release(board)]
+        if released:
+            log.info("machine %s: %s released", name, counted(released))
+            self._changed(name, how="released")
+        return released
+
     def release(self, name: str, board: Board) -> None:
-        """Put a board back whatever kept it out, a silent frame excepted.
+        """Put a board back unless its frame is silent.
 
         Raises
         ------

@@ -1,29 +1,31 @@
 """``spalloc-state quarantine``: boards out of service, seen and changed by an operator.
 
 Asks the running server at its control socket; without one, `list` reads the
-saved state.  What it prints may be mailed to whoever repairs the boards.
+saved state.  The lists may be mailed to the people who repair boards.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import __version__
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs import book
-from spalloc_server._jobs.board_names import USAGE, physical_name, read_board
-from spalloc_server._jobs.out_of_service import OutOfService, counted, rows_of_book
+from spalloc_server._jobs.board_names import USAGE, physical_name, read_boards
+from spalloc_server._jobs.out_of_service import SILENT, OutOfService, counted, rows_of_book
+from spalloc_server._places import Board
+from spalloc_server._programs import server_control
+from spalloc_server._programs.server_control import ToolError
+from spalloc_server._programs.text_table import table
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.recovery import recover
 from spalloc_server._saved.saved_file import Names, StoreError
-from spalloc_server._wire import control_socket
-from spalloc_server._wire.control import control_path
 from spalloc_server._wire.control_socket import ControlFailed, NobodyThere
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
-_SIMULATED = "simulated"
-
-#: Who is asked, for errors.
-_WHOM = "a spalloc_server"
+#: Said where no board is out.
+_ALL_WELL = "all boards are in service"
+#: Equal rows of a frame that are listed as one. # arbitrary
+_MANY = 5
+#: Changed boards that are named one by one. # arbitrary
+_MOST_NAMED = 8
 
 #: How each kind of trouble is told.
 _WHAT = {
@@ -48,10 +52,6 @@ _WHAT = {
 }
 
 
-class ToolError(Exception):
-    """Says what is wrong, for the operator."""
-
-
 def add_to(commands: Commands) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
@@ -60,11 +60,9 @@ def add_to(commands: Commands) -> None:
         description="See which boards are out of service, take more out, put them back. "
         "A board that is taken out stays with its present job and goes to no other. "
         "The server runs on meanwhile; without one, what it saved is listed.",
-        epilog=f"BOARD: {USAGE}. Exit status: 0 if all is well, 1 if not.",
+        epilog=f"BOARDS: {USAGE}. Exit status: 0 if all is well, 1 if not.",
     )
-    parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="the server's configuration file"
-    )
+    server_control.add_options(parser)
     parser.add_argument(
         "action",
         nargs="?",
@@ -73,19 +71,14 @@ def add_to(commands: Commands) -> None:
         help="list (if none is given), add or release boards",
     )
     parser.add_argument(
-        "boards", nargs="*", default=[], metavar="BOARD", help="which ones, see below"
+        "boards", nargs="*", default=[], metavar="BOARDS", help="which ones, see below"
     )
+    parser.add_argument("--all", action="store_true", help="release all boards that are out")
     parser.add_argument("--reason", metavar="TEXT", help="why boards are added")
     parser.add_argument(
         "--physical", action="store_true", help="list by cabinet, frame and board, for repair"
     )
     parser.add_argument("--json", action="store_true", help="list as one JSON object")
-    parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="as given to the server (beside CONFIG)"
-    )
-    parser.add_argument(
-        "--simulated", action="store_true", help="of the server that runs with --simulate"
-    )
     parser.set_defaults(run=run)
 
 
@@ -104,72 +97,50 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Find what is wrong with the words before anybody is asked."""
+    """Refuse words that contradict each other before the server is asked."""
+    if options.all and (options.action != "release" or options.boards):
+        raise ToolError("--all goes with release alone")
     if options.action == "list" and options.boards:
         raise ToolError("list takes no boards")
-    if options.action != "list" and not options.boards:
+    if options.action != "list" and not options.boards and not options.all:
         raise ToolError(f"{options.action} which boards? {USAGE}")
-    if options.action == "add" and not (options.reason or "").strip():
-        raise ToolError("add needs --reason TEXT, for whoever reads the list")
     if options.action != "add" and options.reason is not None:
         raise ToolError("--reason goes with add")
     for text in options.boards:
         try:
-            read_board(text)
+            read_boards(text)
         except ValueError as e:
             raise ToolError(str(e)) from e
 
 
-# --- the server ---
-
-
-def _place(options: argparse.Namespace) -> tuple[Path, str, str]:
-    directory = options.state_dir or options.config.absolute().parent
-    return directory, options.config.name, _SIMULATED if options.simulated else ""
-
-
-def _ask(options: argparse.Namespace, **order: Any) -> dict[str, Any]:
-    """Have the server do something, and return its answer."""
-    answer = json.loads(_reply(options, json.dumps(order)))
-    if not answer["ok"]:
-        raise ToolError(answer["text"])
-    data: dict[str, Any] = answer["data"]
-    return data
-
-
-def _reply(options: argparse.Namespace, order: str) -> bytes:
-    """Send an order to the server; to a simulated one if no other runs."""
-    directory, name, label = _place(options)
-    try:
-        return control_socket.ask(control_path(directory, name, label), order, _WHOM)
-    except NobodyThere as nobody:
-        if label == _SIMULATED:
-            raise
-        try:
-            reply = control_socket.ask(control_path(directory, name, _SIMULATED), order, _WHOM)
-        except NobodyThere:
-            raise nobody from None
-    print(
-        f"no server runs on {options.config} but one with --simulate; that one was asked",
-        file=sys.stderr,
-    )
-    return reply
-
-
 def _change(options: argparse.Namespace) -> None:
-    order = {"do": options.action, "boards": options.boards}
+    order: dict[str, Any] = {"do": options.action, "boards": options.boards}
+    if options.all:
+        order = {"do": "release", "all": True}
     if options.action == "add":
+        if not (options.reason or "").strip():
+            # What else is wrong comes first.
+            server_control.ask_running(options, do="find", boards=options.boards)
+            raise ToolError("add needs --reason TEXT, for those who read the list")
         order["reason"] = options.reason
-    try:
-        changed = _ask(options, **order)["boards"]
-    except NobodyThere as e:
-        raise ToolError(
-            f"no server runs on {options.config}: nobody listens at "
-            f"{control_path(*_place(options))}. If it runs, with --simulate or --state-dir, say so"
-        ) from e
+    answer = server_control.ask_running(options, **order)
     done = "taken out of service" if options.action == "add" else "back in service"
-    for each in changed:
-        print(f"board {tuple(each['board'])} of machine {each['machine']} {done}")
+    changed: dict[str, list[Board]] = {}
+    for each in answer["boards"]:
+        x, y, z = each["board"]
+        changed.setdefault(each["machine"], []).append((x, y, z))
+    for name, boards in changed.items():
+        for line in _named(boards):
+            print(f"{line} of machine {escaped(name)} {done}")
+    for note in answer["notes"]:
+        print(escaped(note))
+
+
+def _named(boards: Sequence[Board]) -> Iterable[str]:
+    """Name few boards one by one, many by their number."""
+    if len(boards) <= _MOST_NAMED:
+        return [f"board {board}" for board in boards]
+    return [counted(boards)]
 
 
 # --- listing ---
@@ -177,7 +148,7 @@ def _change(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     try:
-        data = _ask(options, do="list")
+        data = server_control.ask(options, do="list")
         rows = [_row(plain) for plain in data["out"]]
         waiting = data["waiting"]
     except NobodyThere:
@@ -205,7 +176,7 @@ def _row(plain: dict[str, Any]) -> OutOfService:
 
 def _saved(options: argparse.Namespace) -> list[OutOfService]:
     """Read what a server saved that does not run now."""
-    directory, name, label = _place(options)
+    directory, name, label = server_control.state_of(options)
     found = recover(Names(directory, name, label), __version__, book, Disk())
     if found.state is None:
         raise ToolError(
@@ -217,51 +188,62 @@ def _saved(options: argparse.Namespace) -> list[OutOfService]:
 
 def _logical(rows: Sequence[OutOfService]) -> Iterator[str]:
     head = ("board", "since", "what happened", "failed", "next test", "job")
-    return _table(
-        head,
+    cells = (
         (
-            (
-                f"{row.machine}:{','.join(map(str, row.board))}",
-                _date(row.since),
-                _what(row),
-                _often(row),
-                _next_test(row),
-                "-" if row.job_id is None else str(row.job_id),
-            )
-            for row in rows
-        ),
+            _name(group, physical=False),
+            _date(row.since),
+            _what(row),
+            _often(row),
+            _next_test(row),
+            "-" if row.job_id is None else str(row.job_id),
+        )
+        for row, group in _groups(rows)
     )
+    return table(head, cells, _ALL_WELL)
 
 
 def _physical(rows: Sequence[OutOfService]) -> Iterator[str]:
     head = ("board", "cabinet", "frame", "board", "address", "BMP", "since", "what", "failed")
-    return _table(
-        head,
+    cells = (
         (
-            (
-                f"{row.machine}:{physical_name(row.physical)}",
-                *map(str, row.physical),
-                row.address or "-",
-                row.bmp,
-                _date(row.since),
-                _what(row),
-                _often(row),
-            )
-            for row in rows
-        ),
+            _name(group, physical=True),
+            *map(str, row.physical[:2]),
+            str(row.physical[2]) if len(group) == 1 else f"{len(group)} boards",
+            (row.address or "-") if len(group) == 1 else "-",
+            row.bmp,
+            _date(row.since),
+            _what(row),
+            _often(row),
+        )
+        for row, group in _groups(rows)
     )
+    return table(head, cells, _ALL_WELL)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield lines in columns; just one that says so if there is nothing."""
-    table = [[escaped(cell) for cell in row] for row in rows]
-    if not table:
-        yield "all boards are in service"
-        return
-    table.insert(0, list(head))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+def _groups(
+    rows: Sequence[OutOfService],
+) -> Iterator[tuple[OutOfService, Sequence[OutOfService]]]:
+    """Yield many rows that say the same of boards of one frame together, with the first."""
+    groups: dict[object, list[OutOfService]] = {}
+    for row in rows:
+        key = (row.machine, row.physical[:2], _what(row), _date(row.since), _often(row))
+        groups.setdefault((*key, _next_test(row), row.job_id), []).append(row)
+    for group in groups.values():
+        if group[0].kind == SILENT or len(group) >= _MANY:
+            yield group[0], group
+        else:
+            yield from ((row, [row]) for row in group)
+
+
+def _name(group: Sequence[OutOfService], *, physical: bool) -> str:
+    """Name the boards of a group; by their frame if there are several."""
+    row = group[0]
+    if len(group) > 1:
+        cabinet, frame, _ = row.physical
+        return f"{row.machine}:c{cabinet}f{frame} ({len(group)} boards)"
+    if physical:
+        return f"{row.machine}:{physical_name(row.physical)}"
+    return f"{row.machine}:{','.join(map(str, row.board))}"
 
 
 def _date(since: float) -> str:
@@ -275,7 +257,9 @@ def _what(row: OutOfService) -> str:
 def _often(row: OutOfService) -> str:
     """How often it failed in the last day, and its tests since."""
     faults = {1: "once"}.get(row.faults, f"{row.faults} times") if row.faults else "-"
-    return faults if not row.tests else f"{faults}, {row.tests} tests"
+    if not row.tests:
+        return faults
+    return f"{faults}, {row.tests} test{'' if row.tests == 1 else 's'}"
 
 
 def _next_test(row: OutOfService) -> str:
@@ -283,4 +267,6 @@ def _next_test(row: OutOfService) -> str:
         return "when it answers"
     if row.next_test is None:
         return "never"
-    return f"in {round(row.next_test / 60)} min" if row.next_test >= 90 else "in a minute"
+    if row.next_test >= 90:
+        return f"in {round(row.next_test / 60)} min"
+    return f"in {math.ceil(row.next_test)} s" if row.next_test > 0 else "now"

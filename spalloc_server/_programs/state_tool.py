@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spalloc_server import __version__
-from spalloc_server._programs import quarantine_tool, state_text
+from spalloc_server._programs import jobs_tool, quarantine_tool, state_text
 from spalloc_server._programs.output import printing
 from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.state_report import as_data, examine
@@ -54,7 +54,11 @@ def _to_json(value: object) -> object:
 
 
 #: What adds each sub-command.
-_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_show, quarantine_tool.add_to)
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    _add_show,
+    quarantine_tool.add_to,
+    jobs_tool.add_to,
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:

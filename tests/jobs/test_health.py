@@ -784,3 +784,33 @@ def test_the_job_log_tells_of_moves_and_waits(facility: Facility, tmp_path: Path
     assert f"board {A} of machine m" in moved
     (waits,) = [line for line in lines if "waits for" in line]
     assert f"job {whole}: waits for board {A} of machine m, out of service" in waits
+
+
+def test_a_round_of_tests_is_one_line_in_the_log(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    facility.inject("0 board 0 refuse-power on")
+    facility.inject("0 board 1 refuse-power on")
+    for board in (A, B):
+        facility.create(*board)
+    facility.run_until(lambda: facility.out == {A, B}, 100.0)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+
+    facility.run_until(lambda: any(row.tests for row in facility.controller.out_of_service()), 90)
+    facility.run(10.0)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "machine m, cabinet 0, frame 0: tests of boards out of service: "
+        "2 boards (0, 0, 0), (0, 0, 1) failed again ("
+    )
+
+    facility.inject("0 clear")
+    caplog.clear()
+    facility.run_until(lambda: not facility.out, 400.0)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert lines == [
+        "machine m, cabinet 0, frame 0: tests of boards out of service: "
+        "2 boards (0, 0, 0), (0, 0, 1) passed and may be given out again"
+    ]

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from spalloc_server._bmp import wiring
-from spalloc_server._jobs.board_names import physical_name, read_board
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.out_of_service import OutOfService, rows
 from spalloc_server._jobs.quarantine import Quarantine
@@ -74,34 +73,6 @@ def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return status, captured.out, captured.err
 
     return run
-
-
-# --- names of boards ---
-
-
-@pytest.mark.parametrize(
-    ("text", "machine", "place", "physical"),
-    [
-        ("m:1,2,0", "m", (1, 2, 0), False),
-        ("m:(1, 2, 0)", "m", (1, 2, 0), False),
-        ("m:c0f12b23", "m", (0, 12, 23), True),
-        ("a:b:1,2,0", "a:b", (1, 2, 0), False),
-    ],
-)
-def test_boards_are_named_by_either_place(
-    text: str, machine: str, place: tuple[int, int, int], physical: bool
-) -> None:
-    assert read_board(text) == (machine, place, physical)
-
-
-@pytest.mark.parametrize("text", ["", "m", "1,2,0", ":1,2,0", "m:1,2", "m:1,2,-3", "m:c1f2", "m:"])
-def test_other_texts_are_no_boards(text: str) -> None:
-    with pytest.raises(ValueError, match="is no board; write MACHINE"):
-        read_board(text)
-
-
-def test_physical_names_can_be_read() -> None:
-    assert read_board(f"m:{physical_name((1, 2, 3))}") == ("m", (1, 2, 3), True)
 
 
 # --- the command ---
@@ -184,6 +155,65 @@ def test_the_list_can_be_read_by_programs(server: SpallocServer, run: Run) -> No
     assert f"job {job} waits for board (1, 0, 1) of machine m" in run("list")[1]
 
 
+def test_frames_machines_and_ranges_are_taken_out_and_put_back(
+    server: SpallocServer, run: Run
+) -> None:
+    assert run("add", "m:c0f3", "--reason", "fan")[1] == (
+        "board (0, 0, 0) of machine m taken out of service\n"
+        "board (0, 0, 1) of machine m taken out of service\n"
+        "board (0, 0, 2) of machine m taken out of service\n"
+        "board (1, 0, 0) of machine m taken out of service\n"
+        "board (1, 0, 1) of machine m taken out of service\n"
+        "board (1, 0, 2) of machine m taken out of service\n"
+    )
+    assert run("release", "m:c0f3b1-2", "m:1,0,0-1,0,2")[1].count("back in service") == 5
+    assert [row.board for row in server._controller.out_of_service()] == [(0, 0, 0)]
+
+    assert run("add", "m", "--reason", "fan")[0] == 0
+    assert len(server._controller.out_of_service()) == 6
+    assert run("release", "--all")[1].count("back in service") == 6
+    assert server._controller.out_of_service() == []
+
+
+def test_only_those_of_a_group_that_are_out_are_released(server: SpallocServer, run: Run) -> None:
+    run("add", "m:0,0,1", "--reason", "fan")
+
+    assert run("release", "m")[1] == "board (0, 0, 1) of machine m back in service\n"
+
+
+def test_equal_rows_of_a_frame_are_one(server: SpallocServer, run: Run) -> None:
+    run("add", "m", "--reason", "fan")
+
+    for words in ((), ("--physical",)):
+        lines = run("list", *words)[1].splitlines()
+        assert len(lines) == 2
+        assert lines[1].startswith("m:c0f3 (6 boards)  ")
+    assert len(json.loads(run("list", "--json")[1])["out"]) == 6
+
+
+def test_a_dead_board_that_is_taken_out_is_told(server: SpallocServer, run: Run) -> None:
+    dead = server._controller.machines["m"]
+    server._controller.machines = {"m": dead._replace(dead_boards=frozenset({(0, 0, 1)}))}
+
+    told = run("add", "m:0,0,1", "--reason", "fan")[1].splitlines()
+
+    assert told[1] == "board (0, 0, 1) of machine m: dead by the configuration already"
+
+
+def test_boards_of_a_silent_frame_come_back_by_themselves(
+    server: SpallocServer, run: Run
+) -> None:
+    where = server._recorded._records.maps["m"]
+    with server._recorded.undisturbed:
+        server._recorded._health.fall_silent("m", where.in_frame((0, 0, 0))[0])
+
+    lines = run("list")[1].splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == ["m:c0f3 (6 boards)"]
+    status, _, error = run("release", "m")
+    assert status == 1
+    assert "of machine m: will come back when the frame answers again" in error
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -191,12 +221,19 @@ def test_the_list_can_be_read_by_programs(server: SpallocServer, run: Run) -> No
         (["add", "--reason", "x"], "add which boards?"),
         (["release", "m:0,0,1", "--reason", "x"], "--reason goes with add"),
         (["list", "m:0,0,1"], "list takes no boards"),
-        (["add", "0,0,1", "--reason", "x"], "'0,0,1' is no board"),
+        (["add", "0,0,1", "--reason", "x"], "'0,0,1' names no machine; write MACHINE:X,Y,Z"),
+        (["add", "m:0,0", "--reason", "x"], "no machine 'm:0,0'; there are m; write MACHINE"),
+        (["add", "n:0,0,1"], "no machine 'n'; there are m"),
+        (["add", "m:c1f2", "--reason", "x"], "machine 'm' has no such boards"),
+        (["add", "m:0,0,1", "--all", "--reason", "x"], "--all goes with release alone"),
+        (["release", "m:0,0,1", "--all"], "--all goes with release alone"),
+        (["release", "--all"], "not out of service: nothing is"),
+        (["release", "m:c0f3"], "not out of service: 6 boards (0, 0, 0), "),
         (["add", "n:0,0,1", "--reason", "x"], "no machine 'n'; there are m"),
         (["add", "m:0,0,1", "m:0,0,7", "--reason", "x"], "machine 'm' has no such board"),
         (["add", "m:c0f0b0", "--reason", "x"], "machine 'm' has no such board"),
         (["add", "m:0,0,1", "--reason", "x" * 501], "at most 500 characters"),
-        (["release", "m:0,0,1"], "is not out of service"),
+        (["release", "m:0,0,1"], "not out of service: board (0, 0, 1) of machine m"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_done(
@@ -507,7 +544,9 @@ def test_an_order_at_which_the_server_fails_is_answered(caplog: pytest.LogCaptur
         ("silent", None, "when it answers"),
         ("operator", None, "never"),
         ("fpga", 3600.0, "in 60 min"),
-        ("fpga", 89.0, "in a minute"),
+        ("fpga", 89.0, "in 89 s"),
+        ("fpga", 11.2, "in 12 s"),
+        ("fpga", 0.0, "now"),
     ],
 )
 def test_the_next_test_is_told_in_words(kind: str, due: float | None, words: str) -> None:
