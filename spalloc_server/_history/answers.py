@@ -51,6 +51,12 @@ class JobRow(NamedTuple):
     moves : int
         How often it was moved because boards failed.
     reason, ended_by, ended_by_host : str or None
+    args : list
+    kwargs : dict
+        As in ``create_job``.
+    keepalive : float or None
+    imported : bool
+        Whether it is from an old log, which knows less.
     """
 
     key: int
@@ -71,6 +77,10 @@ class JobRow(NamedTuple):
     reason: str | None
     ended_by: str | None
     ended_by_host: str | None
+    args: list[Any]
+    kwargs: dict[str, Any]
+    keepalive: float | None
+    imported: bool
 
 
 class PlaceRow(NamedTuple):
@@ -79,7 +89,8 @@ class PlaceRow(NamedTuple):
     Attributes
     ----------
     machine : str
-    place : list of int
+    place : list of int or None
+        None of boards in an old log of which nobody knows where they were.
     boards : int
     without : list of [x, y, z]
         Boards in the block that it did not get.
@@ -93,7 +104,7 @@ class PlaceRow(NamedTuple):
     """
 
     machine: str
-    place: list[int]
+    place: list[int] | None
     boards: int
     without: list[list[int]]
     waited: float
@@ -109,13 +120,7 @@ class JobDetail(NamedTuple):
     Attributes
     ----------
     job : JobRow
-    args : list
-    kwargs : dict
-        As in ``create_job``.
-    keepalive : float or None
     network : str or None
-    imported : bool
-        Whether it is from an old log, which knows less.
     places : list of PlaceRow
         Oldest first.
     reports : list of ReportRow
@@ -125,11 +130,7 @@ class JobDetail(NamedTuple):
     """
 
     job: JobRow
-    args: list[Any]
-    kwargs: dict[str, Any]
-    keepalive: float | None
     network: str | None
-    imported: bool
     places: list[PlaceRow]
     reports: list[ReportRow]
     namesakes: list[int]

@@ -86,20 +86,14 @@ def find_job(connection: Connection, job: int, state: int | None) -> JobDetail |
         return None
     key = chosen[0].id
     (row,) = job_rows(connection, [key])
-    more = connection.execute(
-        select(
-            jobs.c.args, jobs.c.kwargs, jobs.c.keepalive, jobs.c.imported, names.c.name
-        )
-        .join_from(jobs, names, names.c.id == jobs.c.network_id, isouter=True)
+    network = connection.scalar(
+        select(names.c.name)
+        .join_from(jobs, names, names.c.id == jobs.c.network_id)
         .where(jobs.c.id == key)
-    ).one()
+    )
     return JobDetail(
         row,
-        json.loads(more.args),
-        json.loads(more.kwargs),
-        more.keepalive,
-        more.name,
-        more.imported,
+        network,
         _places_of(connection, key),
         reports_of_job(connection, key),
         [each.state for each in found if each.id != key],
@@ -112,7 +106,7 @@ def job_rows(connection: Connection, keys: list[int]) -> list[JobRow]:
         select(
             *(jobs.c.id, jobs.c.state, jobs.c.job, jobs.c.created, jobs.c.allocated),
             *(jobs.c.ready, jobs.c.ended, jobs.c.asked, jobs.c.moves, jobs.c.reason),
-            jobs.c.ended_by,
+            *(jobs.c.ended_by, jobs.c.args, jobs.c.kwargs, jobs.c.keepalive, jobs.c.imported),
             _owner.c.name.label("owner"),
             _owner.c.pseudonym,
             _host.c.name.label("host"),
@@ -144,18 +138,24 @@ def _job_row(row: Any) -> JobRow:
         row.ready,
         row.ended,
         row.machine,
-        None if row.x is None else place_of(row),
+        place_of(row),
         row.boards,
         row.asked,
         row.moves,
         row.reason,
         row.ended_by,
         row.by_host,
+        json.loads(row.args),
+        json.loads(row.kwargs),
+        row.keepalive,
+        row.imported,
     )
 
 
-def place_of(row: Any) -> list[int]:
-    """Return the place that a row's x, y, w, h and z tell."""
+def place_of(row: Any) -> list[int] | None:
+    """Return the place that a row's x, y, w, h and z tell; None if nobody knows."""
+    if row.x is None:
+        return None
     return [row.x, row.y, row.z] if row.w is None else [row.x, row.y, row.w, row.h]
 
 

@@ -13,7 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from spalloc_server._history import follow_command, traces_command
+from spalloc_server._history import (
+    follow_command,
+    questions,
+    traces_command,
+    transfer_commands,
+)
 from spalloc_server._programs.parser import Parser
 from spalloc_server._version import __version__
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 #: What adds each sub-command.
 _COMMANDS: tuple[Callable[[Commands], None], ...] = (
     follow_command.add_to,
+    questions.add_to,
+    transfer_commands.add_to,
     traces_command.add_to,
 )
 _EXTRA = {"sqlalchemy", "alembic", "mako", "rich"}

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from spalloc_server._history.names import Names, insert_row
+from spalloc_server._history.places import FORGOTTEN
 from spalloc_server._history.rollups import ALL, Rollups, Subject
 from spalloc_server._history.submissions import boards_asked
 from spalloc_server._history.tables import faults, jobs, places, reports, sizes
@@ -22,9 +23,6 @@ from spalloc_server._history.tables import faults, jobs, places, reports, sizes
 log = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
-
-#: What is told of jobs that a server forgot.
-FORGOTTEN = "The server started anew and forgot its jobs."
 
 
 class Recorder:
@@ -215,8 +213,8 @@ class Recorder:
             update(places)
             .where(
                 places.c.job_id == row.id,
-                places.c.x == x,
-                places.c.y == y,
+                places.c.x.is_not_distinct_from(x),
+                places.c.y.is_not_distinct_from(y),
                 places.c.left.is_not(None),
                 places.c.off.is_(None),
             )
@@ -346,8 +344,12 @@ def _subjects(owner_id: int, network_id: int | None) -> list[Subject]:
     return found
 
 
-def _parts(place: list[int]) -> tuple[int, int, int | None, int | None, int | None]:
-    """Return x, y, w, h and z of a place, None those that it has not."""
+def _parts(
+    place: list[int] | None,
+) -> tuple[int | None, int | None, int | None, int | None, int | None]:
+    """Return x, y, w, h and z of a place, None those that it has not, or that nobody knows."""
+    if place is None:
+        return None, None, None, None, None
     if len(place) == 3:
         x, y, z = place
         return x, y, None, None, z

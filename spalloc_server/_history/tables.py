@@ -107,15 +107,16 @@ jobs = Table(
     Index(None, "ended_by_host_id"),
 )
 
-#: Each time that a job had boards.  A block is x, y, w, h; a single board x, y, z.
+#: Each time that a job had boards.  A block is x, y, w, h; a single board x, y, z; where the
+#: boards of an old log were nobody knows.
 places = Table(
     "places",
     metadata,
     Column("id", _KEY, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False),
     Column("machine_id", ForeignKey("machines.id"), nullable=False),
-    Column("x", Integer, nullable=False),
-    Column("y", Integer, nullable=False),
+    Column("x", Integer),
+    Column("y", Integer),
     Column("w", Integer),
     Column("h", Integer),
     Column("z", Integer),

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spalloc_server._history.places import place_of
 from spalloc_server._history.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ def fill_in(
             when = end.get("ended") or now
             fresh = recorder.job(state, row.job)
             assert fresh is not None
-            recorder.end(fresh, when, end.get("reason", UNHEARD), end.get("by"), None)
+            recorder.end(
+                fresh, when, end.get("reason", UNHEARD), end.get("by"), end.get("by_host")
+            )
     for job in live:
         _fill_in_live(recorder, state, now, job)
 
@@ -65,7 +68,7 @@ def ended_job(row: Any) -> dict[str, Any]:
         told["by"] = told.get("by", told.get("ended_by"))
         return told
     names = ("id", "owner", "host", "created", "allocated", "ready", "ended", "machine")
-    return dict(zip((*names, "place", "boards", "reason", "by"), row, strict=False))
+    return dict(zip((*names, "place", "boards", "reason", "by", "by_host"), row, strict=False))
 
 
 def _fill_in_live(
@@ -114,22 +117,3 @@ def _allocate(
             "without": about.get("without"),
         }
     )
-
-
-def place_of(boards: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Return the place, the number of boards, and those in the place that are not among them.
-
-    Parameters
-    ----------
-    boards : sequence of [x, y, z]
-        At least one.  A block that reaches across the machine's edge is told as all between.
-    """
-    if len(boards) == 1:
-        return {"place": list(boards[0]), "boards": 1}
-    xs, ys = {board[0] for board in boards}, {board[1] for board in boards}
-    x, y = min(xs), min(ys)
-    w, h = max(xs) - x + 1, max(ys) - y + 1
-    has = {tuple(board) for board in boards}
-    within = [(a, b, c) for a in range(x, x + w) for b in range(y, y + h) for c in range(3)]
-    without = [list(board) for board in within if board not in has]
-    return {"place": [x, y, w, h], "boards": len(has), "without": without}

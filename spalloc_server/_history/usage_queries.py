@@ -255,7 +255,7 @@ def _open(connection: Connection) -> Iterator[_Open]:
         select(places.c.boards, places.c.began, jobs.c.owner_id, jobs.c.network_id)
         .add_columns(places.c.machine_id)
         .join_from(places, jobs, jobs.c.id == places.c.job_id)
-        .where(places.c.left.is_(None))
+        .where(places.c.left.is_(None), jobs.c.imported.is_(False))
     )
     for row in connection.execute(query):
         yield _Open(*row)

@@ -50,7 +50,7 @@ def test_a_job_is_told_as_it_went(history: Make) -> None:
     assert (told.job.reason, told.job.ended_by, told.job.ended_by_host) == (
         *("done", "client", "10.1.2.3"),
     )
-    assert (told.args, told.kwargs, told.keepalive, told.network) == (
+    assert (told.job.args, told.job.kwargs, told.job.keepalive, told.network) == (
         *([2, 1], {}, 60.0, "10.1.2.0/24"),
     )
     (place,) = told.places

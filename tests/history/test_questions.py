@@ -1,0 +1,165 @@
+"""``spalloc-history usage``, ``jobs``, ``job`` and ``board``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spalloc_server._history import show
+from spalloc_server._history.database import Database
+from spalloc_server._history.main import main
+from tests.history.story import DAY, MARCH, Story, write
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    story = Story()
+    story.machine()
+    story.life(1, 30.0, 7200.0, (0, 0, 2, 1))
+    story.life(2, 90.0, 60.0, (0, 0, 1), owner="[bold]ben\x1b[2J")
+    about: dict[str, Any] = {"machine": "m", "board": [0, 0, 1], "job": 2}
+    story.tell("board out", **about, kind="power_on", text="power on refused")
+    story.tell("report", **about, host="10.1.2.3", text="it hangs")
+    story.created(3, 4, 2)
+    where = tmp_path / "history.db"
+    made = Database(str(where))
+    write(made, story.events)
+    made.close()
+    return str(where)
+
+
+def ask(database: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main([*words, "--database", database]) == 0
+    return capsys.readouterr().out
+
+
+def test_usage_is_a_table(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "usage", "--since", "2026-03-01", "--until", "2026-03-02")
+
+    ada, total = (
+        next(line.split() for line in told.splitlines() if line.lstrip().startswith(name))
+        for name in ("ada", "total")
+    )
+    assert ada[:4] == ["ada", "2", "12.0", "99.9%"]
+    assert "█" in ada[-1]
+    assert total[:3] == ["total", "3", "12.0"]
+    assert "\x1b" not in told
+
+
+def test_usage_by_day_has_bars(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(
+        database, capsys, "usage", "--by", "day", "--since", "2026-02-28", "--until", "2026-03-02"
+    )
+
+    days = [
+        line
+        for line in told.splitlines()
+        if line.strip().startswith("2026-0") and "to" not in line
+    ]
+    assert [("█" in line) for line in days] == [False, True]
+
+
+def test_usage_leaves_off_rows(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "usage", "--since", "2026-03-01", "--limit", "1")
+
+    assert "and 1 more; --limit shows them" in told
+
+
+def test_usage_is_json(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    since, until = str(MARCH), str(MARCH + DAY)
+
+    told = json.loads(ask(database, capsys, "usage", "--json", "--since", since, "--until", until))
+
+    assert told["rows"][0]["name"] == "ada"
+    assert told["total"]["waits"]["jobs"] == 2
+
+
+def test_jobs_are_a_table(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "jobs")
+
+    assert "2 x 1 at (0, 0)" in told
+    assert "(0, 0, 1)" in told
+    assert "[bold]ben\\x1b[2J" in told
+    assert told.index("2 x 1 at") < told.index("(0, 0, 1)")
+
+
+def test_jobs_are_json_and_filtered(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(
+        ask(database, capsys, "jobs", "--json", "--machine", "m", "--board", "0,0,1")
+    )
+
+    assert [job["job"] for job in told] == [2, 1]
+    assert len(json.loads(ask(database, capsys, "jobs", "--json", "--limit", "1"))) == 1
+
+
+def test_a_job_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "job", "2")
+
+    for words in ("Job 2", "done", "by client 10.1.2.3", "it hangs", "Boards", "Reports"):
+        assert words in told
+    assert json.loads(ask(database, capsys, "job", "2", "--json"))["job"]["job"] == 2
+
+
+def test_a_job_that_is_not_there_is_said(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["job", "77", "--database", database]) == 1
+
+    assert capsys.readouterr().err == "spalloc-history: there is no job 77\n"
+
+
+def test_a_board_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "board", "m", "0", "0", "1")
+
+    for words in ("Faults", "still out", "power on refused", "it hangs"):
+        assert words in told
+    assert "No faults." in ask(database, capsys, "board", "m", "3", "0", "1")
+    plain = json.loads(ask(database, capsys, "board", "m", "0", "0", "1", "--json"))
+    assert plain.keys() == {"faults", "reports", "jobs"}
+
+
+def test_a_database_that_is_not_there_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "--database", str(tmp_path / "none.db")]) == 1
+
+    assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["jobs", "--since", "yesterday"], "'yesterday' is no time"),
+        (["jobs", "--board", "1,2"], "'1,2' is no board"),
+    ],
+)
+def test_bad_options_are_said(
+    words: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+
+    assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.0, "0 s"),
+        (119.0, "119 s"),
+        (3600.0, "60.0 min"),
+        (9e3, "2.5 h"),
+        (1e6, "11.6 d"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert show.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [(0.0, ""), (1.0, "█" * 30), (2.0, "█" * 30), (0.05, "█▌")]
+)
+def test_bars(part: float, text: str) -> None:
+    assert show.bar(part) == text
