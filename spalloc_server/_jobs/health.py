@@ -175,7 +175,16 @@ class Health:
         """Take out all boards of a frame that does not answer."""
         silent = self._of(name).silent
         if frame not in silent:
-            log.error("machine %s: frame %s does not answer, its boards are out", name, frame)
+            where = self._maps[name]
+            jobs = {where.job_ids.get(board) for board in where.frame_boards(frame)} - {None}
+            log.error(
+                "machine %s: frame %s does not answer, its boards are out; %s",
+                name,
+                frame,
+                f"jobs on it: {', '.join(map(str, sorted(jobs, key=str)))}"
+                if jobs
+                else "no job has any of them",
+            )
             silent[frame] = _clock.wall()
             self._changed(name, job=job_id)
 

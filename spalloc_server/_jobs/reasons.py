@@ -5,7 +5,8 @@ of a controller under its lock; changes nothing.
 
 The sentence is the first that is true::
 
-    behind job 17, which is first in line       another job of the machine is served first
+    behind job 17, which keeps a region ...     with its boards enough would be free
+    behind job 17, which is first in line       jobs of the machine do not overtake
     boards (0, 0, 1) ... are out of service ... without them the request cannot be met
     frame c0 f1 does not answer                 likewise
     12 boards are free, but no place for ...    enough are free, but not side by side
@@ -27,6 +28,7 @@ from spalloc_server._jobs.board_states import (
     UNKNOWN,
     USED,
     MachineBoards,
+    boards_in,
     clock_time,
 )
 from spalloc_server._jobs.job import JobState, _Job
@@ -77,6 +79,8 @@ class Reasons:
         self._boards = boards
         self._health = health
         self._made: dict[str, Any] = {}
+        # By machine: free boards that are not kept for a job, while a list is made.
+        self._free_outside: dict[str, int] = {}
         self._made_at: float | None = None
 
     # --- the answers of the protocol ---
@@ -114,6 +118,7 @@ class Reasons:
     def _outlooks(self, only: int | None = None) -> list[dict[str, Any]]:
         """Return the objects of all waiting jobs, or of one."""
         line = Line()
+        self._free_outside.clear()
         firsts = {name: self._queue.first_in_line(name) for name in self._records.maps}
         memo: dict[tuple[str, Request, bool], Reason] = {}
         outlooks = []
@@ -125,7 +130,7 @@ class Reasons:
             told = []
             for name in machines:
                 first = firsts[name]
-                key = (name, request, first == job_id)
+                key = (name, request, self._is_special(job_id, name, first))
                 if key not in memo:
                     memo[key] = self._reason(job_id, request, name, first)
                 why, until = memo[key]
@@ -147,7 +152,28 @@ class Reasons:
         if request.kind is _AllocationType.board and request.numbers:
             x, y, z = request.numbers
             return self._one_board(name, (x, y, z), boards)
-        return self._no_room(request, name, boards)
+        return self._behind_a_region(job_id, request, name) or self._no_room(request, name, boards)
+
+    def _is_special(self, job_id: int, name: str, first: int | None) -> bool:
+        """Whether a job waits for another reason than others that ask for the same."""
+        region = self._queue.region_on(name)
+        return job_id == first or (region is not None and region[0] == job_id)
+
+    def _behind_a_region(self, job_id: int, request: Request, name: str) -> Reason | None:
+        """Say that enough boards are free, but some are kept for another job."""
+        region, boards = self._queue.region_on(name), self._boards.of(name)
+        if region is None or region[0] == job_id:
+            return None
+        wanted = _boards_wanted(request, boards.counts[DEAD])
+        if boards.counts[FREE] < wanted:
+            return None
+        if name not in self._free_outside:
+            kept = set(boards_in(("board" if len(region[1]) == 3 else "triads", *region[1])))
+            outside = sum(row[3] == FREE and row[:3] not in kept for row in boards.rows)
+            self._free_outside[name] = outside
+        if self._free_outside[name] >= wanted:
+            return None
+        return Reason(f"behind job {region[0]}, which keeps a region for itself")
 
     def _no_room(self, request: Request, name: str, boards: MachineBoards) -> Reason:
         """Say why there is no room for a request, by the boards that would be enough."""

@@ -119,8 +119,11 @@ class Holdings:
     def first_in_line(self, machine_name: str) -> int | None:
         """Return the waiting job that a machine serves next; None if none is before all others.
 
-        Jobs that wait for boards in quarantine let others pass.
+        Jobs that wait for boards in quarantine let others pass; where jobs overtake, all are
+        tried.
         """
+        if self._scheduling == "overtaking":
+            return None
         machine = self._machines[machine_name]
         for job in machine.queue:
             if job.pending and not machine.allocator.awaited_boards(job.request):
@@ -151,6 +154,11 @@ class Holdings:
             if time is not None and (earliest is None or time < earliest):
                 earliest = time
         return earliest
+
+    def region_on(self, machine_name: str) -> tuple[int, Sequence[int]] | None:
+        """Tell which job has a region on a machine, and its place; None if none has."""
+        region = self._machines[machine_name].region
+        return None if region is None else (region.job.id, region.place)
 
     def region_of(self, job_id: int) -> RegionRecord | None:
         """Tell which place is kept for a job; None if none is."""

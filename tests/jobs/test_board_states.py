@@ -77,7 +77,9 @@ def test_a_used_board_tells_its_later_states(facility: Facility) -> None:
     assert told(facility, A) == ("used", job, f"out since {today(facility)}: new FPGA")
 
 
-def test_boards_of_a_silent_frame_are_unknown(facility: Facility) -> None:
+def test_boards_of_a_silent_frame_are_unknown(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
     user = facility.create(*B)
     facility.run_until(lambda: facility.state(user) is JobState.ready, 100.0)
     health, frame = facility.controller._health, facility.controller._records.maps["m"]
@@ -86,6 +88,8 @@ def test_boards_of_a_silent_frame_are_unknown(facility: Facility) -> None:
     text = f"since {today(facility)}: BMP 127.109.0.0 does not answer"
     assert told(facility, A) == ("unknown", None, text)
     assert told(facility, B) == ("used", user, f"unknown {text}")
+    assert facility.state(user) is JobState.ready
+    assert caplog.messages[-1].endswith(f"does not answer, its boards are out; jobs on it: {user}")
 
 
 def test_dead_boards_are_dead_also_if_they_are_marked_in_place(facility: Facility) -> None:

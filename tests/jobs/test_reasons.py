@@ -214,3 +214,29 @@ def test_the_jobs_ahead_wait_for_a_common_machine(jobs: list[frozenset[str]]) ->
         ahead = [n for n, others in enumerate(jobs[:number]) if others & machines]
 
         assert line.join(number, machines) == (len(ahead), ahead[:MOST_AHEAD])
+
+
+def test_jobs_behind_a_region_name_its_job(facility: Facility) -> None:
+    queue = facility.controller._job_queue
+    queue.scheduling, queue.patience = "overtaking", 0.0
+    long, short = ready(facility, 1, 1), ready(facility, 1, 1)
+    whole = facility.create(4, 1)
+    late = facility.create(1)
+
+    assert facility.state(late) is JobState.queued
+    assert why(facility, late) == f"behind job {whole}, which keeps a region for itself"
+    assert why(facility, whole) == "jobs have 6 of 12 boards, 6 are free"
+
+    facility.controller.destroy_job(None, long)
+    facility.controller.destroy_job(None, short)
+    facility.time.now += 2.0
+    assert why(facility, whole) == "6 boards are being switched off"
+
+
+def test_jobs_that_may_overtake_are_not_behind_the_first(facility: Facility) -> None:
+    queue = facility.controller._job_queue
+    queue.scheduling, queue.patience = "overtaking", 7200.0
+    ready(facility, 4, 1)
+    facility.create(4, 1)
+
+    assert why(facility, facility.create(2)) == "jobs have 12 of 12 boards, 0 are free"
