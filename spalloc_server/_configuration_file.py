@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from spalloc_server import configuration as _configuration
 from spalloc_server import coordinates as _coordinates
 from spalloc_server._access.policy import Policy, Rule
+from spalloc_server._checks.faults import configuration_faults
 from spalloc_server._checks.settings import SettingError, Settings, settings_among
 from spalloc_server.configuration import Configuration, Machine, folder_of_running_file
 from spalloc_server.links import Links
@@ -269,6 +270,12 @@ def _configuration_of(
         raise ConfigurationError(
             name, line, f"{_told(exc)}; changed after it was made: expected a finished one"
         ) from exc
+    faults = [
+        text if machine is None else f"machine {machine!r}: {text}"
+        for machine, text in configuration_faults(configuration)
+    ]
+    if faults:
+        raise ConfigurationError(name, line, "; ".join(faults))
     return configuration
 
 

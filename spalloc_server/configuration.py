@@ -1,8 +1,8 @@
-"""What a configuration file may say: the machines, and how to share them.
+"""The contents of a configuration file: the machines, and how to share them.
 
 Owns the meaning of `Configuration` and `Machine` and every check on them. Must
 not know how a configuration file is found, run or reloaded
-(`_configuration_file`, `configuration_reloader`), nor what is done with it.
+(`_configuration_file`, `configuration_reloader`), nor how it is used.
 """
 
 import csv
@@ -22,6 +22,14 @@ __all__ = ("Configuration", "Machine", "board_locations_from_spinner")
 
 _DEFAULT_TAGS = frozenset({"default"})
 _CHIPS_PER_TRIAD = 12
+#: Comma first: it is taken where there is none of them.
+_SEPARATORS = ",;\t"
+_BYTE_ORDER_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 _SPINNER_COLUMNS = ("cabinet", "frame", "board", "x", "y")
 
 #: Where relative file names start, while a configuration file is being run.
@@ -292,8 +300,8 @@ def board_locations_from_spinner(filename: str | Path) -> dict[Board, PlainPlace
     ----------
     filename : str or Path
         CSV file made by ``spinner-ethernet-chips``, with the columns cabinet,
-        frame, board, x and y in any order. In a configuration file a relative
-        name starts at that file's own folder.
+        frame, board, x and y in any order; commas, semicolons or tabs between them.
+        In a configuration file a relative name starts at that file's own folder.
 
     Returns
     -------
@@ -305,12 +313,11 @@ def board_locations_from_spinner(filename: str | Path) -> dict[Board, PlainPlace
     OSError
         If the file cannot be read.
     ValueError
-        If it lacks a column or a board, names one board twice, or holds
-        anything but numbers >= 0.
+        If it is no UTF-8, lacks a column or a board, has a column z, names one board
+        twice, or holds anything but numbers >= 0.
     """
     path = folder_of_running_file.get() / filename
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(_spinner_rows(path, file))
+    rows = list(_spinner_rows(path, _csv_lines(path)))
     if not rows:
         raise ValueError(f"{path}: no boards: expected a line of numbers for each")
     width = (max(row["x"] for _, row in rows) // _CHIPS_PER_TRIAD + 1) * _CHIPS_PER_TRIAD
@@ -331,10 +338,32 @@ def board_locations_from_spinner(filename: str | Path) -> dict[Board, PlainPlace
 # --- helpers of board_locations_from_spinner ---
 
 
-def _spinner_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, dict[str, int]]]:
+def _csv_lines(path: Path) -> list[str]:
+    """Read the lines of a file that ought to be UTF-8."""
+    contents = path.read_bytes()
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if contents.startswith(mark):
+            raise ValueError(f"{path}: is {encoding}: expected a CSV file saved as UTF-8")
+    try:
+        return contents.decode("utf-8-sig").splitlines(keepends=True)
+    except UnicodeDecodeError as exc:
+        line = 1 + contents.count(b"\n", 0, exc.start)
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{contents[exc.start]:02x} is not UTF-8: "
+            "expected a CSV file saved as UTF-8"
+        ) from exc
+
+
+def _separator(lines: Iterable[str]) -> str:
+    """Find the character between the columns, as spreadsheets of many countries write it."""
+    heading = next((line for line in lines if line.strip(" ,;\t\r\n")), "")
+    return max(_SEPARATORS, key=heading.count)
+
+
+def _spinner_rows(path: Path, file: list[str]) -> Iterator[tuple[int, dict[str, int]]]:
     """Line number and numbers by column of each board."""
-    reader = csv.reader(file, skipinitialspace=True)
-    # What looks blank in a spreadsheet may be blanks and commas in the file.
+    reader = csv.reader(file, delimiter=_separator(file), skipinitialspace=True)
+    # A line that looks blank in a spreadsheet may be blanks and commas in the file.
     lines = (
         (reader.line_num, [cell.strip() for cell in cells])
         for cells in reader
@@ -347,6 +376,11 @@ def _spinner_rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, dict[s
                 f"{path}, line {heading}: column {column!r} is missing: expected the columns "
                 f"{', '.join(_SPINNER_COLUMNS)}, found {', '.join(columns) or 'none'}"
             )
+    if "z" in columns:
+        raise ValueError(
+            f"{path}, line {heading}: column 'z': expected x and y to be chips, as "
+            "spinner-ethernet-chips writes them, and not triads (x, y, z)"
+        )
     for line, cells in lines:
         row = dict(zip(columns, cells, strict=False))
         numbers = {}

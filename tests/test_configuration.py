@@ -515,3 +515,47 @@ def test_what_is_wrong_with_a_spinner_file_is_said(tmp_path: Path, text: str, to
 def test_a_missing_spinner_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
         board_locations_from_spinner(tmp_path / "nowhere.csv")
+
+
+# --- files from other programs ---
+
+HEADING = "cabinet,frame,board,x,y"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
+def test_columns_may_be_separated_as_spreadsheets_do(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "boards.csv"
+    lines = [HEADING, "0,0,0,0,0", "0,0,1,4,8", "0,0,2,8,4"]
+    path.write_text("".join(line.replace(",", separator) + "\r\n" for line in lines))
+
+    assert sorted(board_locations_from_spinner(path).values()) == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 0, 2),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_another_encoding_is_named_with_the_file(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "boards.csv"
+    mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
+    path.write_bytes(mark + f"{HEADING}\n0,0,0,0,0\n".encode(encoding))
+
+    with pytest.raises(ValueError, match=r"boards\.csv: is UTF-(16|32): expected .* UTF-8"):
+        board_locations_from_spinner(path)
+
+
+def test_a_byte_that_is_no_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "boards.csv"
+    path.write_bytes(f"{HEADING}\n0,0,0,0,0\n# f\xfcr".encode("latin-1"))
+
+    with pytest.raises(ValueError, match=r"boards\.csv, line 3: byte 0xfc is not UTF-8"):
+        board_locations_from_spinner(path)
+
+
+def test_a_column_z_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "boards.csv"
+    path.write_text(f"{HEADING},z\n0,0,0,0,0,0\n0,0,1,0,0,1\n")
+
+    with pytest.raises(ValueError, match=r"line 1: column 'z': expected x and y to be chips"):
+        board_locations_from_spinner(path)

@@ -1,8 +1,8 @@
-"""``spalloc_server --check CONFIG``: what a configuration says, before it is used.
+"""``spalloc_server --check CONFIG``: a configuration in words, before it is used.
 
-Owns the report on a configuration file and what a reload of it would end. Must
-not know a running server, nor touch hardware or saved state: what was saved is
-handed in.
+Owns the report on a configuration file, and which jobs a reload of it would end. Must
+not know a running server, nor touch hardware or saved state: saved jobs are handed in.
+An error is a fault for which a server refuses the file; all else is a warning.
 """
 
 import ast
@@ -16,6 +16,7 @@ from json import dumps
 from typing import NamedTuple
 
 from spalloc_server._access.policy import Policy
+from spalloc_server._checks.faults import configuration_faults, listed
 from spalloc_server._configuration_file import (
     ConfigurationError,
     read_configuration_text,
@@ -25,7 +26,6 @@ from spalloc_server._jobs.machine_change import MachineChange
 from spalloc_server._programs.machine_findings import (
     Finding,
     dead_cables,
-    listed,
     live_boards,
     machine_findings,
 )
@@ -165,6 +165,7 @@ def findings(configuration: Configuration, resolve: Resolve = resolves) -> list[
         Errors first, otherwise in order of the machines.
     """
     found = [*_general(configuration)]
+    found += [Finding("error", *fault) for fault in configuration_faults(configuration)]
     for machine in configuration.machines:
         found += machine_findings(machine)
     found += _addresses(configuration, resolve)
@@ -298,8 +299,16 @@ def _summary(machine: Machine) -> MachineSummary:
             FrameSummary(cabinet, frame, machine.bmp_ips[cabinet, frame], boards[cabinet, frame])
             for cabinet, frame in sorted(boards)
         ],
-        [machine.spinnaker_ips[board] for board in sorted(live)],
+        sorted((machine.spinnaker_ips[board] for board in live), key=_in_order),
     )
+
+
+def _in_order(host: str) -> tuple[int, str]:
+    """Sort addresses by number, and names after them."""
+    try:
+        return int(ipaddress.IPv4Address(host)), host
+    except ValueError:
+        return 1 << 32, host
 
 
 def _machine_lines(machine: MachineSummary) -> Iterator[str]:
@@ -334,10 +343,6 @@ def _general(configuration: Configuration) -> Iterator[Finding]:
             None,
             f"port {configuration.port!r} is not looked at: give --port on the command line",
         )
-    if configuration.timeout_check_interval == 0:
-        yield Finding(
-            "warning", None, "timeout_check_interval 0 keeps a processor busy: 5 is usual"
-        )
 
 
 def _addresses(configuration: Configuration, resolve: Resolve) -> Iterator[Finding]:
@@ -349,15 +354,15 @@ def _addresses(configuration: Configuration, resolve: Resolve) -> Iterator[Findi
         yield Finding(
             "error", None, f"ip {configuration.ip!r} does not resolve: nothing can listen"
         )
-    for severity, what, uses in (("error", "BMP", bmps), ("warning", "board", boards)):
+    for what, uses in (("BMP", bmps), ("board", boards)):
         for machine, lost in _by_machine(use for use in uses if address_of[use[0]] is None):
-            yield Finding(severity, machine, f"{what} addresses do not resolve: {listed(lost)}")
+            yield Finding("warning", machine, f"{what} addresses do not resolve: {listed(lost)}")
     first: dict[str, str] = {}
     for host, machine in bmps:
         address = address_of[host]
         other = first.setdefault(address, host) if address else host
         if other != host:
-            yield Finding("error", machine, f"BMPs {other} and {host} are both {address}")
+            yield Finding("warning", machine, f"BMPs {other} and {host} are both {address}")
 
 
 def _by_machine(uses: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

@@ -1,13 +1,15 @@
-"""What is odd about one machine of a configuration, though it may be used.
+"""Oddities of one machine of a configuration, though it may be used.
 
-Owns the list of things worth telling whoever wrote it. Pure: must not know
-files, networks or how findings are shown (`_programs.check`).
+Owns the list of things worth telling its author; faults for which a configuration is
+refused are in `_checks.faults`. Pure: must not know files, networks or how findings
+are shown (`_programs.check`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from spalloc_server._checks.faults import listed
 from spalloc_server._places import Board
 from spalloc_server.allocator import Allocator
 from spalloc_server.configuration import Machine
@@ -16,8 +18,6 @@ from spalloc_server.links import Links
 
 #: Boards that a frame has slots for, numbered from 0.
 _BOARDS_PER_FRAME = 24
-#: Of many alike, this many are named. # arbitrary
-_NAMED = 5
 
 
 class Finding(NamedTuple):
@@ -69,13 +69,6 @@ def machine_findings(machine: Machine) -> list[Finding]:
     return [Finding(severity, machine.name, text) for severity, text in found]
 
 
-def listed(things: Iterable[object]) -> str:
-    """Name the first few of many, and say how many more there are."""
-    texts = [str(thing) for thing in things]
-    more = len(texts) - _NAMED
-    return ", ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 # --- each takes a machine and its live boards, and yields (severity, text) ---
 
 
@@ -88,7 +81,7 @@ def _unusable(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
         yield "error", f"the allocator does not take it: {type(exc).__name__}: {exc}"
         return
     if not possible:
-        yield "error", "no board can be allocated: all are dead"
+        yield "warning", "no board can be allocated: all are dead"
     elif len(live) > 1 and not any(z == 0 for _, _, z in live):
         yield (
             "warning",
@@ -189,9 +182,6 @@ def _torus(machine: Machine, live: set[Board]) -> Iterator[tuple[str, str]]:
 
 def _places(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
     places = machine.board_locations.items()
-    negative = sorted(place for _, place in places if min(place) < 0)
-    if negative:
-        yield "error", f"no place has negative numbers (cabinet, frame, board): {listed(negative)}"
     beyond = sorted(place for _, place in places if place[2] >= _BOARDS_PER_FRAME)
     if beyond:
         yield (
@@ -215,9 +205,6 @@ def _frames(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
 def _names(machine: Machine, _live: set[Board]) -> Iterator[tuple[str, str]]:
     if not machine.tags:
         yield "warning", "no tags: only jobs that name the machine can be given it"
-    odd = sorted(repr(tag) for tag in machine.tags if not isinstance(tag, str))
-    if odd:
-        yield "error", f"tags that are no text, which no job can ask for: {listed(odd)}"
     for name in (machine.name, *(tag for tag in machine.tags if isinstance(tag, str))):
         if name != name.strip() or not name.isprintable() or not name:
             yield "warning", f"{name!r} is hard to type: it is empty, or has spaces around it"

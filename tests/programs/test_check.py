@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from spalloc_server._checks.faults import listed
+from spalloc_server._configuration_file import ConfigurationError, load_configuration
 from spalloc_server._programs.check import (
     EndedJob,
     Finding,
@@ -20,7 +22,7 @@ from spalloc_server._programs.check import (
     resolves,
     summaries,
 )
-from spalloc_server._programs.machine_findings import listed, machine_findings
+from spalloc_server._programs.machine_findings import machine_findings
 from spalloc_server.configuration import Configuration, Machine
 from spalloc_server.coordinates import board_down_link
 from spalloc_server.links import Links
@@ -76,7 +78,7 @@ def test_nothing_is_said_of_what_is_in_order() -> None:
     ],
 )
 def test_a_machine_nothing_can_be_allocated_on(dead: Machine) -> None:
-    assert "error: m: no board can be allocated: all are dead" in told(dead)
+    assert "warning: m: no board can be allocated: all are dead" in told(dead)
 
 
 def test_a_machine_the_allocator_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +220,63 @@ def test_tags_that_no_job_can_ask_for() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["192.168.0.2 ", " b", "", "\t"])
+@pytest.mark.parametrize("what", ["BMP", "board"])
+def test_hosts_that_look_like_others(what: str, host: str) -> None:
+    hosts = {"bmp_ip": "b", "spinnaker_ip": "s"}
+    hosts["bmp_ip" if what == "BMP" else "spinnaker_ip"] = host
+
+    told_of = told(Machine.single_board("m", **hosts))  # type: ignore[arg-type]
+
+    quoted = "'\\t'" if host == "\t" else f"'{host}'"
+    text = f"error: m: {what} addresses that are empty or have blanks around them: {quoted}"
+    assert text in told_of
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "000.0.0.00", "255.255.255.255", "224.0.0.1", "239.9.9.9"]
+)
+def test_addresses_that_nothing_can_have(host: str) -> None:
+    told_of = told(Machine.single_board("m", bmp_ip=host, spinnaker_ip="s"))
+
+    assert f"error: m: BMP addresses that nothing can have: '{host}'" in told_of
+
+
+@pytest.mark.parametrize("host", ["10.0.0.0", "223.255.255.255", "240.0.0.1", "bmp-224.0.0.1"])
+def test_addresses_that_something_may_have(host: str) -> None:
+    told_of = told(Machine.single_board("m", bmp_ip=host, spinnaker_ip="s"))
+
+    assert not [text for text in told_of if "nothing can have" in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("timeout_check_interval=0", "timeout_check_interval is 0, which keeps"),
+        ("timeout_check_interval=1e-9", "timeout_check_interval is 1e-09, which keeps"),
+        ("machines=[m(tags={'default', None})]", "machine 'm': tags that are no text"),
+        ("machines=[m(bmp_ip='192.168.0.2 ')]", "have blanks around them: '192.168.0.2 '"),
+        ("machines=[m(bmp_ip='0.0.0.0')]", "nothing can have: '0.0.0.0'"),
+    ],
+)
+def test_an_error_of_the_check_is_refused_by_the_server(
+    file: Path, capsys: pytest.CaptureFixture[str], text: str, fault: str
+) -> None:
+    file.write_text(
+        "def m(tags={'default'}, bmp_ip='b'):\n"
+        "    return Machine.single_board('m', tags, bmp_ip, 's')\n"
+        f"configuration = Configuration({text})\n"
+    )
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_configuration(file)
+
+    assert fault in str(refused.value)
+    assert refused.value.line == 3
+    assert check_main(str(file), json=False) == 1
+    assert fault in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", [" m", "m\n", "m\x07"])
 def test_names_that_are_hard_to_type(name: str) -> None:
     assert "hard to type" in only(told(machine(name)))
@@ -249,7 +308,9 @@ def test_a_port_that_is_not_looked_at() -> None:
 
 
 def test_an_interval_of_nothing() -> None:
-    assert "keeps a processor busy" in only(told(machine(), timeout_check_interval=0))
+    fault = only(told(machine(), timeout_check_interval=0))
+
+    assert fault.startswith("error: None: timeout_check_interval is 0, which keeps a processor")
 
 
 def test_hosts_that_do_not_resolve() -> None:
@@ -259,7 +320,7 @@ def test_hosts_that_do_not_resolve() -> None:
 
     assert findings(configuration, resolve=lambda host: None) == [
         Finding("error", None, "ip 'here' does not resolve: nothing can listen"),
-        Finding("error", "m", "BMP addresses do not resolve: bmp"),
+        Finding("warning", "m", "BMP addresses do not resolve: bmp"),
         Finding("warning", "m", "board addresses do not resolve: board"),
     ]
 
@@ -273,7 +334,7 @@ def test_bmps_of_different_names_and_one_address() -> None:
     )
 
     assert findings(configuration, resolve=lambda host: "10.0.0.1") == [
-        Finding("error", "n", "BMPs one and other are both 10.0.0.1")
+        Finding("warning", "n", "BMPs one and other are both 10.0.0.1")
     ]
 
 
@@ -308,11 +369,12 @@ def test_hosts_are_found_as_the_server_finds_them(host: str, address: str | None
 
 
 def test_errors_come_first() -> None:
-    dead = {(x, y, z) for x in range(2) for y in range(2) for z in range(3)}
+    odd = machine(tags={5}, spinnaker_ips={**machine().spinnaker_ips, (0, 0, 0): "10.0.109.0"})
 
-    severities = [text.split(":")[0] for text in told(machine(dead_boards=dead, tags=set()))]
+    severities = [text.split(":")[0] for text in told(odd, machine("n", tags=set()))]
 
-    assert severities == ["error", "warning", "warning"]
+    assert severities[0] == "error"
+    assert set(severities[1:]) == {"warning"}
 
 
 # --- entries written twice ---
@@ -385,6 +447,19 @@ def test_the_text_report() -> None:
         "error: x",
         "m.cfg: 1 machine, 1 error, 1 warning",
     ]
+
+
+def test_addresses_are_told_from_the_lowest_to_the_highest() -> None:
+    board = {(0, 0, z): (0, 0, number) for z, number in ((0, 0), (1, 2), (2, 1))}
+    odd = Machine.with_standard_ips("m", board_locations=board)
+    named = odd._replace(spinnaker_ips={**odd.spinnaker_ips, (0, 0, 1): "a.name"})
+
+    assert summaries(Configuration([odd]))[0].addresses == [
+        "192.168.0.1",
+        "192.168.0.9",
+        "192.168.0.17",
+    ]
+    assert summaries(Configuration([named]))[0].addresses[-1] == "a.name"
 
 
 def test_the_text_report_of_a_machine_without_living_boards() -> None:

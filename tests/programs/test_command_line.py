@@ -120,9 +120,7 @@ def test_further_options_are_passed_only_when_given(monkeypatch: pytest.MonkeyPa
 
 def test_places_where_clients_connect_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "--bind 127.0.0.1 --bind ::1 --unix-socket s --proxy /run/p --proxy [::1]:9000"
-    _, calls = run_stub(
-        monkeypatch, interrupt, *line.split(), "--proxy-group", "haproxy", "x.cfg"
-    )
+    _, calls = run_stub(monkeypatch, interrupt, *line.split(), "--proxy-group", "haproxy", "x.cfg")
 
     assert calls[0]["bind"] == [Endpoint(Kind.tcp, "127.0.0.1"), Endpoint(Kind.tcp, "::1")]
     assert calls[0]["more_endpoints"] == [
