@@ -78,6 +78,7 @@ test-web: lint web/.venv/.installed
 # Counts how easily the source is read; ARGS may name another checkout.
 house: install
 	$(BIN)/python -m tests.support.house $(ARGS)
+	$(BIN)/python -m tests.support.walk
 
 # Wheels and sdists, tried in empty environments with every Python that is found.
 test-all: install
