@@ -775,7 +775,9 @@ def test_background_requests_run_alone_when_nothing_else_waits(rig: Rig) -> None
     assert rig.bmp.powers == [("on", 3), ("on", 1), ("off", 1), ("on", 2), ("off", 2)]
 
 
-def test_background_requests_are_not_tried_again(rig: Rig, at_once: None) -> None:
+def test_background_requests_are_not_tried_again(
+    rig: Rig, at_once: None, caplog: pytest.LogCaptureFixture
+) -> None:
     rig.bmp.refuse_on[1] = 1
     test = Asked(on=[1], off=[1], background=True)
 
@@ -784,6 +786,7 @@ def test_background_requests_are_not_tried_again(rig: Rig, at_once: None) -> Non
 
     assert test.reason.faults == (BoardFault(1, "refuses [1]", "power_on"),)
     assert rig.bmp.count("on") == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
 
 
 def test_a_board_that_fails_its_test_is_switched_off_again(rig: Rig) -> None:
