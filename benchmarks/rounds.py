@@ -1,4 +1,4 @@
-"""What a round of a saturated queue costs, in real time."""
+"""What a round of a saturated queue costs, in processor time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cost(NamedTuple):
     Attributes
     ----------
     mean, longest : float
-        Seconds of real time.  The mean is over the rounds after boards came back, in which
+        Seconds of processor time.  The mean is over the rounds after boards came back, in which
         all waiting jobs are gone through; the longest is of all calls.
     note : str
         Each of the queue's methods by itself.

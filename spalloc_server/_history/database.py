@@ -27,6 +27,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
+from spalloc_server._history.errors import HistoryError, TooSlow
+
+__all__ = ("Database", "HistoryError", "TooSlow")
+
 log = logging.getLogger(__name__)
 
 #: Seconds that a question may take.
@@ -37,14 +41,6 @@ _BUSY = 10.0
 #: SQLite looks at the clock every so many steps of its machine; about 0.1 ms.
 _STEPS = 10_000
 _FOLDER_MODE, _FILE_MODE = 0o750, 0o640
-
-
-class HistoryError(Exception):
-    """A database that cannot be used, or a question that it cannot answer; for people."""
-
-
-class TooSlow(HistoryError):  # noqa: N818 - not a mistake of anybody's
-    """A question that took longer than allowed, and was given up."""
 
 
 def database_url(where: str) -> URL:

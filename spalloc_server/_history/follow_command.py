@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.options import add_database, days
 from spalloc_server._history.protocol import DEFAULT_PORT, ProtocolError, server_address
 from spalloc_server._programs.sdnotify import ServiceManager
@@ -64,7 +65,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from spalloc_server._history.database import Database, HistoryError  # noqa: PLC0415
+    from spalloc_server._history.database import Database  # noqa: PLC0415
     from spalloc_server._history.follower import Follower, NoEvents  # noqa: PLC0415
 
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)

@@ -21,7 +21,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from spalloc_server._history.database import Database, HistoryError
+from spalloc_server._history.database import Database
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.protocol import Client, ProtocolError
 from spalloc_server._history.recorder import Recorder
 from spalloc_server._history.tables import cursor

@@ -43,7 +43,8 @@ from spalloc_server._history.answers import (
     WaitBucket,
     plain,
 )
-from spalloc_server._history.database import PATIENCE, Database, HistoryError, TooSlow
+from spalloc_server._history.database import PATIENCE, Database
+from spalloc_server._history.errors import HistoryError, TooSlow
 from spalloc_server._history.job_queries import JobFilter
 from spalloc_server._history.tables import cursor, jobs, machines
 

@@ -6,19 +6,19 @@ read before.  A log may be read again, whole or in part.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from spalloc_server._history.boards_by_bmp import BoardsByBmp
 from spalloc_server._history.database import Database
 from spalloc_server._history.exported import events_of_row
+from spalloc_server._history.log_files import in_order, is_export, open_text
 from spalloc_server._history.old_logs import OldLog
 from spalloc_server._history.recorder import Recorder
 from spalloc_server._history.tables import jobs, sizes
@@ -91,29 +91,6 @@ def import_files(
             importing.take(rows.events(), configuration)
             records, strange = records + rows.records, strange + rows.strange
     return Report(records, strange, importing.new, importing.known)
-
-
-def is_export(path: Path) -> bool:
-    """Whether a file begins like JSON lines."""
-    with open_text(path) as file:
-        return file.read(1) == "{"
-
-
-def open_text(path: Path) -> TextIO:
-    """Open a file, maybe compressed, to be read; what is not UTF-8 is shown as escapes."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="backslashreplace")
-    return path.open(encoding="utf-8", errors="backslashreplace")
-
-
-def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort logs by their first lines, which begin with the time."""
-
-    def first_time(path: Path) -> str:
-        with open_text(path) as file:
-            return next((line[:23] for line in file if line[:1].isdigit()), "")
-
-    return sorted(paths, key=first_time)
 
 
 def _lines(paths: Iterable[Path]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, and_, or_, select
 
 from spalloc_server._history.answers import JobDetail, JobRow, Page, PlaceRow
-from spalloc_server._history.database import HistoryError
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.fault_queries import reports_of_job
 from spalloc_server._history.tables import jobs, machines, names, places, sizes
 

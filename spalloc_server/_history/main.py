@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from spalloc_server._history import (
     follow_command,
     questions,
+    replay_command,
     traces_command,
     transfer_commands,
 )
@@ -30,6 +31,7 @@ _COMMANDS: tuple[Callable[[Commands], None], ...] = (
     follow_command.add_to,
     questions.add_to,
     transfer_commands.add_to,
+    replay_command.add_to,
     traces_command.add_to,
 )
 _EXTRA = {"sqlalchemy", "alembic", "mako", "rich"}

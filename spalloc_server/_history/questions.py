@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.options import add_database, add_json, add_span, board, moment
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def asking(
     """Return a function that opens the database for a question, and tells of its troubles."""
 
     def run(options: argparse.Namespace) -> int:
-        from spalloc_server._history.history import History, HistoryError  # noqa: PLC0415
+        from spalloc_server._history.history import History  # noqa: PLC0415
 
         try:
             with closing(History(options.database, seconds=3600.0)) as history:
@@ -99,7 +100,7 @@ def _print_usage(told: Usage, by: str) -> None:
             )
         )
     columns = [by, "jobs", "board-hours", "share", "median wait", "95 % wait", "used", ""]
-    numbers = "jobs,board-hours,share,median wait,95 % wait,used"
+    numbers = columns[1:-1]
     title = f"{show.moment(told.since)[:10]} to {show.moment(told.until)[:10]}"
     console = show.console()
     console.print(show.table(title, columns, rows, numbers))
@@ -194,7 +195,7 @@ def _print_jobs(rows: Sequence[JobRow]) -> None:
             )
         )
     columns = ("job", "owner", "created", "waited", "had boards", "boards", "machine", "place")
-    numbers = "job,waited,had boards,boards"
+    numbers = ("job", "waited", "had boards", "boards")
     show.console().print(show.table(None, (*columns, "reason"), cells, numbers))
 
 
@@ -264,7 +265,7 @@ def _print_job(told: JobDetail) -> None:
     ]
     columns = ("machine", "place", "boards", "waited", "from", "until", "moved because")
     if places:
-        console.print(show.table("Boards", columns, places, "boards,waited"))
+        console.print(show.table("Boards", columns, places, ("boards", "waited")))
     _print_reports(told.reports)
 
 
@@ -323,7 +324,7 @@ def _faults(rows: Sequence[FaultRow]) -> object:
         for row in rows
     ]
     columns = ("out since", "back", "kind", "job", "text", "back how")
-    return show.table("Faults", columns, cells, "job")
+    return show.table("Faults", columns, cells, ("job",))
 
 
 def _print_reports(rows: Sequence[ReportRow]) -> None:
@@ -341,4 +342,4 @@ def _print_reports(rows: Sequence[ReportRow]) -> None:
             for row in rows
         ]
         columns = ("reported", "job", "host", "text", "done")
-        show.console().print(show.table("Reports", columns, cells, "job"))
+        show.console().print(show.table("Reports", columns, cells, ("job",)))

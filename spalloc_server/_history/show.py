@@ -36,7 +36,10 @@ def print_json(answer: Any) -> None:
 
 
 def table(
-    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]], right: str = ""
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Iterable[str] = (),
 ) -> Table:
     """Return a table.
 
@@ -45,11 +48,11 @@ def table(
     title : str or None
     columns : sequence of str
     rows : iterable of sequences of str
-    right : str
-        Names of the columns with numbers, separated by commas.
+    right : iterable of str
+        Names of the columns with numbers.
     """
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    numbers = set(right.split(",")) - {""}
+    numbers = set(right)
     for name in columns:
         made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from spalloc_server._configuration_file import ConfigurationError, load_configuration
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.options import add_database, days
 from spalloc_server._history.questions import add_filters, asking, chosen_jobs
 
@@ -42,7 +43,7 @@ def add_to(commands: Commands) -> None:
         "how large the machines were",
     )
     parser.add_argument(
-        "--timezone", type=_zone, metavar="ZONE", help="of the logs' times (this computer's)"
+        "--timezone", type=time_zone, metavar="ZONE", help="of the logs' times (this computer's)"
     )
     parser.add_argument(
         "--keep-names-days",
@@ -56,7 +57,8 @@ def add_to(commands: Commands) -> None:
     _add_export(commands)
 
 
-def _zone(name: str) -> tzinfo:
+def time_zone(name: str) -> tzinfo:
+    """Read the name of a time zone."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as e:
@@ -66,7 +68,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from spalloc_server._history.database import Database, HistoryError  # noqa: PLC0415
+    from spalloc_server._history.database import Database  # noqa: PLC0415
     from spalloc_server._history.importer import import_files  # noqa: PLC0415
     from spalloc_server._history.upkeep import forget_names  # noqa: PLC0415
 

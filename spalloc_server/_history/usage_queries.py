@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from spalloc_server._history import histogram
 from spalloc_server._history.answers import Usage, UsageRow, WaitBucket, WaitSummary
 from spalloc_server._history.capacity import Capacity
-from spalloc_server._history.database import HistoryError
+from spalloc_server._history.errors import HistoryError
 from spalloc_server._history.rollups import (
     ALL,
     DAY,
