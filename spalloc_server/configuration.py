@@ -49,7 +49,7 @@ class _MachineFields(NamedTuple):
 
 
 class Machine(_MachineFields):
-    """One machine whose boards are handed out to jobs.
+    """One machine; its boards are handed out to jobs.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Machine(_MachineFields):
         )
 
     def __repr__(self) -> str:
-        """Text that makes an equal machine, whatever kind of mapping was given."""
+        """Text that makes an equal machine, of any kind of mapping that was given."""
         fields = {
             "name": repr(self.name),
             "tags": machine_checks.set_text(self.tags, map(repr, self.tags)),
@@ -138,7 +138,7 @@ class Machine(_MachineFields):
         bmp_ip: str | None = None,
         spinnaker_ip: str | None = None,
     ) -> "Machine":
-        """Machine of one board: one triad whose boards 1 and 2 are dead.
+        """Machine of one board: one triad with boards 1 and 2 dead.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class Machine(_MachineFields):
         bmp_offset: str = "0.0.0.0",
         spinnaker_offset: str = "0.0.0.1",
     ) -> "Machine":
-        """Machine whose addresses follow from the boards' places.
+        """Machine with addresses that follow from the boards' places.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class Configuration(_ConfigurationFields):
     ip : str
         Address to serve; empty for all of this host's.
     timeout_check_interval : float
-        Seconds (>= 0) between looks for jobs whose keepalive has ended.
+        Seconds (>= 0) between looks for jobs past their keepalive.
     max_retired_jobs : int
         How many ended jobs are remembered (>= 0).
     seconds_before_free : float

@@ -77,7 +77,7 @@ class Controller:
     next_id : int
         Id of the first job.
     max_retired_jobs : int
-        Number of ended jobs whose reasons are remembered.
+        Number of ended jobs that are remembered.
     on_background_state_change : callable or None
         Called without arguments, from a frame's thread, when a job has become
         ready; it must not call back in.
@@ -105,7 +105,7 @@ class Controller:
         outlet = outlet or AtOnce()
         records = Records(next_id, max_retired_jobs, outlet, on_background_state_change)
         queue = JobQueue(None, None, None, seconds_before_free)
-        # A user who gets fewer boards than asked for has to have said so.
+        # Users get fewer boards than they ask for only where they allow it.
         queue.full_measure = True
         fleet = Fleet(_make_frame, outlet)
         health = Health(records, queue, fleet)
@@ -143,7 +143,7 @@ class Controller:
 
     @property
     def max_retired_jobs(self) -> int:
-        """Number of ended jobs whose reasons are remembered."""
+        """Number of ended jobs that are remembered."""
         return self._records.ended.most
 
     @max_retired_jobs.setter
@@ -553,7 +553,7 @@ class Controller:
     # --- time ---
 
     def destroy_timed_out_jobs(self, as_of: float | None = None) -> None:
-        """End the jobs whose keepalive period was over at `as_of` (monotonic; now)."""
+        """End the jobs with a keepalive period that was over at `as_of` (monotonic; now)."""
         with self._lock:
             self._life.end_timed_out(_clock.monotonic() if as_of is None else as_of)
 
@@ -563,7 +563,7 @@ class Controller:
             self._job_queue.check_free()
 
     def check_health(self, now: float | None = None) -> None:
-        """Test the boards out of service whose time has come, in the background."""
+        """Test the boards out of service that are due, in the background."""
         with self._lock:
             self._health.tend(_clock.monotonic() if now is None else now)
 
@@ -666,12 +666,12 @@ class Controller:
         board : str or (x, y, z)
             Its host name or address, or its place on the job's machine.
         text : str
-            What the user saw.
+            The user's observation.
 
         Returns
         -------
         str
-            What is done with the report.
+            The consequence of the report, in words.
 
         Raises
         ------

@@ -112,7 +112,7 @@ def _is_dict(value: object) -> bool:
 
 
 def _bounded(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's record whose request has no numbers of more than 64 bits.
+    """Return a job's record without numbers of more than 64 bits in its request.
 
     Format 1 had them.  As the largest number they mean the same: nothing has so many boards.
     """

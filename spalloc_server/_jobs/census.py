@@ -1,4 +1,4 @@
-"""A controller counted: jobs by state, the queue, boards by what they are doing.
+"""A controller counted: jobs by state, the queue, boards by state.
 
 Takes the controller's tables as they are, under its lock, and gives numbers.
 Changes nothing; knows neither metrics' names nor where the numbers go.
@@ -35,9 +35,9 @@ class MachineCensus(NamedTuple):
 
 
 class FrameCensus(NamedTuple):
-    """One frame: what it was asked since its thread started, and what waits.
+    """One frame: its requests since its thread started, and those that wait.
 
-    What a stand-in for the frame's thread does not tell is None.
+    Figures that a stand-in for the frame's thread does not tell are None.
     """
 
     machine: str

@@ -57,7 +57,7 @@ class Deadlines:
         return None
 
     def due(self, now: float) -> list[int]:
-        """Take out the jobs whose deadline has passed, earliest first; some may come twice."""
+        """Take out the jobs past their deadline, earliest first; some may come twice."""
         ids: list[int] = []
         while True:
             deadline = self.next()

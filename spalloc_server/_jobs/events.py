@@ -255,5 +255,5 @@ def _silent(plain: Mapping[str, Any] | None) -> set[tuple[int, ...]]:
 
 
 def _told(case: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
-    """Return the parts of a case whose change is told."""
+    """Return the parts of a case that readers are told of when they change."""
     return None if case is None else (case["kind"], case["what"], case["sure"])

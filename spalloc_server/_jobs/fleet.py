@@ -50,7 +50,7 @@ class Fleet:
         self.frames: dict[str, Frames] = {}
         self._make = make
         self._outlet = outlet
-        # Frames that are no longer configured and finish what they were asked.
+        # Frames that are no longer configured and finish their requests.
         self._draining: list[AsyncBMPController] = []
 
     @property
@@ -111,7 +111,7 @@ class Fleet:
     # --- the end ---
 
     def stop(self) -> None:
-        """Have all frames finish what they were asked and end."""
+        """Have all frames finish their requests and end."""
         for bmp in self.all:
             self._outlet.stop(bmp)
 

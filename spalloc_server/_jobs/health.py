@@ -84,7 +84,7 @@ class Health:
         # Machines that a change of the configuration has taken down.
         self._parted: list[tuple[MachineMap, Quarantine]] = []
 
-    # --- what was found ---
+    # --- faults ---
 
     def note(
         self,
@@ -196,7 +196,7 @@ class Health:
         return min((time for time in times if time is not None), default=None)
 
     def tend(self, now: float) -> None:
-        """Test the boards whose time has come."""
+        """Test the boards that are due."""
         for name, quarantine in self._quarantines.items():
             where = self._maps[name]
             due: dict[Frame, list[Case]] = {}
@@ -216,7 +216,7 @@ class Health:
     def _test(self, where: MachineMap, case: Case, round_: Round, frame: Frame) -> None:
         """Switch a board on, check it and switch it off.
 
-        One that was not switched off has only that to prove; one whose links
+        One that was not switched off has only that to prove; one with links that
         could not be set has to show that, too.
         """
         name, place = where.machine.name, where.locate(case.board)
@@ -343,7 +343,7 @@ class Health:
         self._changed(name, how="released")
 
     def report(self, name: str, board: Board, host: str, text: str) -> str:
-        """Count a user's report of a board; returns what is done with it."""
+        """Count a user's report of a board; returns its consequence, in words."""
         quarantine, where = self._of(name), self._maps[name]
         place = where.locate(board)
         if board in quarantine.cases or (place and frame_of(place) in quarantine.silent):
@@ -395,7 +395,7 @@ class Health:
     # --- machines come and go ---
 
     def forget(self, name: str) -> None:
-        """Let go of a machine that is removed; what is known may be adopted by others."""
+        """Forget a machine that is removed; others may adopt its boards' cases."""
         quarantine = self._quarantines.pop(name, None)
         for key in [key for key in self._troubles if key[0] == name]:
             del self._troubles[key]
@@ -403,7 +403,7 @@ class Health:
             self._parted.append((self._maps[name], quarantine))
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Have new machines take over what is known of the same hardware.
+        """Have new machines take over the cases of the same hardware.
 
         A board is the same if it has the same number behind the same BMP; its
         place and its machine's name are the configuration's business.
@@ -446,7 +446,7 @@ class Health:
         return {name: each.to_plain(now, wall) for name, each in self._quarantines.items() if each}
 
     def impose(self, plain: Mapping[str, Any]) -> None:
-        """Take over what a book says; machines are there, frames are not asked yet."""
+        """Take over a book's cases; machines are there, frames are not asked yet."""
         now, wall = _clock.monotonic(), _clock.wall()
         for name, each in plain.items():
             self._quarantines[name] = Quarantine.from_plain(each, now, wall)
@@ -461,7 +461,7 @@ class Health:
     # --- helpers ---
 
     def quarantine_of(self, name: str) -> Quarantine:
-        """Return what is out of service on a machine; an empty one if nothing is."""
+        """Return the quarantine of a machine; an empty one if nothing is out."""
         return self._quarantines.get(name) or Quarantine()
 
     def _of(self, name: str) -> Quarantine:
@@ -493,7 +493,7 @@ class Health:
 
 
 def _what(reason: object) -> str:
-    """Say what a failed test found."""
+    """Return the finding of a failed test."""
     if isinstance(reason, FailureReason):
         return "; ".join(dict.fromkeys(fault.what for fault in reason.faults))
     return "its test failed" if reason is None else str(reason)

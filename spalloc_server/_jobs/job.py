@@ -1,7 +1,7 @@
 """A job, and the rows in which it is shown.
 
-Owns what is known of one job and the rows made of it, which are kept until
-something that they show changes.  Knows nothing of machines' insides, threads
+Owns the facts of one job and the rows made of them, which are kept until
+one of these facts changes.  Knows nothing of machines' insides, threads
 or hardware.
 """
 
@@ -41,7 +41,7 @@ class JobState(IntEnum):
 
 
 class JobStateTuple(NamedTuple):
-    """What ``get_job_state`` tells."""
+    """The answer of ``get_job_state``."""
 
     state: JobState
     power: bool | None
@@ -52,7 +52,7 @@ class JobStateTuple(NamedTuple):
 
 
 class JobMachineInfoTuple(NamedTuple):
-    """What ``get_job_machine_info`` tells; width and height in chips."""
+    """The answer of ``get_job_machine_info``; width and height in chips."""
 
     width: int | None
     height: int | None
@@ -215,11 +215,11 @@ class _Job:
 
     @property
     def allocated_machine_name(self) -> str | None:
-        """Name of the machine whose boards the job has."""
+        """Name of the machine that the job has boards of."""
         return None if self.allocated_machine is None else self.allocated_machine.name
 
     def state_row(self) -> JobStateTuple:
-        """Return what ``get_job_state`` tells; the same object until it changes."""
+        """Return the answer of ``get_job_state``; the same object until it changes."""
         row = self._state_row
         if row is None:
             row = self._state_row = JobStateTuple(
@@ -248,7 +248,7 @@ class _Job:
 
 
 def plain_request(job: _Job) -> dict[str, Any]:
-    """Return what is known of a job from its creation on, as plain builtins (see `_jobs.book`)."""
+    """Return the facts of a job's creation as plain builtins (see `_jobs.book`)."""
     return {
         "owner": job.owner,
         "start_time": job.start_time,

@@ -1,7 +1,7 @@
 """The life of jobs: how they begin, get boards, show signs of life and end.
 
-Owns what happens to a job at each step, as drawn in `job_queue`; which job is next is the
-queue's business, the boards' power that of `_jobs.job_power`.  Everything here runs under the
+Owns the steps of a job, as drawn in `job_queue`; which job is next is the queue's
+business, the boards' power that of `_jobs.job_power`.  Everything here runs under the
 controller's lock.
 """
 
@@ -218,7 +218,7 @@ class JobLife:
         return None if job is None else job.deadline
 
     def end_timed_out(self, as_of: float) -> None:
-        """End the jobs whose keepalive period was over at `as_of` (monotonic)."""
+        """End the jobs with a keepalive period that was over at `as_of` (monotonic)."""
         for job_id in self.deadlines.due(as_of):
             self.destroy(job_id, "Job timed out.", Ending(KEEPALIVE))
 
@@ -333,7 +333,7 @@ class JobLife:
         return plain_allocation(job, *allocation, self._queue.outcome_of(*allocation))
 
     def impose(self, job_id: int, record: dict[str, Any]) -> None:
-        """Put a job back as a book has it, and finish what was begun with its boards."""
+        """Put a job back as a book has it, and finish its power command if one was under way."""
         job = job_from_plain(job_id, record)
         self._records.jobs[job_id] = job
         self._keep_alive(job)

@@ -170,7 +170,7 @@ def _boards(
 
 
 def _write(job_id: int, lines: Sequence[str]) -> None:
-    """Log what happens to a job at one moment, as one record."""
+    """Log all that happens to a job at one moment, as one record."""
     if not lines:
         return
     text = "\n".join([f"job {job_id}: {escaped(line)}" for line in lines])

@@ -144,7 +144,7 @@ class JobPower:
             records.on_background_state_change()
 
     def _hardware_failed(self, job: _Job, reason: str | None) -> None:
-        """Try a job on other boards, or end it with a reason that says what failed."""
+        """Try a job on other boards, or end it with a reason that names the fault."""
         log.error("job %d: %s", job.id, reason, extra={"job_id": job.id})
         known = isinstance(reason, KnownFailure) and (reason.faults or reason.silent)
         if known and self._may_move(job):

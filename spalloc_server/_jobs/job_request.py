@@ -81,7 +81,7 @@ class JobRequest:
         Raises
         ------
         TypeError, ValueError
-            Naming the argument, its value and what is allowed.
+            Naming the argument, its value and the values allowed.
         """
         given = {name: value for name, value in keywords.items() if value is not None}
         numbers = _what(what)

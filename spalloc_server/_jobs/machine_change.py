@@ -1,4 +1,4 @@
-"""What a new configuration changes, worked out before anything is touched.
+"""The changes of a new configuration, worked out before anything is touched.
 
 Pure: compares the machines that run with those that are wanted.
 """
@@ -39,15 +39,15 @@ class MachineChange:
 
     @classmethod
     def plan(cls, old: Mapping[str, Machine], new: Mapping[str, Machine]) -> MachineChange:
-        """Compare what runs with what is wanted.
+        """Compare the machines that run with those that are wanted.
 
         Each machine that will be set up or modified is tried out first, so
-        that what cannot be carried out fails here, where nothing has happened.
+        that an impossible change fails here, before anything has happened.
 
         Raises
         ------
         Exception
-            Whatever a machine that cannot be used raises.
+            Any error of a machine that cannot be used.
         """
         for name, machine in new.items():
             if machine.name != name:

@@ -55,7 +55,7 @@ class MachineMap:
             self._by_frame.setdefault(frame, set()).add(board)
 
     def replace(self, machine: Machine) -> None:
-        """Take over a machine of the same layout whose tags or dead things differ."""
+        """Take over a machine of the same layout with other tags, dead boards or links."""
         self.machine = machine
         self._dead = _copies(machine)
 
@@ -135,7 +135,7 @@ class MachineMap:
         return [board for board in self._places if board not in self.job_ids]
 
     def network(self, boards: Collection[Board], torus: int) -> Network:
-        """Return the network formed by some boards, as seen by whoever boots it.
+        """Return the network formed by some boards, as seen by the user who boots it.
 
         A board alone is 8 by 8 chips; otherwise the block of triads that holds
         the boards, whose bottom-left chip becomes (0, 0).
@@ -198,7 +198,7 @@ class MachineMap:
 
 
 def _copies(machine: Machine) -> tuple[frozenset[object], frozenset[object]]:
-    """Return what is dead now; the very objects where they can never change."""
+    """Return the dead boards and links; the very objects where they can never change."""
     return frozenset(machine.dead_boards), frozenset(machine.dead_links)
 
 

@@ -1,7 +1,6 @@
 """Boards that are not handed out, as an operator is told of them.
 
-Pure: makes rows of what is known elsewhere, of a running server or of a saved
-book.
+Pure: makes rows for a running server, or of a saved book.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 #: Boards named in one line of text. # arbitrary
 _MOST_NAMED = 4
 
-#: What is said of a board whose whole frame does not answer.
+#: The kind of a board on a frame that does not answer.
 SILENT = "silent"
 
 
@@ -38,7 +37,7 @@ class OutOfService(NamedTuple):
     kind : str
         "power_on", "fpga", "link", "power_off", "silent" or "operator".
     what : str
-        What happened.
+        The last event.
     since : float
         Unix time.
     faults : int
@@ -106,7 +105,7 @@ def _row(where: MachineMap, case: Case, place: Place, faults: int, now: float) -
 
 
 def rows_of_book(book: Book, wall: float) -> list[OutOfService]:
-    """Return what a saved book tells to be out of service.
+    """Return the boards of a saved book that are out of service.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ monotonic seconds; `wall` is Unix time, for people and for the book.
     suspicion --> out, tried at once -- test passed ----+
                          +-- test failed --> as a fault
 
-A power command for several boards that is refused does not say whose fault that
-is: all of them are suspects.  Only a board that is suspected again within a day
+A power command for several boards that is refused does not name the
+faulty one: all of them are suspects.  Only a board that is suspected again within a day
 counts as if it had failed itself.
 """
 
@@ -33,11 +33,11 @@ TEST_AFTER = (60.0, 300.0, 900.0, 3600.0)
 #: So many faults within so many seconds keep a board out for an operator.
 FAULTS_TO_LOCK, FAULT_WINDOW = 3, 86400.0
 
-#: What an operator took out.
+#: An operator took the board out.
 OPERATOR = "operator"
 #: A board that was not switched off; it is out until it is, never for longer.
 POWER_OFF = "power_off"
-#: A board whose links could not be set.
+#: Links of a board could not be set.
 LINK = "link"
 #: A board that users reported.
 REPORTED = "reported"
@@ -55,7 +55,7 @@ class Case:
     kind : str
         "power_on", "fpga", "link", "power_off", "reported" or "operator".
     what : str
-        What happened last, or the operator's reason.
+        The last event, or the operator's reason.
     since : float
         Unix time at which it was taken out.
     tests : int
@@ -85,7 +85,7 @@ class Quarantine:
         self.cases: dict[Board, Case] = {}
         # Frames that do not answer: {(cabinet, frame): Unix time since when}.
         self.silent: dict[Frame, float] = {}
-        # What each board did in the last day, also those that came back: (when, kind).
+        # Faults of each board in the last day, also of those that came back: (when, kind).
         self._faults: dict[Board, list[tuple[float, str]]] = {}
         self.reports = Reports()
 
@@ -110,9 +110,9 @@ class Quarantine:
         sure: bool = True,
         blamed: bool = True,
     ) -> bool:
-        """Take a board out because of what a user's job met; returns whether that is news.
+        """Take a board out because of a fault that a job met; returns whether that is news.
 
-        What else goes wrong with a board that is out already is no new fault.
+        A further fault of a board that is out already is no news.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Quarantine:
     # --- tests ---
 
     def due(self, now: float) -> list[Case]:
-        """Return the cases whose test is due and not under way."""
+        """Return the cases with a test that is due and not under way."""
         return [
             case
             for case in self.cases.values()
@@ -188,7 +188,7 @@ class Quarantine:
         return min(times, default=None)
 
     def passed(self, board: Board, wall: float) -> None:
-        """Put a board back whose test succeeded."""
+        """Put a board back that passed its test."""
         case = self.cases.pop(board)
         if case.kind == REPORTED:
             self.reports.passed(board, wall)
@@ -221,7 +221,7 @@ class Quarantine:
     # --- boards that are taken along to another machine ---
 
     def part(self, board: Board, other: Quarantine, other_board: Board) -> None:
-        """Copy what is known of a board to where it is from now on."""
+        """Copy all about a board to the machine that has it from now on."""
         case = self.cases.get(board)
         if case is not None:
             other.cases[other_board] = Case(
@@ -260,7 +260,7 @@ class Quarantine:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], now: float, wall: float) -> Quarantine:
-        """Return what `to_plain` described.
+        """Return the quarantine that `to_plain` described.
 
         Nothing is put off by a wall clock that was stepped meanwhile: no test
         beyond its interval, no fault into the future.

@@ -66,7 +66,7 @@ class Reasons:
     queue : JobQueue
         Knows the line of each machine.
     boards : BoardStates
-        Knows what each board does.
+        Knows each board's state.
     health : Health
         Knows why boards are out of service.
     """
@@ -99,8 +99,8 @@ class Reasons:
         Returns
         -------
         dict or None
-            The job's object of `list_queue`.  One of a moved job, too, whose new boards are
-            being switched on; None for every other job.
+            The job's object of `list_queue`.  A moved job has one, too, while its new boards
+            are being switched on; None for every other job.
         """
         job = self._records.jobs.get(job_id)
         if job is None:
@@ -203,7 +203,7 @@ class Reasons:
         return Reason(f"board {board} is free, but other boards of its triad are in a block")
 
     def _out_of_service(self, name: str, boards: Iterable[Board]) -> Reason:
-        """Say what is wrong with boards that are out of service."""
+        """Say why boards are out of service."""
         quarantine = self._health.quarantine_of(name)
         where = self._records.maps[name]
         out = sorted(boards)
@@ -260,7 +260,7 @@ def _outlook(
 
 
 def _moved(job: _Job) -> str:
-    """Say what failed, and which try this is."""
+    """Name the fault that a job met, and its present try."""
     return f"moved as boards failed ({job.fault}), try {job.attempts + 1} of {MAX_MOVES + 1}"
 
 

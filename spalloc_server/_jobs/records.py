@@ -28,7 +28,7 @@ class Records:
     next_id : int
         Id of the next job.
     max_retired_jobs : int
-        Number of ended jobs whose reasons are remembered.
+        Number of ended jobs that are remembered.
     outlet : Outlet
         Takes the outcomes.
     on_background_state_change : callable or None

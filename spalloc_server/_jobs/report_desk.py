@@ -1,7 +1,7 @@
-"""Takes users' reports of boards: who may report a board, and with which job.
+"""Takes users' reports of boards, and decides which of them count.
 
 A report counts if it comes from the keepalive host of a job that was ready on that board within
-a day.  What reports lead to is in `_jobs.reports`; others are only logged and told as events.
+a day.  The consequences are in `_jobs.reports`; others are only logged and told as events.
 Guarded by the controller's lock.
 """
 
@@ -51,7 +51,7 @@ class ReportDesk:
         self._health = health
 
     def report(self, host: str | None, job_id: int, where: str | Board, text: str) -> str:
-        """Take a report; returns what is done with it."""
+        """Take a report; returns its consequence, in words."""
         tenancy = self._tenancy(job_id)
         if tenancy is None or tenancy.machine not in self._records.maps:
             return f"nothing is noted: job {job_id} had no boards here, or is forgotten"

@@ -1,6 +1,6 @@
 """Reports: users say that a board of theirs misbehaves.
 
-Owns which reports count, and what they lead to, for one machine::
+Owns the consequences of the reports that count, for one machine::
 
     first report --> noted
     second, from another host --> suspect, tested when it is free
@@ -87,7 +87,7 @@ class Reports:
     # --- plain builtins, for the book ---
 
     def to_plain(self, wall: float) -> dict[str, Any]:
-        """Return what still counts as plain builtins."""
+        """Return the reports that still count as plain builtins."""
         return {
             "hosts": [
                 [list(board), [[host, time] for host, time in hosts.items()]]
@@ -103,7 +103,7 @@ class Reports:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Reports:
-        """Return what `to_plain` described."""
+        """Return the reports that `to_plain` described."""
         reports = cls()
         for board, hosts in plain["hosts"]:
             reports._hosts[_board(board)] = {host: float(time) for host, time in hosts}

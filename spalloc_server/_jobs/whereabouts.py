@@ -39,7 +39,7 @@ def where_is(maps: Maps, jobs: Jobs, keywords: Mapping[str, Any]) -> Answer | No
     Raises
     ------
     TypeError
-        For any other set of keywords, or what is not a whole number.
+        For any other set of keywords, or a value that is not a whole number.
     """
     keywords = {name: value for name, value in keywords.items() if value is not None}
     finder = _FINDERS.get(frozenset(keywords))
@@ -99,7 +99,7 @@ def _describe(
     return where.describe(board, chip, job_id, origin)
 
 
-#: The sets of keywords that where_is takes, and what answers each.
+#: The sets of keywords that where_is takes, and the function that answers each.
 _FINDERS: dict[frozenset[str], Callable[..., Answer | None]] = {
     frozenset({"machine", "x", "y", "z"}): _logical,
     frozenset({"machine", "cabinet", "frame", "board"}): _physical,

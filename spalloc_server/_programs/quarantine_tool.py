@@ -119,7 +119,7 @@ def _change(options: argparse.Namespace) -> None:
         order = {"do": "release", "all": True}
     if options.action == "add":
         if not (options.reason or "").strip():
-            # What else is wrong comes first.
+            # Other faults come first.
             server_control.ask_running(options, do="find", boards=options.boards)
             raise ToolError("add needs --reason TEXT, for those who read the list")
         order["reason"] = options.reason
