@@ -8,7 +8,6 @@ be used without the extra ``history``.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from spalloc_server._history import (
     traces_command,
     transfer_commands,
 )
+from spalloc_server._programs.output import complain, printing
 from spalloc_server._programs.parser import Parser
 from spalloc_server._version import __version__
 
@@ -53,24 +53,23 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in _COMMANDS:
         add(commands)
+    return printing(parser.prog, lambda: _run(parser, args))
+
+
+def _run(parser: Parser, args: Sequence[str] | None) -> int:
     options = parser.parse_args(args)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Into `head`, say; the interpreter's own flush at the end must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except ModuleNotFoundError as e:
         if e.name is None or e.name.partition(".")[0] not in _EXTRA:
             raise
-        print(
+        complain(
             f"spalloc-history: {e.name} is not installed; it comes with the extra `history`: "
-            "pip install 'spalloc_server[history]'",
-            file=sys.stderr,
+            "pip install 'spalloc_server[history]'"
         )
         status = 1
     return status
+
 
 if __name__ == "__main__":
     sys.exit(main())
