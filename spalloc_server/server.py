@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,18 +20,20 @@ from spalloc_server import __version__
 from spalloc_server._bmp import wiring
 from spalloc_server._checks.values import shown, text, whole_number
 from spalloc_server._jobs import book, job_log
+from spalloc_server._jobs.event_numbers import EventNumbers
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.disk import Disk
-from spalloc_server._saved.store import Store
+from spalloc_server._saved.event_log import EventLog
+from spalloc_server._saved.store import Loaded, Store
 from spalloc_server._wire import orders, stand_ins
 from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
 from spalloc_server._wire.endpoints import Endpoint
-from spalloc_server._wire.messages import Row, Rows
+from spalloc_server._wire.messages import Later, Row, Rows
 from spalloc_server._wire.ownership import Ownership
-from spalloc_server._wire.questions import Questions, ended_rows, how_many, reported
+from spalloc_server._wire.questions import MOST_ROWS, Questions, ended_rows, how_many, reported
 from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
@@ -58,6 +61,7 @@ _READ_ONLY = frozenset(
         "list_queue",
         "get_job_outlook",
         "list_ended_jobs",
+        "list_events",
     }
 )
 
@@ -146,6 +150,9 @@ class SpallocServer(Server):
             disk=disk,
         )
         self._store.on_news = self.wake
+        self._event_file: EventLog | None = None
+        self._events: EventNumbers | None = None
+        self._files = directory, config.name, label, disk
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
         super().__init__(
             config_filename,
@@ -174,7 +181,7 @@ class SpallocServer(Server):
             raise StartError("Config file could not be loaded.")
         log.info("listening on port %d", self.port)
         self._store.lock(_who(self.port))
-        self._write_ahead.begin(controller)
+        self._write_ahead.begin(controller, self._events, self._event_file)
         if not clean:
             controller.power_off_unowned_boards()
         self._write_ahead.commit_and_wait()
@@ -206,8 +213,24 @@ class SpallocServer(Server):
         self._controller = self._recorded = recovered or Controller(
             next_id=loaded.next_id, outlet=self._write_ahead
         )
+        self._open_events(loaded if recovered is not None else None)
         as_saved = loaded.state is None or recovered is not None
         return loaded.clean and as_saved and not cold_start
+
+    def _open_events(self, loaded: Loaded | None) -> None:
+        """Open the events file, and find the events that it lacks of the state that goes on."""
+        directory, name, label, disk = self._files
+        file = self._event_file = EventLog(directory, name, label, disk)
+        before, records = (None, []) if loaded is None else (loaded.before, loaded.records)
+        self._events = EventNumbers(before, records, file.last)
+        file.on_written = self._note_events
+        file.start()
+
+    def _note_events(self, last: int) -> None:
+        """Note, in the thread of the events file, up to which number it can be asked."""
+        self._events_until = last
+        if self._event_watches:
+            self.wake()
 
     def _recover(self, state: book.Book) -> Controller | None:
         """Make a controller of a saved state; None if that contradicts itself."""
@@ -229,6 +252,8 @@ class SpallocServer(Server):
         self._hurry.up()
         join_frames(self._controller.frames, 0.0, self._hurry)
         self._write_ahead.abandon()
+        if self._event_file is not None:
+            self._event_file.close()  # the start may have failed before it was handed on
 
     # --- any thread ---
 
@@ -341,7 +366,7 @@ class SpallocServer(Server):
 
     def _last_event(self) -> int:
         """Return the number of the last event."""
-        return 0
+        return 0 if self._events is None else self._events.last
 
     def _host(self, client: Any) -> str | None:
         """Return the address in whose name a client's present command is given."""
@@ -467,6 +492,30 @@ class SpallocServer(Server):
         if machine_name is not None:
             text("machine_name", machine_name)
         self._change_watch(self._client_machine_watches, client, machine_name, on=False)
+
+    @spalloc_command
+    def list_events(
+        self, client: Any, after: int, limit: int = MOST_ROWS
+    ) -> Any:
+        """Return events with higher numbers than `after`, the number to go on from, and a loss."""
+        after, limit = whole_number("after", after), how_many("limit", limit)
+        if after < 0:
+            raise ValueError(f"after must be 0 or more, not {after}")
+        file = self._event_file
+        assert file is not None
+        later = Later(partial(file.read, after, limit))
+        return later.wait() if client is None else later
+
+    @spalloc_command
+    def notify_events(self, client: Any) -> None:
+        """Tell this client up to which number events can be asked for."""
+        if client is not None:
+            self._event_watches[client] = 0
+
+    @spalloc_command
+    def no_notify_events(self, client: Any) -> None:
+        """Tell this client of events no more."""
+        self._event_watches.pop(client, None)
 
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:

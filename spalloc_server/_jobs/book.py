@@ -29,6 +29,9 @@ since then applied: nothing is ever decided again.
     orphans     {host: [board, ...]}  to be powered off on frames that the
                 configuration no longer has
     quarantine  {machine: boards out of service, see `_jobs.quarantine`}
+    events      {last, state, unfiled}: number of the last event, that of the first
+                one of this state, and the events that the events file may lack
+                (see `_jobs.event_numbers`); None if an older format did not know
 
 Format 1 had no ended, fault, allocated_at, ready_at, principal and code; its outcomes lack their
 times
@@ -70,6 +73,7 @@ def empty() -> Book:
         "resting": {},
         "orphans": {},
         "quarantine": {},
+        "events": None,
     }
 
 
@@ -282,6 +286,12 @@ def _quarantine(
         book["quarantine"].pop(machine, None)
 
 
+def _events(book: Book, first: int, count: int, _time: float) -> None:
+    """Note which numbers the events of this commit have."""
+    known = book["events"] or {"state": None, "unfiled": []}
+    book["events"] = {**known, "last": first + count - 1}
+
+
 def _trim_retired(book: Book) -> None:
     retired = book["retired"]
     while len(retired) > book["max_retired_jobs"]:
@@ -307,6 +317,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "limits": _limits,
     "quarantine": _quarantine,
     "event": _event,
+    "events": _events,
 }
 
 #: The kinds of outcomes there are.

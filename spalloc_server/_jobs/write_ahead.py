@@ -23,15 +23,16 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spalloc_server import _clock
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.book import Book, Outcome
+    from spalloc_server._jobs.events import Event
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,38 @@ class Keeper(Protocol):
         """Write nothing any more."""
 
 
+class EventSource(Protocol):
+    """Gives outcomes the numbers by which others are told of them."""
+
+    #: Events that the events file lacks at the start.
+    unfiled: list[Event]
+
+    def begin(self, book: Book) -> None:
+        """Begin on top of a whole state."""
+
+    def note(self, outcome: Outcome) -> None:
+        """Give the events of an outcome their numbers."""
+
+    def take(self) -> tuple[Outcome, list[Event]] | None:
+        """Hand over the new events, with the outcome that journals their numbers."""
+
+    def plain(self, unfiled: list[Event]) -> dict[str, Any]:
+        """Return the numbers for the book."""
+
+
+class EventFile(Protocol):
+    """Keeps events for readers."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Have events written."""
+
+    def unsynced(self) -> list[Event]:
+        """Return the events that may not be on disk yet."""
+
+    def close(self) -> None:
+        """Write all events, and end."""
+
+
 class Source(Protocol):
     """Whose state is kept: a controller."""
 
@@ -177,8 +210,10 @@ class WriteAhead:
         self._holds_requests = True
         # Those since the last commit.
         self._requests: Requests = []
-        # Those before, each with the position that must be safe first.
-        self._waiting: deque[tuple[int, Requests]] = deque()
+        # Those before, and events, with the position that must be safe first.
+        self._waiting: deque[tuple[int, Requests, list[Event]]] = deque()
+        self._events: EventSource | None = None
+        self._event_file: EventFile | None = None
         self.uncommitted = False
         self._last_commit = _clock.monotonic()
 
@@ -189,6 +224,8 @@ class WriteAhead:
         if not self._keeps_outcomes:
             return
         self._keeper.append(outcome)
+        if self._events is not None:
+            self._events.note(outcome)
         if not self.uncommitted:
             self.uncommitted = True
             self._wake()
@@ -217,13 +254,53 @@ class WriteAhead:
 
     # --- writing ---
 
-    def begin(self, source: Source) -> None:
-        """Begin to keep outcomes, on top of a controller's whole state."""
+    def begin(
+        self,
+        source: Source,
+        events: EventSource | None = None,
+        event_file: EventFile | None = None,
+    ) -> None:
+        """Begin to keep outcomes, on top of a controller's whole state.
+
+        Parameters
+        ----------
+        source : Source
+            The controller.
+        events : EventSource, optional
+            Numbers the events.
+        event_file : EventFile, optional
+            Gets them when they are safe.
+        """
         self._source = source
+        unfiled: list[Event] = []
         with source.undisturbed:
             self._keeps_outcomes = True
             state = source.__getstate__()
+            if events is not None:
+                events.begin(state)
+                unfiled, events.unfiled = events.unfiled, []
+                state["events"] = events.plain(unfiled)
+                self._events, self._event_file = events, event_file
         self._keeper.begin(state, 0)
+        if event_file is not None:
+            event_file.append(unfiled)
+
+    def _whole_state(self, source: Source) -> Book:
+        """Return the whole state, with the events that their file may lack."""
+        state = source.__getstate__()
+        if self._events is not None:
+            filed = [] if self._event_file is None else self._event_file.unsynced()
+            waiting = [event for _, _, events in self._waiting for event in events]
+            state["events"] = self._events.plain([*filed, *waiting])
+        return state
+
+    def _number_events(self) -> list[Event]:
+        """Have the numbers of new events written with their outcomes."""
+        taken = None if self._events is None else self._events.take()
+        if taken is None:
+            return []
+        self._keeper.append(taken[0])
+        return taken[1]
 
     @property
     def safe(self) -> int:
@@ -247,15 +324,17 @@ class WriteAhead:
         # Under the lock: outcomes noted under it together are one record.
         with source.undisturbed:
             keeper = self._keeper
-            if keeper.pending:
+            events = self._number_events()
+            pending = keeper.pending
+            if pending:
                 keeper.commit()
-                if keeper.lacks_journal:
-                    keeper.snapshot(source.__getstate__())
                 self._last_commit = _clock.monotonic()
             position = keeper.position
-            if self._requests:
-                self._waiting.append((position, self._requests))
+            if self._requests or events:
+                self._waiting.append((position, self._requests, events))
                 self._requests = []
+            if pending and keeper.lacks_journal:
+                keeper.snapshot(self._whole_state(source))
             self._release_safe()
         return position
 
@@ -283,12 +362,17 @@ class WriteAhead:
         self.uncommitted = keeper.pending or safe < keeper.position
         # Frames of others' may answer at once, which notes outcomes again.
         while waiting and waiting[0][0] <= safe:
-            _ask(waiting.popleft()[1])
+            self._release(*waiting.popleft())
+
+    def _release(self, _position: int, requests: Requests, events: list[Event]) -> None:
+        if events and self._event_file is not None:
+            self._event_file.append(events)
+        _ask(requests)
 
     def _release_all(self) -> None:
         """Send all requests, safe or not."""
         while self._waiting:
-            _ask(self._waiting.popleft()[1])
+            self._release(*self._waiting.popleft())
         requests, self._requests = self._requests, []
         _ask(requests)
 
@@ -319,7 +403,8 @@ class WriteAhead:
         self.settle()
         if keeper.wants_snapshot:
             with source.undisturbed:
-                keeper.snapshot(source.__getstate__())
+                self.commit()  # outcomes and the numbers of their events are one record
+                keeper.snapshot(self._whole_state(source))
 
     # --- the end, when the loop has ended ---
 
@@ -347,12 +432,18 @@ class WriteAhead:
         assert source is not None, "begin() comes first"
         with source.undisturbed:
             self._keeps_outcomes = False
-            self._keeper.close(source.__getstate__(), clean=clean)
+            self._waiting.append((self._keeper.position, [], self._number_events()))
+            self._keeper.close(self._whole_state(source), clean=clean)
+            self._release_all()
+        if self._event_file is not None:
+            self._event_file.close()
 
     def abandon(self) -> None:
         """Keep nothing any more, and write nothing."""
         self._keeps_outcomes = False
         self._keeper.abandon()
+        if self._event_file is not None:
+            self._event_file.close()
 
 
 def _ask(requests: Requests) -> None:

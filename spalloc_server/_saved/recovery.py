@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from spalloc_server._saved import journal as _journal
 from spalloc_server._saved import state_file
@@ -61,8 +61,10 @@ class Recovered:
     `state` is None for a cold start; else it was made of the files `used`.
     `clean` tells whether the last server stopped in order.  `generation` is the
     highest seen, 0 for none; `pair` is that of the state file which bears this
-    version's name.  `notes` are sentences for the log.  `unusable` files are to
-    be kept aside once a new generation is written, `superseded` ones removed.
+    version's name.  `records` are the journal's outcomes that the state has in it, and
+    `before` is the state without them (None if there are none).  `notes` are sentences
+    for the log.  `unusable` files are to be kept aside once a new generation is written,
+    `superseded` ones removed.
     """
 
     state: State | None = None
@@ -71,6 +73,8 @@ class Recovered:
     generation: int = 0
     pair: str | None = None
     notes: list[str] = field(default_factory=list)
+    before: State | None = None
+    records: list[list[tuple[Any, ...]]] = field(default_factory=list)
     used: list[Path] = field(default_factory=list)
     unusable: list[Path] = field(default_factory=list)
     superseded: list[Path] = field(default_factory=list)
@@ -304,6 +308,9 @@ def _add_journal(
     found.used.append(journal.path)
     found.state, used = replay(lambda: chosen.state(book), contents.payloads, book)
     unused = contents.payloads[used:]
+    if used:
+        found.before = chosen.state(book)
+        found.records = [_journal.decode(payload) for payload in contents.payloads[:used]]
     if contents.problem is not None:
         found.notes.append(f"{journal.path}: {contents.problem}")
     if unused:

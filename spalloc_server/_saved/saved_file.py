@@ -238,6 +238,14 @@ class Names:
         """Name under which a version writes a state file before it counts."""
         return self.directory / f"{self._stem}state.{version}.tmp"
 
+    def event_segment(self, first: int) -> Path:
+        """Name of the segment of the events file that begins with an event's number."""
+        return self.directory / f"{self._stem}events.{first:016d}"
+
+    def event_segments(self) -> list[Path]:
+        """Segments of the events file that are there, oldest first."""
+        return self._there(r"events\.\d{16}", "")
+
     def states(self) -> list[Path]:
         """State files of all versions that are there, sorted by name."""
         return self._there(_VERSION)
@@ -246,6 +254,6 @@ class Names:
         """State files, of all versions, that a crash left half-written."""
         return self._there(_VERSION + r"\.tmp")
 
-    def _there(self, suffix: str) -> list[Path]:
-        pattern = re.compile(re.escape(f"{self._stem}state.") + suffix)
+    def _there(self, suffix: str, kind: str = "state.") -> list[Path]:
+        pattern = re.compile(re.escape(f"{self._stem}{kind}") + suffix)
         return sorted(path for path in self.directory.iterdir() if pattern.fullmatch(path.name))

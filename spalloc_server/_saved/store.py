@@ -20,7 +20,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,16 @@ class Loaded:
     `state` is None if there is none to go on from; `clean` tells whether the
     last server stopped in order, so that the hardware is as the state says;
     `next_id` is above every job id that anything readable tells; `notes` are
-    sentences for the log.
+    sentences for the log.  `records` are the outcomes that the journal had for the
+    state, one list for each commit, and `before` is the state without them.
     """
 
     state: State | None
     clean: bool
     next_id: int
     notes: list[str]
+    before: State | None = field(default=None, compare=False)
+    records: list[list[tuple[Any, ...]]] = field(default_factory=list, compare=False)
 
 
 class Store:
@@ -207,7 +210,10 @@ class Store:
         found = recover(self._names, self._version, self._book, self._disk, cold=cold)
         self._leftovers = Leftovers(self._disk, self._names, self._own, found, self._book.FORMAT)
         self._number = found.generation
-        return Loaded(found.state, found.clean, found.next_id, list(found.notes))
+        before = found.state if found.before is None else found.before
+        return Loaded(
+            found.state, found.clean, found.next_id, list(found.notes), before, found.records
+        )
 
     def reject(self) -> None:
         """Set aside the files that `load` read: their state is inconsistent."""

@@ -113,6 +113,12 @@ class Clients(PollingServerCore):
         self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
         self._refusals = Refusals(log)
         self._lingering = Lingering()
+        # Answers of other threads.
+        self._late: deque[tuple[Peer, bytes]] = deque()
+        # {client: number of the last event that it was told of}.
+        self._event_watches: dict[Any, int] = {}
+        # Number of the last event that can be asked for.
+        self._events_until = 0
         # Changes that were taken before later ones could mix with them.
         self._taken: list[Changes] = []
         # Those that are told when a position is safe, oldest first.
@@ -204,6 +210,9 @@ class Clients(PollingServerCore):
             reply = self._run_command(client, command)
         except MalformedError as e:
             self._refuse(peer, e)
+            return
+        if not reply:
+            self._go_on(peer)
             return
         if self._write_ahead.uncommitted or peer.output.size or not self._messages_itself():
             self._put_out(peer, reply)
@@ -318,23 +327,26 @@ class Clients(PollingServerCore):
                 return
 
     def _run_command(self, client: Any, command: messages.Command) -> bytes:
-        """Run one command, and return its reply."""
+        """Run one command, and return its reply; empty if another thread works it out."""
         name, args, kwargs = command
         handler = self._commands.get(name)
         if handler is None:
             raise MalformedError(f"unknown command {name!r}")
         began = _clock.monotonic()
         try:
+            # The usual cases apart, as empty keywords take their time as well.
             if not self._doorkeeper.open:
-                return messages.returned(
-                    self._doorkeeper.run(
-                        client, command, _job_spoken_of(command), partial(handler, self, client)
-                    )
+                value = self._doorkeeper.run(
+                    client, command, _job_spoken_of(command), partial(handler, self, client)
                 )
-            # The usual case apart, as empty keywords take their time as well.
-            if kwargs:
-                return messages.returned(handler(self, client, *args, **kwargs))
-            return messages.returned(handler(self, client, *args))
+            elif kwargs:
+                value = handler(self, client, *args, **kwargs)
+            else:
+                value = handler(self, client, *args)
+            if type(value) is messages.Later:
+                self._await_answer(client, value)
+                return b""
+            return messages.returned(value)
         except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
             self.command_errors[name] += 1
             what = f"{self._called(client)}: {name} refused"
@@ -343,6 +355,27 @@ class Clients(PollingServerCore):
         finally:
             self._ran_until = ended = _clock.monotonic()
             self.command_times[name].note(ended - began)
+
+    def _await_answer(self, client: Any, later: messages.Later) -> None:
+        """Have another thread work out an answer; until then the client waits."""
+        peer = self._peer(client)
+        peer.awaits = True
+
+        def take(answer: bytes) -> None:
+            self._late.append((peer, answer))
+            self.wake()
+
+        later.ask(take)
+
+    def _take_late_answers(self) -> None:
+        """Have the answers go out that other threads have worked out, and serve their clients."""
+        while self._late:
+            peer, answer = self._late.popleft()
+            peer.awaits = False
+            if not peer.closed and not peer.gone:
+                self._add_reply(peer, messages.returned_json(answer))
+                if peer.has_work:
+                    self._backlog[peer] = None
 
     def _principal_of(self, job_id: int) -> str | None:
         """Return the identity that a job belongs to."""
@@ -376,7 +409,9 @@ class Clients(PollingServerCore):
     # --- replies ---
 
     def _add_reply(self, peer: Peer, reply: bytes) -> None:
-        """Have a reply go out when what this turn changed is written."""
+        """Have a reply go out when the changes of this turn are written."""
+        if not reply:
+            return
         if not self._messages_itself():
             self._message(peer, reply)
             return
@@ -385,6 +420,8 @@ class Clients(PollingServerCore):
 
     def _answer_all(self) -> None:
         """Write outcomes, then send the replies that are safe; the others wait for that."""
+        if self._late:
+            self._take_late_answers()
         if not self._unsent and not self._held_back:
             return
         write_ahead = self._write_ahead
@@ -435,7 +472,9 @@ class Clients(PollingServerCore):
         output = peer.output
         if peer.has_work:
             self._backlog[peer] = None
-        elif peer.gone or (peer.ending and not output.size and not peer.lines.has_line()):
+        elif peer.gone or (
+            peer.ending and not (output.size or peer.awaits or peer.lines.has_line())
+        ):
             self._disconnect_client(peer.client)
             return
         if output.size > output.allowed:
@@ -561,6 +600,19 @@ class Clients(PollingServerCore):
                 self._notify(self._client_job_watches, "jobs_changed", jobs)
                 self._notify(self._client_machine_watches, "machines_changed", machines)
 
+    def _tell_events(self) -> None:
+        """Tell the clients that want it up to which number events can be asked for.
+
+        One such line may wait for a client; a later number makes it needless.
+        """
+        until = self._events_until
+        tell = self._transmit if self._messages_itself() else self._message
+        for client, told in list(self._event_watches.items()):
+            peer = self._peer(client)
+            if told < until and not peer.output.size:
+                self._event_watches[client] = until
+                tell(peer, messages.message({"events_until": until}))
+
     def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
         if not changed or not watches:
             return
@@ -642,6 +694,7 @@ class Clients(PollingServerCore):
             self._client_buffers,
             self._client_job_watches,
             self._client_machine_watches,
+            self._event_watches,
         ):
             table.pop(client, None)
         peer = self._peers.get(client)

@@ -40,6 +40,8 @@ class Peer:
         It cannot be answered any more; its last commands are carried out.
     closed : bool
         It has been disconnected.
+    awaits : bool
+        Another thread works out the answer to its last command.
     watch_bytes : int
         Memory that its watches take.
     weight : int
@@ -47,6 +49,7 @@ class Peer:
     """
 
     __slots__ = (
+        "awaits",
         "client",
         "closed",
         "ending",
@@ -65,13 +68,13 @@ class Peer:
         self.lines = LineBuffer()
         self.output = Output()
         self.interest = POLLIN
-        self.ending = self.gone = self.closed = False
+        self.ending = self.gone = self.closed = self.awaits = False
         self.watch_bytes = self.weight = 0
 
     @property
     def paused(self) -> bool:
-        """Whether it must read its answers before more of its commands are taken."""
-        return self.output.size > PAUSE_ABOVE and not self.gone
+        """Whether it must get or read its answers before more of its commands are taken."""
+        return (self.awaits or self.output.size > PAUSE_ABOVE) and not self.gone
 
     @property
     def has_work(self) -> bool:

@@ -210,6 +210,8 @@ class Server(Visitors, ConfigurationReloader):
         if self._unknown:
             self._introduce_all(now)
         self._send_change_notifications()
+        if self._event_watches:
+            self._tell_events()
         self._after_turn()
         self._write_ahead.tend()
         if self.config_needs_reloading:

@@ -74,7 +74,9 @@ def test_there_are_these_commands() -> None:
         "version", "create_job", "job_keepalive", "get_job_state", "get_job_machine_info",
         "power_on_job_boards", "power_off_job_boards", "destroy_job", "notify_job",
         "no_notify_job", "notify_machine", "no_notify_machine", "list_jobs", "list_machines",
-        "get_board_position", "get_board_at_position", "where_is",
+        "get_board_position", "get_board_at_position", "where_is", "get_takeover_code",
+        "take_over_job", "list_events", "notify_events", "no_notify_events", "get_facility",
+        "list_boards", "list_queue", "get_job_outlook", "list_ended_jobs", "report_problem",
     }  # fmt: skip
 
 

@@ -1,0 +1,319 @@
+r"""The events file: events that were told, kept for readers that come later.
+
+Text, one event to a line, in segments that are named by their first number::
+
+    .NAME.events.1764331200000000    {"previous":1764300000000123}
+                                     {"number":1764331200000000,"event":"started",...}
+                                     ...
+
+The first line tells the number of the event before, so that a reader learns whether
+anything was dropped.  It is derived: a start adds the events that the saved state has
+and the file lacks.  All writing and reading is done by one thread, never by the loop.
+Must not know what an event means.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spalloc_server import _clock
+from spalloc_server._saved.disk import Disk, discard, let_go, write_all
+from spalloc_server._saved.disk_trouble import DiskTrouble
+from spalloc_server._saved.event_segment import Segment
+from spalloc_server._saved.saved_file import Names
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+#: Segments that are kept, and bytes after which another one is begun.
+SEGMENTS = 4
+SEGMENT_BYTES = 16 << 20
+
+#: Most bytes of events in one reply.
+REPLY_BYTES = 1 << 20
+
+#: Seconds from a write until its fsync begins.
+_SECONDS_UNTIL_FSYNC = 0.5
+
+#: Events that wait for a full disk to have room again; then the oldest are dropped.
+_MOST_WAITING = 50_000  # arbitrary; some 20 MB
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class EventLog:
+    """The events file of one configuration.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the files are.
+    config_name : str
+        The configuration's file name, without directory.
+    label : str
+        Sets file names apart (``simulated``).
+    disk : Disk
+        The file system.
+
+    Attributes
+    ----------
+    last : int
+        Number of the last event in the file when it was opened; 0 for none.
+    on_written : callable or None
+        Called with the last number, from the log's thread, when events can be read.
+    """
+
+    def __init__(
+        self, directory: Path, config_name: str, label: str = "", disk: Disk | None = None
+    ) -> None:
+        self._names = Names(directory, config_name, label)
+        self._disk = disk if disk is not None else Disk()
+        self.on_written: Callable[[int], object] | None = None
+        self._trouble = DiskTrouble()
+        self._segments = self._open_segments()
+        self.last = self._segments[-1].last if self._segments else 0
+        self._written = self.last
+        self._lost = False
+        self._fd: int | None = None
+        self._size = 0
+        self._dirty_since: float | None = None
+        # Guards all below; also tells of any change to them.
+        self._changed = threading.Condition()
+        self._waiting: deque[Event] = deque()
+        self._questions: deque[tuple[int, int, Callable[[bytes], object]]] = deque()
+        # Written, but perhaps not on disk yet.
+        self._unsynced: list[Event] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
+
+    def _open_segments(self) -> list[Segment]:
+        found = []
+        for path in self._names.event_segments():
+            try:
+                segment = Segment(self._disk, path)
+            except (OSError, ValueError) as e:
+                log.warning("%s cannot be read, its events are lost: %s", path, e)
+                continue
+            found.append(segment)
+        return found
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    # --- any thread ---
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Have events written; returns at once.
+
+        Parameters
+        ----------
+        events : sequence of dict
+            With a ``number`` that rises; not to be changed afterwards.
+        """
+        with self._changed:
+            self._waiting.extend(events)
+            self._changed.notify_all()
+
+    def unsynced(self) -> list[Event]:
+        """Return the events that may not be on disk yet, oldest first."""
+        with self._changed:
+            return [*self._unsynced, *self._waiting]
+
+    def read(self, after: int, limit: int, answer: Callable[[bytes], object]) -> None:
+        """Have events read; returns at once.
+
+        Parameters
+        ----------
+        after : int
+            Number of the last event that the reader knows; 0 for none.
+        limit : int
+            Most events.
+        answer : callable
+            Called from the log's thread with JSON: ``{"events": [...], "next": number,
+            "lost": bool}``, at most about `REPLY_BYTES` of it.
+        """
+        with self._changed:
+            if not self._stopping:
+                self._questions.append((after, limit, answer))
+                self._changed.notify_all()
+                return
+        answer(_reply([], after, False))
+
+    def close(self) -> None:
+        """Write and fsync all events, and end the thread; harmless twice or before `start`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._fd is not None:
+            let_go(self._disk, self._fd)
+            self._fd = None
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work, self._seconds())
+                events, questions = list(self._waiting), list(self._questions)
+                self._questions.clear()
+                stopping = self._stopping
+            if events and (self._trouble.due or stopping):
+                self._guarded(self._write, events)
+            for after, limit, answer in questions:
+                self._guarded(self._answer, after, limit, answer)
+            if stopping or self._fsync_due():
+                self._guarded(self._fsync)
+            if stopping and not self._questions:
+                return
+
+    def _has_work(self) -> bool:
+        return bool(
+            (self._waiting and self._trouble.due) or self._questions or self._stopping
+        )
+
+    def _seconds(self) -> float | None:
+        """Return how long there is nothing to do if nothing happens."""
+        if self._waiting:
+            return 1.0  # the disk is in trouble
+        if self._dirty_since is None:
+            return None
+        return max(0.0, self._dirty_since + _SECONDS_UNTIL_FSYNC - _clock.monotonic())
+
+    def _fsync_due(self) -> bool:
+        since = self._dirty_since
+        return since is not None and since + _SECONDS_UNTIL_FSYNC <= _clock.monotonic()
+
+    def _guarded(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step; a failure costs no more than this one."""
+        try:
+            step(*args)
+        except OSError as e:
+            self._trouble.met(f"cannot write the events beside {self._names.journal}", e)
+        except Exception:
+            log.exception("the events file failed")
+
+    # --- writing ---
+
+    def _write(self, events: list[Event]) -> None:
+        while events:
+            if self._fd is None or self._size >= SEGMENT_BYTES:
+                self._begin_segment(events[0]["number"])
+            part = events[:1000]
+            data = "".join(_encode(event) + "\n" for event in part).encode("ascii")
+            self._put(data)
+            self._written = part[-1]["number"]
+            self._segments[-1].grown(self._size, self._written)
+            if self._dirty_since is None:
+                self._dirty_since = _clock.monotonic()
+            with self._changed:
+                for _ in part:
+                    self._waiting.popleft()
+                self._unsynced += part
+            del events[: len(part)]
+        self._trouble.over()
+        if self.on_written is not None:
+            self.on_written(self._written)
+
+    def _put(self, data: bytes) -> None:
+        """Add to the segment; nothing is left of data that the disk does not take."""
+        assert self._fd is not None
+        try:
+            write_all(self._disk, self._fd, data)
+        except OSError:
+            self._drop_oldest()
+            self._disk.truncate(self._fd, self._size)
+            raise
+        self._size += len(data)
+
+    def _drop_oldest(self) -> None:
+        """Keep no more events in memory than may wait for a full disk."""
+        with self._changed:
+            while len(self._waiting) > _MOST_WAITING:
+                self._waiting.popleft()
+                self._lost = True
+
+    def _begin_segment(self, first: int) -> None:
+        """Go on in the newest segment if it has room, or begin another."""
+        newest = self._segments[-1] if self._segments else None
+        if self._fd is None and newest is not None and newest.size < SEGMENT_BYTES:
+            self._fd = self._disk.open(newest.path, os.O_WRONLY | os.O_APPEND)
+            self._disk.truncate(self._fd, newest.size)
+            self._size = newest.size
+            return
+        if self._fd is not None:
+            self._fsync()
+            let_go(self._disk, self._fd)
+            self._fd = None
+        path = self._names.event_segment(first)
+        discard(self._disk, path)
+        fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        try:
+            line = _encode({"previous": self._written}).encode("ascii") + b"\n"
+            write_all(self._disk, fd, line)
+            self._disk.sync_directory(path.parent)
+        except OSError:
+            let_go(self._disk, fd)
+            discard(self._disk, path)
+            raise
+        self._fd, self._size = fd, len(line)
+        self._segments.append(Segment(self._disk, path))
+        while len(self._segments) > SEGMENTS:
+            self._disk.unlink(self._segments.pop(0).path)
+
+    def _fsync(self) -> None:
+        if self._dirty_since is None or self._fd is None:
+            return
+        with self._changed:
+            count = len(self._unsynced)
+        self._dirty_since = None
+        self._disk.fsync(self._fd)
+        with self._changed:
+            del self._unsynced[:count]
+
+    # --- reading ---
+
+    def _answer(self, after: int, limit: int, answer: Callable[[bytes], object]) -> None:
+        try:
+            reply = self._look_up(after, limit)
+        except OSError as e:
+            self._trouble.met(f"cannot read the events beside {self._names.journal}", e)
+            reply = _reply([], after, False)
+        answer(reply)
+
+    def _look_up(self, after: int, limit: int) -> bytes:
+        if after > self._written:
+            return _reply([], self._written, True)
+        segments = [segment for segment in self._segments if segment.last > after]
+        lost = self._lost or bool(segments and segments[0].previous > after)
+        if segments and segments[0] is not self._segments[0]:
+            lost = self._lost
+        found: list[bytes] = []
+        room = REPLY_BYTES
+        for segment in segments:
+            for line in segment.lines(after, limit - len(found), room):
+                found.append(line)
+                room -= len(line) + 1
+            if len(found) >= limit or room <= 0:
+                break
+        number = _number(found[-1]) if found else after
+        return _reply(found, number, lost)
+
+
+def _number(line: bytes) -> int:
+    return int(json.loads(line)["number"])
+
+
+def _reply(lines: Sequence[bytes], number: int, lost: bool) -> bytes:
+    told = b"true" if lost else b"false"
+    return b'{"events":[%s],"next":%d,"lost":%s}' % (b",".join(lines), number, told)
