@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
     from spalloc_server._jobs.board_states import BoardStates, MachineBoards
     from spalloc_server._jobs.fleet import Fleet
+    from spalloc_server._jobs.job_life import JobLife
     from spalloc_server._jobs.records import Records
     from spalloc_server._places import Frame
     from spalloc_server.async_bmp_controller import AsyncBMPController
@@ -51,14 +52,17 @@ class FrameCensus(NamedTuple):
 class Census(NamedTuple):
     """All that is counted.
 
-    `oldest_queued` is the Unix time at which the job that waits longest was
-    created, None if none waits.
+    `spans_judged` jobs started that had been given a span of waits of similar requests;
+    `spans_held` of them started within it.  `oldest_queued` is the Unix time at which
+    the job that waits longest was created, None if none waits.
     """
 
     jobs: dict[str, int]
     jobs_created: int
     jobs_retired: int
     jobs_on_grace: int
+    spans_judged: int
+    spans_held: int
     oldest_queued: float | None
     machines: dict[str, MachineCensus]
     frames: list[FrameCensus]
@@ -68,7 +72,7 @@ def take_census(
     records: Records,
     fleet: Fleet,
     boards: BoardStates,
-    jobs_on_grace: int,
+    life: JobLife,
 ) -> Census:
     """Count a controller's jobs, boards and requests; see `Controller.census`."""
     jobs = records.jobs
@@ -82,7 +86,9 @@ def take_census(
         jobs={state: states[state] for state in JOB_STATES},
         jobs_created=records.next_id - 1,
         jobs_retired=len(records.ended.reasons),
-        jobs_on_grace=jobs_on_grace,
+        jobs_on_grace=len(life.grace),
+        spans_judged=life.waits.judged,
+        spans_held=life.waits.held,
         oldest_queued=min(waiting, default=None),
         machines={
             name: MachineCensus(_old_words(boards.of(name)), boards.of(name).counts, holders[name])

@@ -16,6 +16,7 @@ from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.deadlines import Deadlines
 from spalloc_server._jobs.ended_jobs import KEEPALIVE, MACHINE, REQUEST, Ending, plain_row
+from spalloc_server._jobs.expected_waits import ExpectedWaits
 from spalloc_server._jobs.grace import Grace
 from spalloc_server._jobs.job import (
     JobState,
@@ -84,6 +85,7 @@ class JobLife:
         self._power_downs = power_downs
         self.deadlines = Deadlines(self._deadline_of)
         self.grace = Grace()
+        self.waits = ExpectedWaits()
         queue.on_allocate = self._allocated
         queue.on_free = self._freed
         queue.on_cancel = self._cancelled
@@ -240,6 +242,9 @@ class JobLife:
         plain = self._plain_allocation(job)
         assert plain is not None
         job.place = plain["outcome"][1:]
+        if not job.attempts:
+            waited = job.allocated_at - job.start_time
+            self.waits.started(job_id, machine_name, len(boards), waited)
         self._records.tell("allocated", job_id, plain, job.allocated_at)
         self._power.switch(job, power=True, link_enable=False)
 
@@ -312,12 +317,25 @@ class JobLife:
         job.power = None
         del records.jobs[job.id]
         self.grace.end(job.id)
+        self.waits.forget(job.id)
         records.ended.add(job.id, reason, row)
         records.changed_jobs.add(job.id)
         records.tell("ended", job.id, reason, plain_ending)
         job_log.destroyed(job, reason, ending)
 
     # --- the book ---
+
+    def learn_waits(self) -> None:
+        """Take the waits of similar requests from the jobs that have ended."""
+        ended = self._records.ended
+        for row in reversed(ended.rows(len(ended.reasons))):
+            if (
+                row.created is not None
+                and row.allocated is not None
+                and row.machine
+                and row.boards
+            ):
+                self.waits.note(row.machine, row.boards, row.allocated - row.created)
 
     def plain_jobs(self) -> dict[int, dict[str, Any]]:
         """Return all jobs as a book has them, oldest first."""

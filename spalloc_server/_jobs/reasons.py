@@ -37,6 +37,7 @@ from spalloc_server._places import Board, Frame
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.board_states import BoardStates
+    from spalloc_server._jobs.expected_waits import ExpectedWaits
     from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.quarantine import Case
     from spalloc_server._jobs.records import Records
@@ -69,15 +70,23 @@ class Reasons:
         Knows each board's state.
     health : Health
         Knows why boards are out of service.
+    waits : ExpectedWaits
+        Knows how long similar requests waited.
     """
 
     def __init__(
-        self, records: Records, queue: JobQueue, boards: BoardStates, health: Health
+        self,
+        records: Records,
+        queue: JobQueue,
+        boards: BoardStates,
+        health: Health,
+        waits: ExpectedWaits,
     ) -> None:
         self._records = records
         self._queue = queue
         self._boards = boards
         self._health = health
+        self._waits = waits
         self._made: dict[str, Any] = {}
         # By machine: free boards that are not kept for a job, while a list is made.
         self._free_outside: dict[str, int] = {}
@@ -137,8 +146,18 @@ class Reasons:
                 if job.fault is not None:
                     why = f"{_moved(job)}; {why}"
                 told.append({"name": name, "why": why, "until": until})
-            outlooks.append(_outlook(job_id, ahead, first_ahead, told))
+            expected = self._expected(job, request, machines)
+            outlooks.append(_outlook(job_id, ahead, first_ahead, told, expected))
         return outlooks
+
+    def _expected(
+        self, job: _Job, request: Request, machines: Iterable[str]
+    ) -> dict[str, float] | None:
+        """Return the span of similar waits lately; None without enough history."""
+        wall = _clock.wall()
+        boards = _boards_wanted(request, 0)
+        span = self._waits.span(job.id, machines, boards, wall - job.start_time, wall)
+        return None if span is None else span._asdict()
 
     # --- one job, one machine ---
 
@@ -247,7 +266,11 @@ class Line:
 
 
 def _outlook(
-    job_id: int, ahead: int, first_ahead: list[int], machines: list[dict[str, Any]]
+    job_id: int,
+    ahead: int,
+    first_ahead: list[int],
+    machines: list[dict[str, Any]],
+    expected: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     return {
         "job_id": job_id,
@@ -255,7 +278,7 @@ def _outlook(
         "ahead": ahead,
         "first_ahead": first_ahead,
         "machines": machines,
-        "expected": None,
+        "expected": expected,
     }
 
 

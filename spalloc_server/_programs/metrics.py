@@ -81,6 +81,13 @@ METRICS = (
         "gauge",
         "Jobs of before the start of which nothing was heard since.",
     ),
+    Metric(
+        "spalloc_expected_waits_total",
+        "counter",
+        "Jobs that started after they had been told how long similar requests waited, by whether "
+        "they started within that span.",
+        ("held",),
+    ),
     Metric("spalloc_queue_length", "gauge", "Jobs that wait for boards."),
     Metric(
         "spalloc_queue_oldest_wait_seconds",
@@ -225,6 +232,10 @@ def _of_census(census: Census) -> Samples:
         "spalloc_jobs_created_total": {(): census.jobs_created},
         "spalloc_jobs_remembered": {(): census.jobs_retired},
         "spalloc_jobs_on_grace": {(): census.jobs_on_grace},
+        "spalloc_expected_waits_total": {
+            ("yes",): census.spans_held,
+            ("no",): census.spans_judged - census.spans_held,
+        },
         "spalloc_queue_length": {(): census.jobs["queued"]},
         "spalloc_queue_oldest_wait_seconds": {
             (): 0 if oldest is None else max(0.0, _clock.wall() - oldest)

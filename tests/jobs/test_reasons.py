@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spalloc_server._jobs.board_states import clock_time
 from spalloc_server._jobs.reasons import MOST_AHEAD, Line
-from spalloc_server.controller import JobState
+from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
 
 A, B = (0, 0, 0), (0, 0, 1)
@@ -240,3 +240,26 @@ def test_jobs_that_may_overtake_are_not_behind_the_first(facility: Facility) -> 
     facility.create(4, 1)
 
     assert why(facility, facility.create(2)) == "jobs have 12 of 12 boards, 0 are free"
+
+
+def test_a_job_is_told_how_long_similar_requests_waited(facility: Facility) -> None:
+    for _ in range(12):
+        holder, waiting = ready(facility, 4, 1), facility.create(4, 1)
+        facility.controller.destroy_job(None, holder)
+        facility.run_until(lambda: facility.state(waiting) is JobState.ready, 100.0)  # noqa: B023
+        facility.controller.destroy_job(None, waiting)
+        facility.run(60.0)
+    ready(facility, 4, 1)
+
+    expected = outlook(facility, facility.create(4, 1))["expected"]
+
+    assert expected is not None
+    assert 30.0 <= expected["low"] <= expected["high"] < 60.0
+    assert expected["made"] == facility.time.wall()
+    census = facility.controller.census()
+    assert census is not None
+    assert (census.spans_judged, census.spans_held) == (0, 0)
+    book = facility.controller.__getstate__()
+    again = Controller.restore(book).get_job_outlook(facility.controller.list_jobs()[-1].job_id)
+    assert again is not None
+    assert again["expected"] is not None

@@ -1,0 +1,102 @@
+"""How long similar requests waited lately."""
+
+import random
+
+import pytest
+
+from spalloc_server._jobs.expected_waits import (
+    LEAST_WAITS,
+    MOST_WAITS,
+    SECONDS_FRESH,
+    ExpectedWaits,
+    Span,
+)
+
+
+def history(*waits: float, machine: str = "m", boards: int = 3) -> ExpectedWaits:
+    known = ExpectedWaits()
+    for wait in waits:
+        known.note(machine, boards, wait)
+    return known
+
+
+def test_without_history_nothing_is_expected() -> None:
+    known = history(*range(LEAST_WAITS - 1))
+
+    assert known.span(1, ["m"], 3, -1.0, 0.0) is None
+
+
+def test_the_span_has_eight_of_ten_waits() -> None:
+    known = history(*range(100))
+
+    assert known.span(1, ["m"], 3, -1.0, 7.0) == Span(10.0, 90.0, 7.0)
+
+
+def test_shorter_waits_than_the_own_are_left_out() -> None:
+    known = history(*range(100))
+
+    assert known.span(1, ["m"], 3, 49.0, 7.0) == Span(55.0, 95.0, 7.0)
+    assert known.span(1, ["m"], 3, 95.0, 7.0) is None
+
+
+@pytest.mark.parametrize(("boards", "similar"), [(3, True), (4, True), (2, False), (5, False)])
+def test_similar_requests_have_the_same_size_class(boards: int, similar: bool) -> None:
+    known = history(*range(100))
+
+    assert (known.span(1, ["m"], boards, -1.0, 7.0) is not None) == similar
+
+
+def test_waits_of_all_machines_of_a_job_count() -> None:
+    known = history(*range(LEAST_WAITS - 1))
+    known.note("n", 3, 99.0)
+
+    assert known.span(1, ["n", "m"], 3, -1.0, 7.0) == Span(1.0, 99.0, 7.0)
+    assert known.span(1, ["m"], 3, -1.0, 7.0) is None
+
+
+def test_spans_are_worked_out_once_a_minute() -> None:
+    known = history(*range(100))
+    before = known.span(1, ["m"], 3, -1.0, 0.0)
+
+    for wait in range(1000, 1100):
+        known.note("m", 3, wait)
+
+    assert known.span(2, ["m"], 3, -1.0, SECONDS_FRESH - 0.1) == before
+    later = known.span(2, ["m"], 3, -1.0, SECONDS_FRESH)
+    assert later is not None
+    assert (later.high, later.made) == (1080.0, SECONDS_FRESH)
+
+
+def test_old_waits_are_forgotten() -> None:
+    known = history(*[1.0] * 50, *[5.0] * MOST_WAITS)
+
+    assert known.span(1, ["m"], 3, -1.0, 0.0) == Span(5.0, 5.0, 0.0)
+
+
+def test_a_job_is_judged_by_its_first_span() -> None:
+    known = history(*range(100))
+    known.span(1, ["m"], 3, -1.0, 0.0)
+    known.span(1, ["m"], 3, 80.0, 1.0)
+    known.span(2, ["m"], 3, -1.0, 0.0)
+    known.span(3, ["m"], 3, -1.0, 0.0)
+
+    known.started(1, "m", 3, 15.0)
+    known.started(2, "m", 3, 200.0)
+    known.forget(3)
+    known.started(3, "m", 3, 50.0)
+    assert (known.judged, known.held) == (2, 1)
+
+
+@pytest.mark.parametrize("trend", [1.0, 1.004])
+def test_in_the_long_run_eight_of_ten_spans_hold(trend: float) -> None:
+    dice = random.Random("waits")
+    known = history(*[dice.lognormvariate(4, 1) for _ in range(100)])
+    scale = 1.0
+
+    for job in range(3000):
+        scale = scale * trend if job < 1000 else scale / trend if job < 2000 else 1.0
+        known.span(job, ["m"], 3, -1.0, job * SECONDS_FRESH)
+        known.started(job, "m", 3, scale * dice.lognormvariate(4, 1))
+
+    assert known.judged == 3000
+    assert 0.77 < known.held / known.judged < 0.83
