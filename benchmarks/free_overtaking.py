@@ -1,4 +1,4 @@
-"""Free overtaking, a yardstick: whoever fits now gets boards, and nothing is kept for anybody.
+"""Free overtaking, a yardstick: a job that fits now gets boards, and nothing is kept for anybody.
 
 The server has no such order, since it lets big jobs starve.
 """
@@ -55,7 +55,7 @@ class FreeOvertaking:
         self._allocator = self._maker._machines[name].allocator
 
     def create_job(self, *what: int, job_id: int, **limits: Any) -> None:
-        """Give a newcomer boards if there is a place for it, whoever waits."""
+        """Give a newcomer boards if there is a place for it, though others wait."""
         if not self._allocator.alloc_possible(*what, **limits):
             self._on_cancel(job_id, "No suitable machines available.")
         elif not self._start(job_id, what, limits):

@@ -56,12 +56,12 @@ _QUICK: tuple[tuple[str, str, Question], ...] = (
     ("faults", "faults of a board", lambda h: h.faults("m1", (3, 4, 1))),
     ("status", "status", lambda h: h.status()),
 )
-#: What may have to go through all jobs.
+#: Questions that may have to go through all jobs.
 _SLOW: tuple[tuple[str, str, Question], ...] = (
     ("reason", "a reason that is nowhere", lambda h: h.jobs(JobFilter(reason="snow"))),
     ("board", "jobs of a board", lambda h: h.board_jobs("m1", (3, 4, 1))),
     ("host", "jobs of a host", lambda h: h.jobs(JobFilter(host="10.0.3.9"))),
-    ("by", "ended by what never ended any", lambda h: h.jobs(JobFilter(by="snow"))),
+    ("by", "ended by an unknown party", lambda h: h.jobs(JobFilter(by="snow"))),
     ("open", "jobs that have not ended", lambda h: h.jobs(JobFilter(ended=False))),
 )
 

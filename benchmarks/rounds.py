@@ -1,4 +1,4 @@
-"""What a round of a saturated queue costs, in processor time."""
+"""The cost of a round of a saturated queue, in processor time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SEED = 1
 
 
 class Cost(NamedTuple):
-    """What rounds cost.
+    """The cost of rounds.
 
     Attributes
     ----------

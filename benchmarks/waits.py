@@ -150,7 +150,7 @@ def _outcome(trace: Trace, served: list[Served], common: set[int]) -> Outcome:
     )
 
 
-# --- what came out ---
+# --- results ---
 
 
 def _median(outcomes: Sequence[Outcome], of: Callable[[Figures], float]) -> float:

@@ -1,4 +1,4 @@
-"""The program ``spalloc-history``: which jobs ran, how long they waited, what would change that.
+"""The program ``spalloc-history``: past jobs, their waits, and replays of them.
 
 Owns the history database, its upgrades and the questions asked of it; the process that
 follows a server's events; the reader of old job logs; simulated traces and replays.

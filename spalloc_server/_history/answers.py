@@ -1,4 +1,4 @@
-"""What questions to the history are answered with: plain rows, ready for JSON.
+"""Answers to questions about the history: plain rows, ready for JSON.
 
 All times are Unix seconds, UTC; all durations seconds.  `place` is ``[x, y, w, h]`` of a block,
 in triads, or ``[x, y, z]`` of a single board.
@@ -241,7 +241,7 @@ class WaitSummary(NamedTuple):
 
 
 class UsageRow(NamedTuple):
-    """What somebody or something used over some time.
+    """The use of boards by one owner, machine or network over some time.
 
     Attributes
     ----------

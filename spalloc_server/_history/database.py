@@ -1,10 +1,10 @@
 """The history database: how it is opened, upgraded, written and read.
 
-Owns connections, transactions, time limits and the wording of what is wrong with a database.
+Owns connections, transactions, time limits and the wording of troubles with a database.
 Knows no table apart from Alembic's own.
 
-SQLite runs with a write-ahead log, so that readers never wait for the follower.  Whatever else
-SQLAlchemy knows can be given as a URL; PostgreSQL is tested.
+SQLite runs with a write-ahead log, so that readers never wait for the follower.  Any other
+database that SQLAlchemy knows can be given as a URL; PostgreSQL is tested.
 """
 
 from __future__ import annotations

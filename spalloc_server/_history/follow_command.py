@@ -37,8 +37,8 @@ def add_to(commands: Commands) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
         "follow",
-        help="follow a server and write what happens into the database",
-        description="Follow a server and write what happens into the database, until SIGTERM or "
+        help="follow a server and write its events into the database",
+        description="Follow a server and write its events into the database, until SIGTERM or "
         "SIGINT. The database is made, or upgraded, at the start. The server may stop and come "
         "back: reading goes on where it ended. How long names are kept is set in the server's "
         "configuration (keep_names_days).",
@@ -110,7 +110,7 @@ def _follow(database: Database, address: tuple[str, int], keep_days: int | None)
 
 
 def _keep_up(database: Database, keep_names_days: int | None, keep_days: int | None) -> None:
-    """Forget what is past its day."""
+    """Forget names and jobs that are past their day."""
     from spalloc_server._history.upkeep import forget_jobs, forget_names  # noqa: PLC0415
 
     if keep_names_days is not None:

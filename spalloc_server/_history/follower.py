@@ -1,8 +1,8 @@
 """Follows a server's events and writes them into the database.
 
-Owns the place up to which events were read, which is written in the same transaction as what
-they tell: whenever the process ends, it goes on with the next event, and none is missed or
-written twice.  Reading is by number; what the server tells unasked is only a hint to read on.
+Owns the place up to which events were read, which is written in the same transaction as
+the events: whenever the process ends, it goes on with the next event, and none is missed or
+written twice.  Reading is by number; a notice of the server is only a hint to read on.
 
 ::
 
@@ -60,7 +60,7 @@ class Follower:
     Attributes
     ----------
     keep_names_days : int or None
-        What the server said last, in an earlier run maybe.
+        The last word of the server on it, from an earlier run maybe.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Follower:
         while not stopped():
             reply = client.call("list_events", after, AT_A_TIME)
             self._fill_in |= bool(reply["lost"])
-            # What the server says of its jobs is asked for before the transaction: a server
+            # The server's jobs are asked for before the transaction: a server
             # that is slow must not keep the database locked.
             last = not reply["events"]
             jobs = _jobs(client) if last and self._fill_in else None

@@ -14,7 +14,7 @@
 Every question may be asked from any thread, several at a time; each is answered from one state
 of the database, while the follower goes on writing.  Questions that are given up after 5 s raise
 `TooSlow`, all other troubles (no such file, another version, a broken or locked database, a
-question without sense) `HistoryError`, whose text is for people.  `plain` makes builtins for
+question without sense) `HistoryError`; its text is for people.  `plain` makes builtins for
 JSON of any answer.  The kinds of answers are in `answers`.
 
 Lists by owner, machine, network or time of creation, one job, usage, series and waits take
@@ -123,7 +123,7 @@ class History:
         by: str = "owner",
         limit: int = 100,
     ) -> Usage:
-        """Tell what was used, and how long jobs waited.
+        """Tell the use of boards, and how long jobs waited.
 
         Parameters
         ----------

@@ -32,7 +32,7 @@ _SAME = 2.0
 
 
 class Report(NamedTuple):
-    """What became of some files.
+    """The result of reading some files.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ class JobFilter(NamedTuple):
     reason : str or None
         Part of the reason, case ignored.
     by : str or None
-        Who ended it: client, keepalive, fault, machine, request, operator, server.
+        The party that ended it: client, keepalive, fault, machine, request, operator, server.
     ended : bool or None
         Whether it has ended.
     """
@@ -69,7 +69,7 @@ def list_jobs(
         )
     limit = max(1, min(limit, MOST_ROWS))
     query = query.order_by(jobs.c.created.desc(), jobs.c.id.desc()).limit(limit + 1)
-    # The page's keys first, so that an index alone is gone through, then what is to be shown.
+    # The page's keys first, so that an index alone is gone through, then their columns.
     found = connection.execute(query).all()
     more = len(found) > limit
     rows = job_rows(connection, [row.id for row in found[:limit]])

@@ -15,7 +15,7 @@ def is_export(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a file, maybe compressed, to be read; what is not UTF-8 is shown as escapes."""
+    """Open a file, maybe compressed, to be read; bytes that are not UTF-8 become escapes."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", errors="backslashreplace")
     return path.open(encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""The jobs of an old log, while it is read: turns what lines tell into events.
+"""The jobs of an old log, while it is read: turns its lines into events.
 
 Knows no log's format.  A log tells of the boards of a job line by line, so an allocation is
 told when the next thing happens to the job, or anything a second later.

@@ -1,6 +1,6 @@
 """The command ``spalloc-history``.
 
-Each sub-command adds its arguments and says what runs it; here is only what they share.
+Each sub-command adds its arguments and names the function that runs it; here is the common part.
 Modules of the database are imported when a command needs them, so that those that do not can
 be used without the extra ``history``.
 """
@@ -26,7 +26,7 @@ from spalloc_server._version import __version__
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # it has no public name
 
-#: What adds each sub-command.
+#: The functions that add the sub-commands.
 _COMMANDS: tuple[Callable[[Commands], None], ...] = (
     follow_command.add_to,
     questions.add_to,

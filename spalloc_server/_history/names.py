@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, insert, select
 
 from spalloc_server._history.tables import machines, names
 
-#: Hosts whose addresses share so many bits are one network.
+#: Hosts with so many bits of their addresses in common are one network.
 NETWORK_BITS = 24
 
 
@@ -27,7 +27,7 @@ def network_of(host: str) -> str | None:
 
 
 def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
-    """Insert a row into a table whose keys count up by themselves; returns its key."""
+    """Insert a row into a table with keys that count up by themselves; returns its key."""
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
     assert key is not None
     return int(key[0])

@@ -74,7 +74,7 @@ class OldLog:
 
     @property
     def counts(self) -> Counts:
-        """What was read so far."""
+        """The counts so far."""
         return Counts(self._records, self._strange)
 
     def events(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:

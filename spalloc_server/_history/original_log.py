@@ -46,7 +46,7 @@ class OriginalLog:
     ) -> None:
         self._jobs = jobs
         self._find_board = find_board
-        # Jobs whose numbers are not known yet, and the number of the first of them.
+        # Jobs without a number so far, and the number of the first of them.
         self._nameless: list[tuple[float, Event]] = []
         self._next: int | None = None
         self._follows_creation = False

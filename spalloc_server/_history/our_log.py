@@ -21,7 +21,7 @@ _ENDED = re.compile(
     r"destroyed: (?P<reason>.*?)(?: \(by (?P<by>[a-z]+)(?: (?P<host>[^ )]+))?\))?", re.DOTALL
 )
 _OTHER = re.compile(r"power off: |links o(n|ff): |waits for ")
-#: What the log has for a job that was ended without a reason.
+#: The words of the log for a job that was ended without a reason.
 _NO_REASON = ("None", "no reason given")
 
 

@@ -1,7 +1,7 @@
 """The jobs of a log, an export, a history or a trace, as requests to be made again.
 
-Owns what can be known of a past request: when it came, what it asked for, how long it kept its
-boards, when its user gave up.
+Owns the figures of a past request: its time, its arguments, how long it kept its boards, when its
+user gave up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Past(NamedTuple):
     Attributes
     ----------
     served : list of Served
-        What happened, by time of arrival; times in seconds since the first.
+        The jobs as they went, by time of arrival; times in seconds since the first.
     machines : list of Shape
         Of a trace; else empty.
     refused : int
@@ -57,7 +57,7 @@ def read_past(
     configuration: Configuration | None,
     zone: tzinfo | None = None,
 ) -> Past:
-    """Read what happened.
+    """Read past jobs.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _of_trace(job: Mapping[str, Any]) -> Served:
 
 
 class _Told(NamedTuple):
-    """What is known of a job."""
+    """The events of a job that matter."""
 
     created: Mapping[str, Any]
     first: Mapping[str, Any] | None
@@ -251,7 +251,7 @@ def _size(job: _Told) -> int:
 
 
 def _overtaken(served: list[Served]) -> list[Served]:
-    """Note who got boards of a machine before an older request that got the same machine later."""
+    """Mark each job that got boards before an older request for the same machine."""
     latest: dict[str | None, float] = {}
     told = []
     for each in served:

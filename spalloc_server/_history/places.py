@@ -1,11 +1,11 @@
-"""Places told of by their boards, and words for what nobody saw happen."""
+"""Places told of by their boards, and words for jobs that were lost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-#: What is told of jobs that a server forgot.
+#: The reason of jobs that a server forgot.
 FORGOTTEN = "The server started anew and forgot its jobs."
 
 

@@ -102,7 +102,7 @@ class Client:
             self._notices.append(message)
 
     def wait(self, timeout: float, others: Iterable[Any] = ()) -> list[dict[str, Any]]:
-        """Wait for what the server tells unasked.
+        """Wait for notices of the server.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Client:
         Returns
         -------
         list of dict
-            What was told since the last time; empty if the time is over, or another file ended it.
+            The notices since the last time; none if the time is over, or another file ended it.
 
         Raises
         ------

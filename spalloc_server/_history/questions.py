@@ -53,12 +53,12 @@ def asking(
 def _add_usage(commands: Commands) -> None:
     parser = commands.add_parser(
         "usage",
-        help="who used how much, and waited how long",
+        help="tell how much was used by each owner, and how long jobs waited",
         description="Print board-hours, jobs, waits and utilisation. Times are widened to whole "
         "days, UTC. Waits are those for the first boards, within 5 %.",
     )
     add_span(parser, "30 days before the end")
-    parser.add_argument("--by", choices=_BY, default="owner", help="what each row is of (owner)")
+    parser.add_argument("--by", choices=_BY, default="owner", help="subject of the rows (owner)")
     parser.add_argument(
         "--limit", type=int, default=100, metavar="N", help="print so many rows at most (100)"
     )
@@ -275,7 +275,7 @@ def _print_job(told: JobDetail) -> None:
 def _add_board(commands: Commands) -> None:
     parser = commands.add_parser(
         "board",
-        help="tell what happened to a board",
+        help="tell all about a board",
         description="Print the faults of a board, users' reports of it, and its last jobs.",
     )
     parser.add_argument("machine", metavar="MACHINE")

@@ -58,7 +58,7 @@ class Recorder:
         Returns
         -------
         bool
-            False if it does not tell what events of its kind do, which is logged.
+            False if it lacks a part that events of its kind have, which is logged.
         """
         writer = self._writers.get(str(event.get("event")))
         if writer is None:
@@ -71,7 +71,7 @@ class Recorder:
         return True
 
     def finish(self) -> None:
-        """Write what was gathered; to be called before the transaction ends."""
+        """Write the sums; to be called before the transaction ends."""
         self.rollups.flush(self._connection)
 
     # --- jobs ---

@@ -15,7 +15,7 @@ from spalloc_server.configuration import Configuration
 
 #: The part of the jobs that is left out: while the simulated machines fill, nobody waits.
 WARM_UP = 0.1
-#: Column of what the log tells.
+#: The column of the log itself.
 HAPPENED = "what happened"
 
 
@@ -32,12 +32,12 @@ class Order(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What came out.
+    """The result of a replay.
 
     Attributes
     ----------
     columns : dict
-        {name: Figures}, what happened first, if it is known.
+        {name: Figures}; `HAPPENED` first, unless nothing happened yet.
     big : int
         Requests for so many boards or more are called big.
     jobs, compared : int

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ALL = ("fcfs", "fcfs-grid", "overtaking")
 
-#: What no replay knows.
+#: The limits of every replay.
 _CAVEATS = (
     "Users would have asked for other boards, at other times, had they waited less or more.",
     "Lives are those of the log, from the first boards to the end: power-on, and the time that "
@@ -42,7 +42,7 @@ def add_to(commands: Commands) -> None:
         "replay",
         help="run past jobs again with another scheduling",
         description="Run past jobs again through the server's own queue, in simulated time, and "
-        "print how long they would have waited beside what happened. LOG is a job log of this "
+        "print how long they would have waited beside how long they did. LOG is a job log of this "
         "server or of the original (several, if it was rotated), an export as JSON lines, a "
         "history database, or a trace, which needs no CONFIG.",
         epilog=" ".join(_CAVEATS),
@@ -105,7 +105,7 @@ def _replay(options: argparse.Namespace) -> tuple[Past, Comparison]:
     if configuration is not None:
         machines = shapes_of(configuration)
     if not machines:
-        raise PastError("a CONFIG is needed, which tells what the machines are")
+        raise PastError("a CONFIG is needed, which names the machines")
     patiences = options.patience or [7200.0]
     orders = [
         Order(scheduling, patience)
@@ -115,7 +115,7 @@ def _replay(options: argparse.Namespace) -> tuple[Past, Comparison]:
     return past, replay(past, machines, list(dict.fromkeys(orders)), rest)
 
 
-# --- what came out ---
+# --- the result ---
 
 
 def _plain(past: Past, compared: Comparison) -> dict[str, object]:

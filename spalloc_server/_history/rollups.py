@@ -45,7 +45,7 @@ _EPOCH = date(1970, 1, 1)
 #: Sums looked up in one statement; databases bound how much may be asked for.
 _AT_A_TIME = 200
 
-#: kind, key: what a sum is of, e.g. ("owner", 17).
+#: kind, key: the subject of a sum, e.g. ("owner", 17).
 Subject = tuple[str, int]
 #: The sum of all jobs.
 ALL: Subject = ("all", 0)
@@ -63,7 +63,7 @@ class Blocks(NamedTuple):
 
 @dataclass
 class Sum:
-    """What was summed up.
+    """Jobs, their use of boards, and their waits.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Sum:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left of it, but for what rounding leaves of seconds."""
+        """Whether nothing is left of it, but for rounding errors of seconds."""
         return self.jobs == 0 and self.board_seconds < 1e-3 and not any(self.waits.values())
 
 
@@ -195,7 +195,7 @@ class Rollups:
         self._add([(kind, after)], day, moved)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield what was gathered as rows of the table."""
+        """Yield the sums as rows of the table."""
         for key, each in self._sums.items():
             yield _row(key, each)
 

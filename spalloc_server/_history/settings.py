@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from spalloc_server._history.tables import settings
 
-#: The first day, since 1970-01-01, whose sums have not been deleted.
+#: The first day, since 1970-01-01, of which the sums have not been deleted.
 KEPT_FROM = "kept_from"
 
 

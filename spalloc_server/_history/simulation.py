@@ -254,7 +254,7 @@ class Simulation:
                 self.clock.now = max(self.clock.now, due)
                 self._turn()
 
-    # --- what happens ---
+    # --- events ---
 
     def _next(self) -> float | None:
         rested = self._queue.next_rested()

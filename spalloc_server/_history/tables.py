@@ -195,7 +195,7 @@ cursor = Table(
     Column("after", BigInteger, nullable=False),
     Column("state", BigInteger),
     Column("read", Double, nullable=False),  # when the server was last asked
-    Column("lost", Integer, nullable=False),  # how often the server had no more what came next
+    Column("lost", Integer, nullable=False),  # how often the next events were lost
     Column("keep_names_days", Integer),
 )
 

@@ -253,7 +253,7 @@ def _torus(numbers: random.Random, machine: Shape, jobs: int) -> list[Request]:
 
 
 def _clumps(numbers: random.Random, requests: list[Request]) -> list[list[Request]]:
-    """Let several equal jobs come at a time: those of a clump ask for what its first does."""
+    """Let several equal jobs come at a time: those of a clump are like its first."""
     clumps = []
     left = list(requests)
     while left:

@@ -1,7 +1,7 @@
-"""Fills in what a follower did not hear: jobs from before the first event, and lost events.
+"""Fills in the gaps of a follower: jobs from before the first event, and lost events.
 
-Pure but for what the recorder writes.  Jobs that the server has are added, with their boards;
-jobs that it has no more are ended, with what it remembers of their end.
+Pure, apart from the recorder.  Jobs that the server has are added, with their boards;
+jobs that it has no more are ended, with its memory of their end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from spalloc_server._history.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-#: What is told of a job whose end nobody heard and the server does not remember.
+#: The reason of a job that ended unheard, if the server does not remember it.
 UNHEARD = "It ended while its events were lost."
 
 

@@ -1,4 +1,4 @@
-"""What is forgotten with time: names past their day, and jobs past theirs.
+"""Forgets, with time: names past their day, and jobs past theirs.
 
 Owns pseudonyms.  A pseudonym is ``user-`` or ``host-`` and twelve hexadecimal digits of a keyed
 hash; the key is random and stays in the database, so that the same person has the same
@@ -60,7 +60,7 @@ def forget_names(database: Database, days: int, now: float | None = None) -> Non
 
 
 def names_came_late(connection: Connection, ended: float) -> None:
-    """Note that a job was added that ended at a time, maybe one whose names are past their day."""
+    """Note that a job was added that ended at a time, maybe with names past their day."""
     until = read_setting(connection, _FORGOTTEN_UNTIL)
     if until is not None and float(until) > ended:
         write_setting(connection, _FORGOTTEN_UNTIL, repr(float(ended)))
@@ -184,7 +184,7 @@ class _Forgetter:
     # --- texts ---
 
     def _clean_texts(self, ended: Any, in_time: Any) -> None:
-        """Put pseudonyms for names into what people and the server wrote."""
+        """Put pseudonyms for names into reasons, faults and reports."""
         by_name = {name: self._called(kind, name) for kind, name in self._real.values() if name}
         if not by_name:
             return

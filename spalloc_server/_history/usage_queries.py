@@ -1,6 +1,6 @@
 """Questions about usage and waits, answered from the sums over blocks of days.
 
-The jobs that have boards now are added to what ended jobs used.
+The jobs that have boards now are added to the ended ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from spalloc_server._history.rollups import (
 from spalloc_server._history.settings import KEPT_FROM, read_setting
 from spalloc_server._history.tables import cursor, jobs, machines, names, places, rollups
 
-#: What usage can be told by.
+#: The subjects of rows.
 BY = ("owner", "machine", "network", "day", "month")
 
 
@@ -83,7 +83,7 @@ def whole_days(since: float | None, until: float | None, now: float | None = Non
 
 
 def usage(connection: Connection, days: Days, by: str, limit: int) -> Usage:
-    """Tell what was used; see `History.usage`."""
+    """Tell the use of boards; see `History.usage`."""
     if by not in BY:
         raise HistoryError(f"usage is asked for by {by!r}, it is told by {', '.join(BY)}")
     if by in {"day", "month"}:
@@ -216,7 +216,7 @@ def _used(connection: Connection, days: Days, kind: str) -> dict[int, tuple[int,
 
 
 def _used_now(connection: Connection, step: str, subject: Subject) -> dict[int, float]:
-    """Sum up the board-seconds of those who have boards now, by day or month."""
+    """Sum up the board-seconds of jobs that have boards now, by day or month."""
     now = _now(connection)
     found: dict[int, float] = {}
     for each in _open(connection):

@@ -1,6 +1,6 @@
 """The figures by which schedulings are compared: waits, utilisation, overtakes.
 
-Pure arithmetic over what a simulation served.
+Pure arithmetic over the results of a simulation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is forgotten with time."""
+"""Names and jobs are forgotten with time."""
 
 from collections.abc import Iterator
 from contextlib import closing
