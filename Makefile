@@ -88,7 +88,7 @@ test-all: install
 soak: SEED := $(shell date +%s)
 soak: install
 	@echo "seed $(SEED)"
-	CRASH_KILLS=500 CRASH_SEED=$(SEED) RECOVERY_LIVES=3000 RECOVERY_SEED=$(SEED) \
+	FAILING_STARTS_STRIDE=1 CRASH_KILLS=500 CRASH_SEED=$(SEED) RECOVERY_LIVES=3000 RECOVERY_SEED=$(SEED) \
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -s
 
 clean:

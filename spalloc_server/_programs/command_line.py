@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._bmp import transceiver, wiring
+from spalloc_server._bmp.interface import shortage
 from spalloc_server._configuration_file import ConfigurationError
 from spalloc_server._jobs import job_log
 from spalloc_server._logs.handler import BackgroundHandler
@@ -104,8 +105,12 @@ def _guarded(
         return 2
     except BrokenPipeError:
         raise  # only what --check and --diff print can meet it
-    except Exception:
-        log.exception("%s failed", _NAME)
+    except Exception as e:
+        if (lack := shortage(e)) is None:
+            log.exception("%s failed", _NAME)
+        else:
+            log.debug("How it came to that:", exc_info=True)
+            logs.complain(handler, f"{_NAME}: failed: {lack}")
         return 2
 
 

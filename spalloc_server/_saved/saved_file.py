@@ -13,6 +13,7 @@ not know what a state or an outcome is.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -35,6 +36,10 @@ _VERSION = (
     r"(?:\d+!)?\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?"
     r"(?:\.post\d+)?(?:\.dev\d+)?(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?"
 )
+
+
+#: Errors that say nothing about a file, but that this computer lacks something.
+_LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class StoreError(Exception):
@@ -178,7 +183,8 @@ def read_trusted(disk: Disk, path: Path) -> bytes | None:
     Raises
     ------
     StoreError
-        If it is no plain file, belongs to another user, or others may write it.
+        If it is no plain file, belongs to another user, or others may write it; or if
+        this computer lacks descriptors or memory to read it: that is no damage.
     DamagedError
         If it cannot be read.
     """
@@ -189,6 +195,8 @@ def read_trusted(disk: Disk, path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as e:
+        if e.errno in _LACKS:
+            raise StoreError(f"{path} cannot be read now ({e.strerror}); try again") from e
         raise DamagedError(f"cannot be read ({e.strerror})") from e
 
 

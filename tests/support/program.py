@@ -59,6 +59,7 @@ class Program:
             Whether SIGTERM comes after that.
         """
         self._made.clear()
+        self.server = None
         self._during = during or self._during
         helper = threading.Thread(target=self._help, args=(stop,))
         helper.start()
