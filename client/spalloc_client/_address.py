@@ -14,7 +14,8 @@ def check_hostname(text: str) -> str:
     Parameters
     ----------
     text : str
-        A name or an address; an IPv6 address may stand in brackets.
+        A name or an address; an IPv6 address may stand in brackets. Or the absolute path
+        of a Unix socket, also as ``unix:PATH``.
 
     Returns
     -------
@@ -27,6 +28,8 @@ def check_hostname(text: str) -> str:
         If it cannot. The message tells the right way to say it, and never shows the user
         part of a URL, which may hold a password.
     """
+    if socket_path(text) is not None:
+        return text
     if "://" in text:
         raise ValueError("must be a host name, not a URL" + _instead(text))
     if "@" in text:
@@ -42,6 +45,12 @@ def check_hostname(text: str) -> str:
         sign = match[0] if match else ":"
         raise ValueError(f"must be a host name, not {text!r}, which has {sign!r} in it")
     return text
+
+
+def socket_path(text: str) -> str | None:
+    """Return the path of the Unix socket that a text names; None if it names none."""
+    path = text.removeprefix("unix:")
+    return path if path.startswith("/") else None
 
 
 def address_text(hostname: str, port: int) -> str:

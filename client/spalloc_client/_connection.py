@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from spalloc_client._address import address_text
+from spalloc_client._endpoint import Endpoint, receive, send, words
 from spalloc_client._framing import LineBuffer, encode_call
 from spalloc_client.errors import (
     ProtocolError,
@@ -29,16 +29,8 @@ from spalloc_client.errors import (
 
 _log = logging.getLogger(__name__)
 
-#: How the kernel finds out that the other machine is gone (not merely slow): after 15 s
-#: of silence it asks, every 5 s, and gives up after four.  # arbitrary
-_TCP_OPTIONS = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 35_000),
-)
+#: Commands with a secret among their arguments or in their answers, which no log shows.
+_SECRET = frozenset({"get_takeover_code", "take_over_job"})
 
 #: Connections of this process, so that a forked child can let go of them.
 _open_connections: "weakref.WeakSet[Connection]" = weakref.WeakSet()
@@ -59,6 +51,7 @@ class Outcome:
         self._value: Any = None
         self._error: Exception | None = None
         self.submitted = False  # might the server have heard of it?
+        self.secret = False  # must it stay out of logs?
 
     @property
     def known(self) -> bool:
@@ -90,11 +83,11 @@ class Outcome:
 
 
 class Connection:
-    """A connection to `hostname`:`port`, opened in the background.
+    """A connection to a server, opened in the background.
 
     Parameters
     ----------
-    hostname, port
+    endpoint
         The server.
     on_message
         Called in the connection's thread with each notification (a dict) and, when the
@@ -103,12 +96,11 @@ class Connection:
 
     def __init__(
         self,
-        hostname: str,
-        port: int,
+        endpoint: Endpoint,
         on_message: Callable[[dict[str, Any] | ProtocolError], None],
     ) -> None:
-        self.server = address_text(hostname, port)
-        self._address = (hostname, port)
+        self.server = endpoint.text
+        self._endpoint = endpoint
         self._on_message = on_message
         self._outbox: deque[tuple[bytes, Outcome]] = deque()
         self._unanswered: deque[Outcome] = deque()
@@ -117,6 +109,7 @@ class Connection:
         self.ended: ProtocolError | None = None
         self._socket: socket.socket | None = None
         self._unsent = b""
+        self._has_answered = False
         self._wake_lock = threading.Lock()  # guards _wake_in, which others use as it closes
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -150,6 +143,7 @@ class Connection:
         an exception into this very call.
         """
         line = encode_call(name, args, kwargs)
+        outcome.secret = name in _SECRET
         outcome.submitted = True
         self._outbox.append((line, outcome))
         self.wake()
@@ -212,19 +206,17 @@ class Connection:
         except ProtocolError as exc:
             self._end(exc)
         except OSError as exc:
-            self._end(ServerLostError(f"lost the connection to {self.server}: {_words(exc)}"))
+            text = f"lost the connection to {self.server}: {words(exc)}"
+            self._end(ServerLostError(text + self._suspicion()))
         except Exception as exc:  # noqa: BLE001 (top of a thread: the callers must hear of it)
             _log.exception("the connection to %s failed", self.server)
             self._end(ProtocolError(f"the connection to {self.server} failed: {exc!r}"))
 
     def _open(self) -> None:
         try:
-            self._socket = socket.create_connection(self._address)
+            self._socket = self._endpoint.connect()
         except (OSError, UnicodeError, OverflowError) as exc:
-            raise ServerLostError(f"cannot reach {self.server}: {_words(exc)}") from exc
-        for option in _TCP_OPTIONS:
-            self._socket.setsockopt(*option)
-        self._socket.setblocking(False)
+            raise ServerLostError(f"cannot reach {self.server}: {words(exc)}") from exc
         _log.debug("connected to %s", self.server)
         self._opened.settle()
 
@@ -241,19 +233,20 @@ class Connection:
                 self._drain_wakes()
             on_socket = events.get(self._socket.fileno(), 0)
             if on_socket & select.POLLOUT:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                self._unsent = self._unsent[send(self._socket, self._unsent) :]
             if on_socket & ~select.POLLOUT:
-                data = self._socket.recv(1 << 16)
-                if not data:
-                    raise ServerLostError(f"{self.server} closed the connection")
-                for message in lines.feed(data):
+                data = receive(self._socket)
+                if data == b"":
+                    text = f"{self.server} closed the connection"
+                    raise ServerLostError(text + self._suspicion())
+                for message in lines.feed(data or b""):
                     self._handle(message)
         raise ServerLostError(f"the connection to {self.server} is closed")
 
     def _take_outbox(self) -> None:
         while self._outbox:
             line, outcome = self._outbox.popleft()
-            _log.debug("-> %s", line)
+            _log.debug("-> %s", "(a command with a secret)" if outcome.secret else line)
             self._unanswered.append(outcome)
             self._unsent += line
 
@@ -266,8 +259,11 @@ class Connection:
             return
 
     def _handle(self, message: dict[str, Any]) -> None:
-        _log.debug("<- %s", message)
-        if "return" not in message and "exception" not in message:
+        is_answer = "return" in message or "exception" in message
+        secret = is_answer and bool(self._unanswered) and self._unanswered[0].secret
+        _log.debug("<- %s", "(an answer with a secret)" if secret else message)
+        self._has_answered = True
+        if not is_answer:
             self._on_message(message)
             return
         if not self._unanswered:
@@ -295,6 +291,12 @@ class Connection:
 
     # --- helpers ---
 
+    def _suspicion(self) -> str:
+        """Say why a server may hang up at once."""
+        if self._has_answered:
+            return ""
+        return " before it answered anything; your address may not be admitted"
+
     def _fail_outbox(self, error: ProtocolError) -> None:
         # The caller who finds the connection ended and the thread that ends it may both
         # be here; popleft gives each command to only one of them.
@@ -304,11 +306,6 @@ class Connection:
             except IndexError:
                 return
             outcome.settle(error=error)
-
-
-def _words(error: Exception) -> str:
-    """Tell an error's words without its number."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _forget_all() -> None:

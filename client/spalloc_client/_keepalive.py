@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._keepalive_process import Task, keep_alive
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Keepalive:
 
     Parameters
     ----------
-    hostname, port
+    endpoint
         The server.
     job_id
         The job.
@@ -53,12 +54,13 @@ class Keepalive:
     """
 
     def __init__(
-        self, hostname: str, port: int, job_id: int, keepalive: float, reconnect_delay: float
+        self, endpoint: Endpoint, job_id: int, keepalive: float, reconnect_delay: float
     ) -> None:
         self._owner = os.getpid()
         self._task: Task = {
-            "hostname": hostname,
-            "port": port,
+            "hostname": endpoint.path or endpoint.hostname,
+            "port": endpoint.port,
+            "tls": endpoint.tls_files,
             "job_id": job_id,
             "parent": self._owner,
             "interval": max(keepalive / 2, _SHORTEST_INTERVAL),

@@ -6,8 +6,9 @@ without this one noticing. It ends when the other program has ended or says so.
 
     standard input     the other program's pipe: anything, also its end, means "stop"
     standard output    a "1" once it runs, and nothing else
-    argument 1         JSON object: hostname, port, job_id, parent (process id) and, in
-                       seconds, interval and reconnect_delay
+    argument 1         JSON object: hostname (or the path of a Unix socket), port, tls (null,
+                       or an object with the file names ca, cert and key, or null), job_id,
+                       parent (process id) and, in seconds, interval and reconnect_delay
 
 It waits for no answer: while the server is busy, signs of life wait at its door. A
 connection that the kernel finds dead is replaced. On each connection it first asks for the
@@ -29,6 +30,7 @@ class Task(TypedDict):
 
     hostname: str
     port: int
+    tls: dict[str, str | None] | None
     job_id: int
     parent: int
     interval: float
@@ -113,16 +115,49 @@ def _watch(parent: int) -> select.poll:
 
 
 def _connect(task: Task) -> socket.socket:
-    server = socket.create_connection((task["hostname"], task["port"]), timeout=task["interval"])
+    if task["hostname"].startswith("/"):
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.connect(task["hostname"])
+    else:
+        address = (task["hostname"], task["port"])
+        server = socket.create_connection(address, timeout=task["interval"])
+        patience_ms = max(int(task["interval"] * 1000), 1000)
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+    if task["tls"] is not None:
+        server = _encrypted(server, task["hostname"], **task["tls"])
     server.setblocking(False)
-    patience_ms = max(int(task["interval"] * 1000), 1000)
-    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
     return server
+
+
+def _encrypted(
+    server: socket.socket, hostname: str, ca: str | None, cert: str | None, key: str | None
+) -> socket.socket:
+    import ssl  # noqa: PLC0415 (it takes long to load, and few need it)
+
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key, password=b"")
+        return context.wrap_socket(server, server_hostname=hostname)
+    except BaseException:
+        server.close()
+        raise
+
+
+def _has_to_wait(error: OSError) -> bool:
+    """Whether a socket, with TLS or without, has nothing to give or no room just now."""
+    return isinstance(error, BlockingIOError) or type(error).__name__.startswith("SSLWant")
 
 
 def _send(server: socket.socket, command: str, job_id: int) -> None:
     message = json.dumps({"command": command, "args": [job_id]}).encode() + b"\n"
-    if server.send(message) != len(message):
+    try:
+        sent = server.send(message)
+    except OSError as exc:
+        if not _has_to_wait(exc):
+            raise
+        sent = 0
+    if sent != len(message):
         raise OSError("the server has not read for ages")
 
 
@@ -139,7 +174,12 @@ def _listen(
                 raise SystemExit(0)
             if not ready:
                 continue
-            data = server.recv(1 << 16)
+            try:
+                data = server.recv(1 << 16)
+            except OSError as exc:
+                if not _has_to_wait(exc):
+                    raise
+                continue
             if not data:
                 raise ConnectionResetError
             line = reply.feed(data)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from spalloc_client._address import address_text
 from spalloc_client._connection import Connection
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._extensions import (
     FACILITY_VERSIONS,
     NEWER_SUBSCRIPTIONS,
@@ -100,11 +100,11 @@ class Changes:
 
 
 class Session:
-    """A conversation with the server at `hostname`:`port`, from any number of threads.
+    """A conversation with a server, from any number of threads.
 
     Parameters
     ----------
-    hostname, port
+    endpoint
         The server.
     timeout
         Seconds to wait for each answer; None: for ever.
@@ -117,16 +117,15 @@ class Session:
 
     def __init__(
         self,
-        hostname: str,
-        port: int,
+        endpoint: Endpoint,
         timeout: float | None,
         reconnect_delay: float,
         greet: Callable[[Connection, float | None], None] = lambda *_: None,
     ) -> None:
-        self.server = address_text(hostname, port)
+        self.server = endpoint.text
         self.timeout = timeout
         self.reconnect_delay = reconnect_delay
-        self._address = (hostname, port)
+        self._endpoint = endpoint
         self._greet = greet
         self._connection: Connection | None = None
         self._connecting = threading.Lock()  # guards _connection, _subscriptions, _subscribed
@@ -291,7 +290,7 @@ class Session:
 
     def _meet(self, timeout: float | None) -> tuple[Connection, tuple[int, ...]]:
         """Connect, and ask the version."""
-        connection = Connection(*self._address, self._hear)
+        connection = Connection(self._endpoint, self._hear)
         try:
             connection.wait_open(timeout)
             return connection, check_version(connection.call(timeout, "version"))

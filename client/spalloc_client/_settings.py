@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import platformdirs
 
 from spalloc_client._address import check_hostname
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._request import Request
 from spalloc_client.errors import ConfigError
 
@@ -24,6 +25,9 @@ SECTION = "spalloc"
 
 #: The environment variable of an option is its name behind this, in capitals.
 PREFIX = "SPALLOC_"
+
+#: Variables of ours that hold no settings.
+OTHER_VARIABLES = frozenset({f"{PREFIX}CODE"})
 
 #: How much a name must resemble an option for us to ask whether that was meant, from 0 to 1.
 _RESEMBLANCE = 0.6  # arbitrary
@@ -47,6 +51,23 @@ class Settings(NamedTuple):
     max_dead_boards: int | None = 0
     max_dead_links: int | None = None
     require_torus: bool = False
+    tls: bool = False
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def endpoint(self) -> Endpoint:
+        """Return the server's door; a host name there must be.
+
+        Raises
+        ------
+        ValueError
+            If the host name cannot be one, or a file for TLS cannot be used.
+        """
+        assert self.hostname is not None
+        return Endpoint(
+            self.hostname, self.port, tls=self.tls, ca=self.ca, cert=self.cert, key=self.key
+        )
 
     def request(self, numbers: tuple[int, ...]) -> Request:
         """Return the request for boards that these settings and some numbers make."""
@@ -89,6 +110,10 @@ def _text(value: str) -> str:
     if not value or "\n" in value:
         raise _fail("a text of one line", value)
     return value
+
+
+def _file(value: str) -> str:
+    return str(Path(_text(value)).expanduser())
 
 
 def _port(value: str) -> int:
@@ -155,6 +180,10 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], bool]] = {
     "max_dead_boards": (_whole, True),
     "max_dead_links": (_whole, True),
     "require_torus": (_boolean, False),
+    "tls": (_boolean, False),
+    "ca": (_file, True),
+    "cert": (_file, True),
+    "key": (_file, True),
 }
 
 
@@ -201,7 +230,7 @@ def read_environment(environment: Mapping[str, str] | None = None) -> Source:
             continue  # Kubernetes says so where there is a service called spalloc
         if option in _OPTIONS and name.isupper():
             values[option] = _read_option(f"environment: {name}", option, text.strip())
-        elif meant := _resembling(option):
+        elif name not in OTHER_VARIABLES and (meant := _resembling(option)):
             meant = PREFIX + meant.upper()
             remarks.append(f"environment: {name} is not read; did you mean {meant}?")
     return Source("environment", values, remarks)

@@ -93,7 +93,7 @@ class Job:
         Nothing or 1: a board; `n`: at least so many boards; `w`, `h`: a block of that
         many triads; `x`, `y`, `z`: the board with these logical coordinates.
     hostname : str
-        The server. Needed, here or in a configuration file.
+        The server, or the path of its Unix socket. Needed, here or in a configuration file.
     port : int
         Its TCP port.
     reconnect_delay : float
@@ -119,6 +119,15 @@ class Job:
         So many may be dead in the block; None: any number.
     require_torus : bool
         The block must have wrap-around links.
+    tls : bool
+        Encrypt, and make sure of the server by its certificate.
+    ca : str or None
+        File with the certificates of authorities to trust, instead of the system's.
+    cert, key : str or None
+        Files with a certificate of our own and its key, which must not need a password.
+    takeover_code : str
+        With `resume_job_id`: the code that the job's present holder got by
+        `get_takeover_code`; the job is ours afterwards.
 
     Attributes
     ----------
@@ -156,6 +165,11 @@ class Job:
         max_dead_boards: int | _Missing | None = _NOT_GIVEN,
         max_dead_links: int | _Missing | None = _NOT_GIVEN,
         require_torus: bool | _Missing = _NOT_GIVEN,
+        tls: bool | _Missing = _NOT_GIVEN,
+        ca: str | _Missing | None = _NOT_GIVEN,
+        cert: str | _Missing | None = _NOT_GIVEN,
+        key: str | _Missing | None = _NOT_GIVEN,
+        takeover_code: str | None = None,
     ) -> None:
         given = {
             "hostname": hostname or _NOT_GIVEN,
@@ -170,6 +184,10 @@ class Job:
             "max_dead_boards": max_dead_boards,
             "max_dead_links": max_dead_links,
             "require_torus": require_torus,
+            "tls": tls,
+            "ca": ca,
+            "cert": cert,
+            "key": key,
         }
         numbers = check_numbers(what)
         settings = _settle(config_filenames, given)
@@ -179,7 +197,9 @@ class Job:
             raise ValueError("no hostname: give one, or put it into a configuration file")
         if settings.owner is None and resume_job_id is None:
             raise ValueError("no owner: give one, or put it into a configuration file")
-        self._hostname = settings.hostname
+        if takeover_code is not None and resume_job_id is None:
+            raise ValueError("takeover_code needs resume_job_id, the job that it belongs to")
+        self._endpoint = settings.endpoint()
         self._settings = settings
         self._process_id = os.getpid()
         self._closed = False
@@ -187,11 +207,7 @@ class Job:
         self._guard: Keepalive | None = None
         self._identity = Identity(settings.owner if resume_job_id is None else None)
         self._session = Session(
-            settings.hostname,
-            settings.port,
-            settings.timeout,
-            settings.reconnect_delay,
-            self._recognise,
+            self._endpoint, settings.timeout, settings.reconnect_delay, self._recognise
         )
         creation = Outcome()
         try:
@@ -200,7 +216,7 @@ class Job:
                 self._keepalive = settings.keepalive
             else:
                 self.id = resume_job_id
-                self._keepalive = self._take_over()
+                self._keepalive = self._take_over(takeover_code)
             self._start_keepalive()
         except BaseException as exc:
             self._undo(creation, interrupted=not isinstance(exc, Exception))
@@ -345,6 +361,25 @@ class Job:
         if place is None:
             raise ValueError(f"job {self.id} has no chip ({chip_x}, {chip_y})")
         return place.physical
+
+    # --- handing it over ---
+
+    def get_takeover_code(self) -> str:
+        """Return a code by which somebody else may take the job over; an earlier one is void.
+
+        Raises
+        ------
+        SpallocServerException
+            If the job is not ours, or the server knows no codes.
+        JobDestroyedError
+            If the job is gone.
+        """
+        if not self._session.facility().offers("get_takeover_code"):
+            raise SpallocServerException("this server knows no codes for taking jobs over")
+        code = self._ask("get_takeover_code", self.id)
+        if code is None:
+            raise JobDestroyedError(f"the server does not know job {self.id} (any more)")
+        return str(code)
 
     # --- power ---
 
@@ -545,7 +580,11 @@ class Job:
             )
         return read_job_id(creation.result())
 
-    def _take_over(self) -> float | None:
+    def _take_over(self, code: str | None) -> float | None:
+        if code is not None:
+            if not self._session.facility().offers("take_over_job"):
+                raise SpallocServerException("this server knows no codes for taking jobs over")
+            self._session.call("take_over_job", self.id, code)
         status = read_status(self._session.call("get_job_state", self.id))
         self._check_alive(status)
         self._identity.learn(status.start_time)
@@ -554,8 +593,7 @@ class Job:
     def _start_keepalive(self) -> None:
         if self._keepalive is not None:
             self._guard = Keepalive(
-                self._hostname,
-                self._settings.port,
+                self._endpoint,
                 self.id,
                 self._keepalive,
                 self._settings.reconnect_delay,

@@ -8,8 +8,8 @@ import queue
 from types import TracebackType
 from typing import Any
 
-from spalloc_client._address import address_text, check_hostname
 from spalloc_client._connection import Connection
+from spalloc_client._endpoint import Endpoint
 from spalloc_client.errors import (
     ProtocolError,
     ProtocolTimeoutError,
@@ -41,18 +41,32 @@ class ProtocolClient:
     Parameters
     ----------
     hostname : str
-        The server's name or address.
+        The server's name or address; or the path of its Unix socket.
     port : int
         Its TCP port.
     timeout : float, optional
         Seconds to wait for an answer when a call does not say otherwise; None: for ever.
+    tls, ca, cert, key
+        As for :class:`spalloc_client.Job`.
+
+    Raises
+    ------
+    ValueError
+        If the host name cannot be one, or a file for TLS cannot be used.
     """
 
     def __init__(
-        self, hostname: str, port: int = DEFAULT_PORT, timeout: float | None = None
+        self,
+        hostname: str,
+        port: int = DEFAULT_PORT,
+        timeout: float | None = None,
+        *,
+        tls: bool = False,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
     ) -> None:
-        self._hostname = check_hostname(hostname)
-        self._port = port
+        self._endpoint = Endpoint(hostname, port, tls=tls, ca=ca, cert=cert, key=key)
         self._timeout = timeout
         self._connection: Connection | None = None
         self._messages: queue.SimpleQueue[dict[str, Any] | ProtocolError] = queue.SimpleQueue()
@@ -75,7 +89,7 @@ class ProtocolClient:
         if self._connection is not None and self._connection.ended is None:
             return
         self._messages = queue.SimpleQueue()
-        connection = Connection(self._hostname, self._port, self._messages.put)
+        connection = Connection(self._endpoint, self._messages.put)
         try:
             connection.wait_open(self._timeout if timeout is None else timeout)
         except BaseException:
@@ -132,7 +146,7 @@ class ProtocolClient:
         """
         connection = self._connection
         if connection is None:
-            raise ServerLostError(f"not connected to {address_text(self._hostname, self._port)}")
+            raise ServerLostError(f"not connected to {self._endpoint.text}")
         limit = self._timeout if timeout is None else timeout
         return connection.call(limit, name, *args, **kwargs)
 
@@ -159,7 +173,7 @@ class ProtocolClient:
             If there is no connection, or it ended.
         """
         if self._connection is None:
-            raise ServerLostError(f"not connected to {address_text(self._hostname, self._port)}")
+            raise ServerLostError(f"not connected to {self._endpoint.text}")
         messages = self._messages
         try:
             if timeout is not None and timeout <= 0:
@@ -332,20 +346,26 @@ class ProtocolClient:
         return outlook
 
     def report_problem(
-        self, job_id: int, *where: object, timeout: float | None = None
+        self,
+        job_id: int,
+        board: str | tuple[int, int, int],
+        text: str,
+        timeout: float | None = None,
     ) -> str:
-        """Tell the operators of trouble with a board of a job; returns what is done with it.
+        """Tell the operators of trouble with a board; returns the use made of the report.
 
         Parameters
         ----------
         job_id : int
             A job that is or was ready on the board.
-        *where
-            The board's address, or its x, y and z; then a text of at most 1,024 characters.
+        board : str or (x, y, z)
+            The board's host name or address, or its place on the job's machine.
+        text : str
+            The trouble, in at most 1,024 characters.
         timeout : float, optional
             Seconds to wait.
         """
-        return str(self.call("report_problem", job_id, *where, timeout=timeout))
+        return str(self.call("report_problem", job_id, board, text, timeout=timeout))
 
     def list_ended_jobs(
         self, limit: int, before: int | None = None, timeout: float | None = None
@@ -371,3 +391,16 @@ class ProtocolClient:
     def no_notify_events(self, timeout: float | None = None) -> None:
         """Stop notifications of new events."""
         self.call("no_notify_events", timeout=timeout)
+
+    def get_takeover_code(self, job_id: int, timeout: float | None = None) -> str | None:
+        """Return a code by which somebody else may take our job over; None if unknown."""
+        code: str | None = self.call("get_takeover_code", job_id, timeout=timeout)
+        return code
+
+    def take_over_job(self, job_id: int, code: str, timeout: float | None = None) -> bool:
+        """Make a job ours by its code; False if there is no such job."""
+        return bool(self.call("take_over_job", job_id, code, timeout=timeout))
+
+    def operate(self, order: str, reason: str, timeout: float | None = None) -> Any:
+        """Give an order of operators; needs the right to do so."""
+        return self.call("operate", order, reason, timeout=timeout)

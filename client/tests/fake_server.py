@@ -7,8 +7,10 @@ be waited for, so that no test needs to sleep.
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MACHINE: dict[str, Any] = {
@@ -39,7 +41,7 @@ OLD_COMMANDS = frozenset(
 NEW_COMMANDS = frozenset(
     """
     get_facility list_boards list_queue get_job_outlook report_problem list_ended_jobs
-    list_events notify_events no_notify_events
+    list_events notify_events no_notify_events get_takeover_code take_over_job operate
     """.split()  # noqa: SIM905
 )
 
@@ -52,8 +54,16 @@ GARBAGE = object()  # answer something that is no JSON
 class FakeServer:
     """Listens on a free port of 127.0.0.1; `behave[command]` replaces its answers."""
 
-    def __init__(self, version: str = "1.0.0") -> None:
+    def __init__(
+        self,
+        version: str = "1.0.0",
+        context: ssl.SSLContext | None = None,
+        path: str | None = None,
+    ) -> None:
         self.version = version
+        self._context = context  # for TLS
+        self._path = path  # of a Unix socket, in place of a port
+        self.codes: dict[int, str] = {}
         self.commands = set(OLD_COMMANDS)
         if version == "1.1.0":
             self.commands |= NEW_COMMANDS
@@ -80,8 +90,12 @@ class FakeServer:
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
-        self.port = self._listener.getsockname()[1]
+        if self._path is not None:
+            Path(self._path).unlink(missing_ok=True)
+            self._listener = socket.create_server(self._path, family=socket.AF_UNIX)
+        else:
+            self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
+            self.port = self._listener.getsockname()[1]
         self._spawn(self._accept, self._listener)
 
     def stop(self) -> None:
@@ -281,6 +295,17 @@ class FakeServer:
         outlooks = [job for job in self.do_list_queue()["jobs"] if job["job_id"] == job_id]
         return outlooks[0] if outlooks else None
 
+    def do_get_takeover_code(self, job_id: int) -> str | None:
+        return self.codes.get(job_id)
+
+    def do_take_over_job(self, job_id: int, code: str) -> bool:
+        if job_id in self.codes and self.codes[job_id] != code:
+            raise ValueError(f"this is not the code of job {job_id}")
+        return job_id in self.codes
+
+    def do_report_problem(self, job_id: int, board: Any, text: str) -> str:
+        return f"job {job_id}: {board} noted: {text}"
+
     # --- threads ---
 
     def _spawn(self, target: Callable[..., None], *args: Any) -> None:
@@ -301,6 +326,8 @@ class FakeServer:
             self._spawn(self._serve, client)
 
     def _serve(self, client: "_Client") -> None:
+        if self._context is not None and not client.encrypt(self._context):
+            return
         for line in client.lines():
             if not self._respond(client, json.loads(line)):
                 break
@@ -335,6 +362,15 @@ class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()  # guards sending and closing
+
+    def encrypt(self, context: ssl.SSLContext) -> bool:
+        """Begin TLS; False if the client does not like it."""
+        try:
+            self._connection = context.wrap_socket(self._connection, server_side=True)
+        except OSError:
+            self.close()
+            return False
+        return True
 
     def lines(self) -> Any:
         with self._connection.makefile("rb") as stream:

@@ -244,6 +244,7 @@ def test_every_option_has_a_variable() -> None:
         "hostname": "h", "owner": "o", "port": "1", "keepalive": "2", "reconnect_delay": "3",
         "timeout": "4", "machine": "None", "tags": "a,b", "min_ratio": "0.5",
         "max_dead_boards": "6", "max_dead_links": "7", "require_torus": "1",
+        "tls": "on", "ca": "/a", "cert": "~/b", "key": "None",
     }  # fmt: skip
     assert sorted(given) == sorted(Settings._fields)
 
@@ -253,6 +254,7 @@ def test_every_option_has_a_variable() -> None:
         "hostname": "h", "owner": "o", "port": 1, "keepalive": 2.0, "reconnect_delay": 3.0,
         "timeout": 4.0, "machine": None, "tags": ["a", "b"], "min_ratio": 0.5,
         "max_dead_boards": 6, "max_dead_links": 7, "require_torus": True,
+        "tls": True, "ca": "/a", "cert": str(Path("~/b").expanduser()), "key": None,
     }  # fmt: skip
     assert source.remarks == []
 
@@ -268,6 +270,7 @@ def test_a_variable_that_resembles_an_option_is_remarked_on() -> None:
         "SPALLOC_PORT": "tcp://10.0.0.1:22244",
         "SPALLOC_PORT_22244_TCP_ADDR": "10.0.0.1",
         "SPALLOC_SERVER_BIN": "/x",
+        "SPALLOC_CODE": "secret",
         "SPALLOC_port": "5",
     })
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from spalloc_client._connection import Connection
+from spalloc_client._endpoint import Endpoint
 from spalloc_client.errors import ProtocolError, ProtocolTimeoutError, ServerLostError
 
 from tests.fake_server import FakeServer
@@ -33,7 +34,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowNetwork]:
 
 
 def connect(port: int) -> Connection:
-    return Connection("127.0.0.1", port, lambda _: None)
+    return Connection(Endpoint("127.0.0.1", port), lambda _: None)
 
 
 def test_a_server_that_is_not_reached_in_time_is_a_timeout(network: SlowNetwork) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spalloc_client import ProtocolClient, ProtocolError
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._extensions import (
     NOTHING_NEW,
     Obstacle,
@@ -22,7 +23,7 @@ from tests.fake_server import NEW_COMMANDS, VANISH, FakeServer
 
 
 def session(server: FakeServer, timeout: float = 10.0) -> Session:
-    return Session("127.0.0.1", server.port, timeout, 0.01)
+    return Session(Endpoint("127.0.0.1", server.port), timeout, 0.01)
 
 
 def names(server: FakeServer) -> list[str]:
@@ -251,18 +252,20 @@ def test_an_expectation_is_no_promise() -> None:
         ("list_queue", (), []),
         ("get_job_outlook", (3,), [3]),
         ("report_problem", (3, "10.0.0.1", "smoke"), [3, "10.0.0.1", "smoke"]),
-        ("report_problem", (3, 0, 1, 2, "smoke"), [3, 0, 1, 2, "smoke"]),
+        ("report_problem", (3, (0, 1, 2), "smoke"), [3, [0, 1, 2], "smoke"]),
         ("list_ended_jobs", (10,), [10, None]),
         ("list_ended_jobs", (10, 7), [10, 7]),
         ("list_events", (5, 10), [5, 10]),
         ("notify_events", (), []),
         ("no_notify_events", (), []),
+        ("get_takeover_code", (3,), [3]),
+        ("take_over_job", (3, "secret"), [3, "secret"]),
+        ("operate", ("jobs", "curious"), ["jobs", "curious"]),
     ],
 )
 def test_each_command_is_a_method(
     newer: FakeServer, method: str, args: tuple[Any, ...], sent: list[Any]
 ) -> None:
-    newer.behave.setdefault("report_problem", lambda *_: "noted")
     with ProtocolClient("127.0.0.1", newer.port, timeout=10.0) as client:
         getattr(client, method)(*args)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from spalloc_client import Job, JobDestroyedError, JobState
 from spalloc_client._answers import read_jobs
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._identity import Identity, JobReplacedError
 from spalloc_client._keepalive_process import _Birth, _FirstLine
 from spalloc_client._program import CommandError
@@ -92,7 +93,7 @@ def test_the_job_is_unknown_then_and_says_why(
 
 
 def test_the_command_says_so_too(server: FakeServer) -> None:
-    talk = Session("127.0.0.1", server.port, 10.0, 0.01)
+    talk = Session(Endpoint("127.0.0.1", server.port), 10.0, 0.01)
     with make(server) as job, Guard(job, talk, Progress(quiet=True)) as guard:
         replace_jobs(server)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from spalloc_client import Job, _keepalive, _keepalive_process
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._keepalive import Keepalive
 
 from tests.fake_server import HANG, FakeServer
@@ -195,7 +196,7 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_a_process_that_does_not_hear_is_killed(server: FakeServer) -> None:
-    keepalive = Keepalive("127.0.0.1", server.port, 1, 60.0, 1.0)
+    keepalive = Keepalive(Endpoint("127.0.0.1", server.port), 1, 60.0, 1.0)
     assert keepalive.pid is not None
     os.kill(keepalive.pid, signal.SIGSTOP)
 
@@ -206,7 +207,7 @@ def test_a_process_that_does_not_hear_is_killed(server: FakeServer) -> None:
 
 
 def test_a_forked_child_leaves_its_parent_s_process_alone(server: FakeServer) -> None:
-    keepalive = Keepalive("127.0.0.1", server.port, 1, 60.0, 1.0)
+    keepalive = Keepalive(Endpoint("127.0.0.1", server.port), 1, 60.0, 1.0)
     owner, keepalive._owner = keepalive._owner, 0
 
     keepalive.stop()
@@ -238,7 +239,7 @@ def test_another_interpreter_is_found_where_ours_is_not_told(
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(sys, "_base_executable", executable)
 
-    keepalive = Keepalive("127.0.0.1", server.port, 1, 0.1, 1.0)
+    keepalive = Keepalive(Endpoint("127.0.0.1", server.port), 1, 0.1, 1.0)
 
     signs_of_life(server)
     assert keepalive.pid is not None
@@ -292,7 +293,7 @@ def test_a_program_that_never_shows_to_be_an_interpreter_is_killed(
     embedded.write_text(f"#!/bin/sh\necho $$ > {mark}\nexec sleep 1000\n")
     embedded.chmod(0o755)
 
-    keepalive = Keepalive("127.0.0.1", server.port, 1, 0.1, 1.0)
+    keepalive = Keepalive(Endpoint("127.0.0.1", server.port), 1, 0.1, 1.0)
 
     assert keepalive.pid is None
     keepalive.stop()

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from spalloc_client import ProtocolTimeoutError, ServerLostError, ServerVersionError
+from spalloc_client._endpoint import Endpoint
 from spalloc_client._session import Changes, Session, check_version
 
 from tests.fake_server import HANG, VANISH, FakeServer
@@ -25,7 +26,7 @@ def test_other_versions_are_refused(version: object) -> None:
 
 
 def open_session(server: FakeServer, timeout: float | None = 10.0, delay: float = 0.01) -> Session:
-    return Session("127.0.0.1", server.port, timeout, delay)
+    return Session(Endpoint("127.0.0.1", server.port), timeout, delay)
 
 
 def test_a_server_of_another_version_is_refused_and_left(server: FakeServer) -> None:
@@ -55,7 +56,7 @@ def test_a_call_is_repeated_on_a_new_connection_when_the_old_one_breaks(
 def test_a_server_that_was_never_met_is_not_waited_for() -> None:
     gone = FakeServer()
     gone.close()
-    session = Session("127.0.0.1", gone.port, 1e6, 1e6)
+    session = Session(Endpoint("127.0.0.1", gone.port), 1e6, 1e6)
 
     with pytest.raises(ServerLostError):
         session.call("list_jobs")

@@ -70,12 +70,24 @@ class Parser(argparse.ArgumentParser):
             "`python -m spalloc_client.config` shows them.",
         )
         group.add_argument(
-            "--hostname", "-H", type=hostname, metavar="NAME", help="the server's host"
+            "--hostname",
+            "-H",
+            type=hostname,
+            metavar="NAME",
+            help="the server's host, or the path of its Unix socket",
         )
         group.add_argument("--port", "-P", type=port, help="the server's port")
         group.add_argument(
             "--timeout", type=positive, metavar="SECONDS", help="how long to wait for an answer"
         )
+        group.add_argument(
+            "--tls", action="store_true", default=None, help="encrypt, and make sure of the server"
+        )
+        group.add_argument(
+            "--ca", metavar="FILE", help="trust these authorities instead of the system's"
+        )
+        group.add_argument("--cert", metavar="FILE", help="our own certificate")
+        group.add_argument("--key", metavar="FILE", help="its key, if in a file of its own")
         return group
 
     def parse_known_args(  # type: ignore[override]  # the library's is a row of overloads
@@ -195,7 +207,7 @@ def settings_for(arguments: argparse.Namespace) -> Settings:
     settings = merge(sources)
     given = {
         name: value
-        for name in ("hostname", "port", "timeout", "owner")
+        for name in ("hostname", "port", "timeout", "owner", "tls", "ca", "cert", "key")
         if (value := getattr(arguments, name, None)) is not None
     }
     settings = settings._replace(**given)
@@ -204,16 +216,16 @@ def settings_for(arguments: argparse.Namespace) -> Settings:
         raise CommandError(
             f"no hostname: give --hostname, set SPALLOC_HOSTNAME, or write it into one of {places}"
         )
+    for name in {"ca", "cert", "key"} & given.keys():
+        if not settings.tls:
+            raise CommandError(f"--{name} is of no use without --tls", status=2)
     return settings
 
 
 @contextmanager
 def session_with(settings: Settings) -> Iterator[Session]:
     """Give a session with the server, closed at the end."""
-    assert settings.hostname is not None
-    session = Session(
-        settings.hostname, settings.port, settings.timeout, settings.reconnect_delay
-    )
+    session = Session(settings.endpoint(), settings.timeout, settings.reconnect_delay)
     try:
         yield session
     finally:

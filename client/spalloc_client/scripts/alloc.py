@@ -2,8 +2,10 @@
 
 import argparse
 import csv
+import getpass
 import logging
 import math
+import os
 import re
 import sys
 import tempfile
@@ -43,6 +45,9 @@ from spalloc_client.scripts._command import (
 from spalloc_client.scripts._hold import Guard, fill_in, hold, run_command
 from spalloc_client.scripts._progress import Progress
 from spalloc_client.states import JobState
+
+#: The environment variable that may hold the code for taking a job over.
+_CODE_VARIABLE = "SPALLOC_CODE"
 
 #: The status after --max-wait: as in sysexits.h, "temporary failure, try again later".
 _GAVE_UP = 75
@@ -92,6 +97,15 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--resume", "-r", type=whole, metavar="ID", help="take over a job instead of a new one"
+    )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="with --resume: make the job ours by its code, which is taken from --code-file, the "
+        "variable SPALLOC_CODE, or asked for",
+    )
+    parser.add_argument(
+        "--code-file", metavar="FILE", help="with --resume: take it over by the code in this file"
     )
     parser.add_argument(
         "--command",
@@ -208,6 +222,8 @@ def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Set
         raise CommandError(f"WHAT: {exc}", status=2) from None
     if arguments.command is not None and not arguments.command:
         raise CommandError("--command: which?", status=2)
+    if arguments.resume is None and (arguments.take_over or arguments.code_file):
+        raise CommandError("--take-over and --code-file go with --resume only", status=2)
     settings = settings_for(arguments)
     if arguments.machine and arguments.tags is not None:
         raise CommandError("only one of --machine and --tags may be given", status=2)
@@ -305,9 +321,9 @@ def _job(
         what = () if arguments.resume is not None else arguments.what
         kwargs = settings._asdict()
         try:
-            job = _TracedJob(
-                traces, *what, config_filenames=[], resume_job_id=arguments.resume, **kwargs
-            )
+            if arguments.resume is not None:
+                kwargs |= {"resume_job_id": arguments.resume, "takeover_code": _code(arguments)}
+            job = _TracedJob(traces, *what, config_filenames=[], **kwargs)
         except JobDestroyedError as exc:
             name = f"job {arguments.resume}"
             text = str(exc)  # the server's reason, or words of ours that name the job
@@ -320,6 +336,29 @@ def _job(
     finally:
         for job in traces:
             _leave(job, arguments.no_destroy, progress)
+
+
+def _code(arguments: argparse.Namespace) -> str | None:
+    """Find the code for taking a job over; None if the job is only to be resumed."""
+    if arguments.code_file is not None:
+        try:
+            code = Path(arguments.code_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as exc:
+            raise CommandError(f"--code-file {arguments.code_file}: {exc}") from None
+    else:
+        code = os.environ.get(_CODE_VARIABLE, "").strip()
+        if not code and not arguments.take_over:
+            return None
+        if not code:
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise CommandError(
+                    f"no code: give --code-file or set {_CODE_VARIABLE}; only on a terminal it is "
+                    "asked for"
+                )
+            code = getpass.getpass(f"Code of job {arguments.resume}: ").strip()
+    if not code:
+        raise CommandError("the code is empty")
+    return code
 
 
 def _leave(job: Job, alone: bool, progress: Progress) -> None:

@@ -1,7 +1,6 @@
 """spalloc-job: all about one job, and what can be done to it."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,21 +16,18 @@ from spalloc_client._answers import (
     read_jobs,
     read_machine_info,
     read_machines,
-    read_status,
 )
 from spalloc_client._board_states import board_rows, reasons
 from spalloc_client._extensions import read_outlook
 from spalloc_client._outlook import expected_text, place_text, why_text
-from spalloc_client._program import CommandError, note, run
+from spalloc_client._program import CommandError, run
 from spalloc_client._queue import ask_boards, ask_outlook, describe_queue
 from spalloc_client._session import Session
 from spalloc_client._settings import Settings
 from spalloc_client._tables import facts, job_map, on_off, seconds, state_text
 from spalloc_client._terminal import make_console, show
-from spalloc_client._text import clean, when
+from spalloc_client._text import when
 from spalloc_client._watch import watch
-from spalloc_client.errors import JobDestroyedError
-from spalloc_client.job import Job
 from spalloc_client.scripts._command import (
     Parser,
     check_json,
@@ -41,7 +37,14 @@ from spalloc_client.scripts._command import (
     whole,
     with_state_name,
 )
-from spalloc_client.states import JobState
+from spalloc_client.scripts._job_acts import (
+    destroy,
+    known_status,
+    list_hostnames,
+    print_takeover_code,
+    report,
+    switch,
+)
 
 #: Of long lists only so many are shown; the rest is for --json and --ethernet-ips.
 _MOST_SHOWN = 12
@@ -78,7 +81,18 @@ def _parser() -> Parser:
     what.add_argument(
         "--destroy", "-D", nargs="?", const="", metavar="REASON", help="end the job"
     )
-    parser.add_argument("--json", action="store_true", help="print what is known as JSON")
+    what.add_argument(
+        "--report",
+        nargs=2,
+        metavar=("BOARD", "TEXT"),
+        help="tell the operators of trouble with a board of the job: X,Y,Z or its address",
+    )
+    what.add_argument(
+        "--takeover-code",
+        action="store_true",
+        help="print a code by which somebody else may take the job over; it works once",
+    )
+    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
     parser.add_server_arguments()
     return parser
 
@@ -86,7 +100,13 @@ def _parser() -> Parser:
 def _main(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     check_json(arguments)
-    doing = arguments.power_on or arguments.power_off or arguments.ethernet_ips
+    doing = (
+        arguments.power_on
+        or arguments.power_off
+        or arguments.ethernet_ips
+        or arguments.report
+        or arguments.takeover_code
+    )
     if arguments.json and (doing or arguments.destroy is not None):
         raise CommandError("--json goes with --info only", status=2)
     if arguments.job_id is None and (arguments.destroy or "").isdigit():
@@ -107,11 +127,15 @@ def _act(
     arguments: argparse.Namespace, settings: Settings, session: Session, job_id: int
 ) -> None:
     if arguments.power_on or arguments.power_off:
-        _switch(settings, session, job_id, bool(arguments.power_on))
+        switch(settings, session, job_id, bool(arguments.power_on))
     elif arguments.ethernet_ips:
-        _list_hostnames(session, job_id)
+        list_hostnames(session, job_id)
     elif arguments.destroy is not None:
-        _destroy(session, job_id, arguments.destroy)
+        destroy(session, job_id, arguments.destroy)
+    elif arguments.report is not None:
+        report(session, job_id, *arguments.report)
+    elif arguments.takeover_code:
+        print_takeover_code(session, job_id)
     elif arguments.json:
         print_json(_json(session, job_id))
     else:
@@ -148,7 +172,7 @@ class _View:
         job = next((job for job in jobs if job.job_id == self._job_id), None)
         if job is None:
             self.over = True
-            return [_end_facts(self._job_id, _status(self._session, self._job_id))]
+            return [_end_facts(self._job_id, known_status(self._session, self._job_id))]
         machines = read_machines(self._session.call("list_machines"))
         info = self._machine_info(job)
         prospects = _prospects(self._session, job, machines, jobs)
@@ -189,13 +213,6 @@ def _show(session: Session, job_id: int, watching: bool) -> None:
         )
     else:
         show(console, *view.draw(console))
-
-
-def _status(session: Session, job_id: int) -> JobStatus:
-    status = read_status(session.call("get_job_state", job_id))
-    if status.state is JobState.unknown:
-        raise CommandError(f"the server does not know job {job_id} (any more)")
-    return status
 
 
 def _end_facts(job_id: int, status: JobStatus) -> RenderableType:
@@ -290,7 +307,7 @@ def _json(session: Session, job_id: int) -> dict[str, Any]:
             info = session.call("get_job_machine_info", job_id)
             read_machine_info(info)
             return {**nothing, **with_state_name(raw), **info, **_json_outlook(session, job_id)}
-    _status(session, job_id)
+    known_status(session, job_id)
     state = with_state_name(session.call("get_job_state", job_id))
     return {**nothing, "job_id": job_id, **state}
 
@@ -302,53 +319,6 @@ def _json_outlook(session: Session, job_id: int) -> dict[str, Any]:
     answer = session.call("get_job_outlook", job_id)
     read_outlook(answer)  # makes sure of its form
     return {"outlook": answer}
-
-
-# --- doing ---
-
-
-def _list_hostnames(session: Session, job_id: int) -> None:
-    status = _status(session, job_id)
-    info = read_machine_info(session.call("get_job_machine_info", job_id))
-    if info.connections is None:
-        raise CommandError(f"job {job_id} is {status.state.name} and has no boards")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["x", "y", "hostname"])
-    for (x, y), hostname in sorted(info.connections.items()):
-        writer.writerow([x, y, clean(hostname)])
-
-
-def _destroy(session: Session, job_id: int, reason: str) -> None:
-    status = _status(session, job_id)
-    if status.state is JobState.destroyed:
-        note(f"job {job_id} was destroyed before: {status.reason or 'no reason given'}")
-        return
-    session.call("destroy_job", job_id, reason or None)
-    note(f"job {job_id} destroyed")
-
-
-def _switch(settings: Settings, session: Session, job_id: int, on: bool) -> None:
-    status = _status(session, job_id)
-    if status.state not in {JobState.power, JobState.ready}:
-        why = f": {status.reason}" if status.reason else ""
-        raise CommandError(f"job {job_id} is {status.state.name}, it has no boards to switch{why}")
-    job = Job(
-        resume_job_id=job_id,
-        hostname=settings.hostname,
-        port=settings.port,
-        timeout=settings.timeout,
-        reconnect_delay=settings.reconnect_delay,
-        config_filenames=[],
-    )
-    try:
-        note(f"job {job_id}: switching its boards {'on' if on else 'off'} ...")
-        job.set_power(on)
-        job.wait_until_ready()
-    except JobDestroyedError as exc:
-        raise CommandError(f"job {job_id} was destroyed: {exc}") from None
-    finally:
-        job.close()
-    note(f"job {job_id}: its boards are {'on' if on else 'off'}")
 
 
 if __name__ == "__main__":
