@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from spalloc_server._jobs.stand_in_frames import figure
+
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
     from spalloc_server._jobs.board_states import BoardStates, MachineBoards
@@ -119,7 +121,7 @@ def _frame(name: str, frame: Frame, bmp: AsyncBMPController) -> FrameCensus:
         name,
         frame,
         str(bmp.hostname),
-        getattr(bmp, "statistics", None),
-        getattr(bmp, "queue_length", None),
-        getattr(bmp, "answering", None),
+        figure(bmp, "statistics"),
+        figure(bmp, "queue_length"),
+        figure(bmp, "answering"),
     )

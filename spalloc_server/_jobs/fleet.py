@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from spalloc_server._jobs import stand_in_frames
+from spalloc_server._jobs.stand_in_frames import is_known_to_have_ended
 from spalloc_server._places import Frame
 
 if TYPE_CHECKING:
@@ -78,8 +80,8 @@ class Fleet:
                 for frame, host in where.hosts.items():
                     bmp = self._make(host, gate.wait)
                     made[name][frame] = bmp
-                    if hasattr(bmp, "on_answering_change"):
-                        bmp.on_answering_change = partial(on_answering_change, where, frame)
+                    told = partial(on_answering_change, where, frame)
+                    stand_in_frames.watch_answering(bmp, told)
         except BaseException:
             gate.open([])
             _stop(bmp for some in made.values() for bmp in some.values())
@@ -90,7 +92,7 @@ class Fleet:
         """End the frames that no machine has any more; the new ones begin after them."""
         for bmp in old:
             self._outlet.stop(bmp)
-        self._draining = [bmp for bmp in self._draining if not _ended(bmp)] + old
+        self._draining = [bmp for bmp in self._draining if not is_known_to_have_ended(bmp)] + old
         gate.open(old)
 
     def finish(self, host: str, request: AtomicRequests) -> None:
@@ -118,8 +120,7 @@ class Fleet:
     def give_up(self) -> None:
         """End all frames; requests that have not begun are dropped."""
         for bmp in self.all:
-            if hasattr(bmp, "abandon"):
-                bmp.abandon()
+            stand_in_frames.abandon(bmp)
         self._outlet.drop_requests()
         _stop(self.all)
 
@@ -153,9 +154,3 @@ def _begin_at_once() -> None:
 def _stop(bmps: Iterable[AsyncBMPController]) -> None:
     for bmp in bmps:
         bmp.stop()
-
-
-def _ended(bmp: AsyncBMPController) -> bool:
-    """Whether a stopped frame's thread is known to have ended."""
-    is_alive = getattr(bmp, "is_alive", None)
-    return is_alive is not None and not is_alive()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._jobs.stand_in_frames import has_ended
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
     """
     waiting = list(frames)
     deadline = _clock.monotonic() + timeout
-    while waiting := [frame for frame in waiting if not _ended(frame)]:
+    while waiting := [frame for frame in waiting if not has_ended(frame)]:
         left = deadline - _clock.monotonic()
         if hurry or left <= 0:
             break
@@ -67,11 +68,3 @@ def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
     for frame in waiting:
         frame.join(max(0.0, deadline - _clock.monotonic()))
     return not waiting
-
-
-def _ended(frame: Any) -> bool:
-    """Whether a frame has ended; a stand-in that knows no limits is waited for to its end."""
-    if not hasattr(frame, "abandon"):
-        frame.join()
-        return True
-    return frame.is_alive() is not True  # a stand-in may answer anything
