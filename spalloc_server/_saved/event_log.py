@@ -301,7 +301,7 @@ class EventLog:
         found: list[bytes] = []
         room = REPLY_BYTES
         for segment in segments:
-            for line in segment.lines(after, limit - len(found), room):
+            for line in segment.lines(after, limit - len(found), room, first=not found):
                 found.append(line)
                 room -= len(line) + 1
             if len(found) >= limit or room <= 0:

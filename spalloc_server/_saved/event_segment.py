@@ -87,7 +87,7 @@ class Segment:
         """Note that lines were added."""
         self.size, self.last = size, last
 
-    def lines(self, after: int, most: int, room: int) -> Iterator[bytes]:
+    def lines(self, after: int, most: int, room: int, *, first: bool) -> Iterator[bytes]:
         """Return the lines of events after a number, without their line feeds.
 
         Parameters
@@ -97,7 +97,10 @@ class Segment:
         most : int
             Most lines.
         room : int
-            Bytes after which no other line follows.
+            Bytes that all lines together may have.
+        first : bool
+            Whether the first line may have more than that, so that no event
+            stands in the way of the next.
         """
         fd = self._disk.open(self.path, os.O_RDONLY)
         try:
@@ -113,9 +116,10 @@ class Segment:
                     match = _LINE.fullmatch(line)
                     if match is None or int(match[1]) <= after:
                         continue
-                    if most <= 0 or len(line) > room:
+                    if most <= 0 or (len(line) > room and not first):
                         return
                     yield line
+                    first = False
                     most -= 1
                     room -= len(line) + 1
         finally:

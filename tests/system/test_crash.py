@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from spalloc_server._saved.crash_points import POINTS
 from spalloc_server._simulator import Simulation
 from spalloc_server._simulator.addresses import FreeAddresses
 from tests.support.crash_ledger import Client, Connection, Ledger
+from tests.support.crash_reader import Reader, ReadingThread
 
 _KILLS = int(os.environ.get("CRASH_KILLS", "50"))
 _SEED = os.environ.get("CRASH_SEED", "20261121")
@@ -109,15 +110,17 @@ class _Facility:
         config.write_text(_CONFIGURATION.format(hosts=hosts))
         self.server = _Server(config)
         self.ledger = Ledger()
+        self.reader = Reader()
         self._simulation = simulation
         self._hosts = dict(zip(["big", "small"], hosts, strict=True))
 
-    def load(self, seed: str) -> list[Client]:
+    def load(self, seed: str) -> list[Client | ReadingThread]:
         jobs = sorted(self.ledger.alive)
-        clients = [
+        clients: list[Client | ReadingThread] = [
             Client(self.server.port, self.ledger, f"{seed}-{n}", jobs[n::_CLIENTS])
             for n in range(_CLIENTS)
         ]
+        clients.append(ReadingThread(self.server.port, self.reader))
         for client in clients:
             client.start()
         return clients
@@ -128,6 +131,8 @@ class _Facility:
         try:
             self.ledger.settle(connection)
             self._hardware_is_in_line(connection)
+            self.reader.read_all(connection)
+            self.reader.check(self.ledger)
         finally:
             connection.close()
 
@@ -175,7 +180,7 @@ def facility(tmp_path: Path) -> Iterator[_Facility]:
         facility.server.kill()
 
 
-def _finish(clients: list[Client]) -> None:
+def _finish(clients: Sequence[Client | ReadingThread]) -> None:
     for client in clients:
         client.join(30)
         assert not client.is_alive()

@@ -1,0 +1,307 @@
+"""The events file: written, read by number, cut off, full, and kept within its bounds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spalloc_server._saved import disk_trouble, event_log
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.event_log import EventLog
+from tests.support.store_disks import FailingDisk, QuickDisk
+
+Logs = Callable[..., EventLog]
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Logs]:
+    """Make logs of one folder, which end with the test."""
+    made: list[EventLog] = []
+
+    def make(disk: Disk | None = None, label: str = "") -> EventLog:
+        log = EventLog(tmp_path, "a.cfg", label, disk or QuickDisk())
+        log.start()
+        made.append(log)
+        return log
+
+    yield make
+    for log in made:
+        log.close()
+
+
+def event(number: int, text: str = "") -> dict[str, Any]:
+    return {"number": number, "event": "created", "owner": text}
+
+
+def ask(log: EventLog, after: int = 0, limit: int = 1000) -> Any:
+    """Return a reply; events that were appended before are in it."""
+    done = threading.Event()
+    answers: list[bytes] = []
+
+    def take(answer: bytes) -> None:
+        answers.append(answer)
+        done.set()
+
+    log.read(after, limit, take)
+    assert done.wait(10)
+    return json.loads(answers[0])
+
+
+def numbers(reply: Any) -> list[int]:
+    return [event["number"] for event in reply["events"]]
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".a.cfg.events.*"))
+
+
+def test_events_come_back_in_order_and_by_number(logs: Logs) -> None:
+    log = logs()
+    log.append([event(5), event(6, "ö\n")])
+    log.append([event(9)])
+
+    assert ask(log) == {
+        "events": [event(5), event(6, "ö\n"), event(9)],
+        "next": 9,
+        "lost": False,
+    }
+    assert ask(log, 5) == {"events": [event(6, "ö\n"), event(9)], "next": 9, "lost": False}
+    assert numbers(ask(log, 7)) == [9]
+    assert ask(log, 9) == {"events": [], "next": 9, "lost": False}
+    assert ask(log, 0, 2)["next"] == 6
+    assert ask(log, 0, 0) == {"events": [], "next": 0, "lost": False}
+
+
+def test_an_empty_file_has_lost_nothing(logs: Logs) -> None:
+    assert ask(logs()) == {"events": [], "next": 0, "lost": False}
+
+
+def test_a_number_above_all_is_a_loss(logs: Logs) -> None:
+    log = logs()
+    log.append([event(5)])
+
+    assert ask(log, 6) == {"events": [], "next": 5, "lost": True}
+
+
+def test_a_start_goes_on_in_the_same_file(logs: Logs, tmp_path: Path) -> None:
+    log = logs()
+    log.append([event(5)])
+    log.close()
+
+    again = logs()
+
+    assert again.last == 5
+    again.append([event(7)])
+    assert numbers(ask(again)) == [5, 7]
+    assert len(segments(tmp_path)) == 1
+    assert segments(tmp_path)[0].stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\0" * 500, b'{"number":8', b'{"number":8,"x":tru}\n', b"x\n"]
+)
+def test_rubbish_of_a_crash_is_cut_off(logs: Logs, tmp_path: Path, rubbish: bytes) -> None:
+    log = logs()
+    log.append([event(5), event(6)])
+    log.close()
+    with segments(tmp_path)[0].open("ab") as file:
+        file.write(rubbish)
+
+    again = logs()
+
+    assert again.last == 6
+    again.append([event(7)])
+    assert ask(again) == {"events": [event(5), event(6), event(7)], "next": 7, "lost": False}
+
+
+def test_a_file_cut_at_any_byte_goes_on_from_its_last_whole_line(
+    logs: Logs, tmp_path: Path
+) -> None:
+    log = logs()
+    log.append([event(5), event(6), event(7)])
+    log.close()
+    path = segments(tmp_path)[0]
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    for cut in range(len(lines[0]), len(data) + 1):
+        path.write_bytes(data[:cut])
+        whole = data[:cut].count(b"\n") - 1
+
+        assert EventLog(tmp_path, "a.cfg").last == (0, 5, 6, 7)[whole]
+
+
+def test_a_segment_without_a_sound_first_line_is_passed_over(
+    logs: Logs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".a.cfg.events.0000000000000003").write_bytes(b"rubbish")
+
+    log = logs()
+    log.append([event(5)])
+
+    assert numbers(ask(log)) == [5]
+    assert "its events are lost" in caplog.text
+
+
+def test_old_segments_go_and_their_loss_is_told(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "SEGMENT_BYTES", 2000)
+    log = logs()
+    for number in range(1, 101):
+        log.append([event(number, "x" * 200)])
+        ask(log)
+
+    assert len(segments(tmp_path)) == event_log.SEGMENTS
+    reply = ask(log)
+    first = numbers(reply)[0]
+    assert reply["lost"]
+    assert numbers(reply) == list(range(first, 101))
+    assert ask(log, first - 2)["lost"]
+    assert ask(log, first - 1) == {**ask(log, first - 1), "lost": False}
+    assert numbers(ask(log, 97)) == [98, 99, 100]
+    log.close()
+    assert logs().last == 100
+
+
+def test_a_reply_has_at_most_so_many_bytes(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "REPLY_BYTES", 1000)
+    log = logs()
+    log.append([event(number, "x" * 100) for number in range(1, 31)])
+
+    seen, after = [], 0
+    while (reply := ask(log, after))["events"]:
+        assert len(json.dumps(reply["events"])) < 1300
+        seen += numbers(reply)
+        after = reply["next"]
+
+    assert seen == list(range(1, 31))
+
+
+def test_an_event_that_is_too_long_for_a_reply_is_told_alone(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "REPLY_BYTES", 1000)
+    log = logs()
+    log.append([event(1), event(2, "x" * 5000), event(3)])
+
+    assert numbers(ask(log)) == [1]
+    assert numbers(ask(log, 1)) == [2]
+    assert numbers(ask(log, 2)) == [3]
+
+
+def test_any_number_is_found_in_a_long_file(logs: Logs) -> None:
+    log = logs()
+    log.append([event(number * 3, "x" * (number % 400)) for number in range(1, 3001)])
+
+    for after in (0, 1, 2, 3, 4500, 4501, 4502, 8996, 8997, 8998, 8999):
+        expected = [n for n in range(3, 9001, 3) if n > after][:5]
+        assert numbers(ask(log, after, 5)) == expected
+
+
+def test_events_wait_for_a_disk_that_takes_nothing(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.0)
+    disk = FailingDisk()
+    log = logs(disk)
+    log.append([event(1)])
+    assert numbers(ask(log)) == [1]
+    disk.fail("write", error=errno.ENOSPC)
+    log.append([event(2)])
+    assert numbers(ask(log)) == [1]
+    assert log.unsynced()[-1] == event(2)
+    assert "No space" in caplog.text
+
+    disk.fail()
+    log.append([event(3)])
+
+    while numbers(ask(log)) != [1, 2, 3]:
+        pass
+
+
+def test_a_line_that_was_half_written_is_cut_off(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.0)
+    disk = FailingDisk()
+    log = logs(disk)
+    log.append([event(1)])
+    assert numbers(ask(log)) == [1]
+    disk.room = 10
+    log.append([event(2)])
+    assert numbers(ask(log)) == [1]
+
+    disk.room = None
+
+    while numbers(ask(log)) != [1, 2]:
+        pass
+    log.close()
+    assert logs().last == 2
+
+
+def test_events_that_are_not_on_disk_yet_are_known(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "_SECONDS_UNTIL_FSYNC", 1e6)
+    log = logs()
+    log.append([event(1)])
+    ask(log)
+    assert log.unsynced() == [event(1)]
+
+    log.close()
+
+    assert log.unsynced() == []
+
+
+def test_events_are_on_disk_soon(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "_SECONDS_UNTIL_FSYNC", 0.0)
+    synced = threading.Event()
+
+    class Watched(Disk):
+        def fsync(self, fd: int) -> None:
+            super().fsync(fd)
+            synced.set()
+
+    log = logs(Watched())
+    log.append([event(1)])
+
+    assert synced.wait(10)
+
+
+def test_readers_are_told_the_last_number(logs: Logs) -> None:
+    log = logs()
+    told: list[int] = []
+    written = threading.Event()
+
+    def note(last: int) -> None:
+        told.append(last)
+        written.set()
+
+    log.on_written = note
+    log.append([event(1), event(2)])
+
+    assert written.wait(10)
+    assert told[-1] == 2
+
+
+def test_a_simulation_has_a_file_of_its_own(logs: Logs) -> None:
+    real, simulated = logs(), logs(label="simulated")
+    simulated.append([event(1)])
+    real.append([event(2)])
+
+    assert numbers(ask(simulated)) == [1]
+    assert numbers(ask(real)) == [2]
+
+
+def test_a_question_after_the_end_is_answered(logs: Logs) -> None:
+    log = logs()
+    log.close()
+    log.close()
+
+    assert ask(log, 7) == {"events": [], "next": 7, "lost": False}
