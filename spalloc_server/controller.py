@@ -42,6 +42,7 @@ from spalloc_server._jobs.job_request import (
     owner_name,
 )
 from spalloc_server._jobs.machine_map import to_plain
+from spalloc_server._jobs.notice import Notice
 from spalloc_server._jobs.power_downs import PowerDowns
 from spalloc_server._jobs.reasons import Reasons
 from spalloc_server._jobs.records import Records
@@ -91,6 +92,8 @@ class Controller:
     ----------
     undisturbed : context manager
         Keeps other threads out, for several calls in a row.
+    notice : Notice
+        The operator's message, and whether new jobs are accepted.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Controller:
         self._power = power
         self._life = JobLife(records, queue, power, power_downs)
         self._facility = Facility(records, queue, fleet, health, power_downs, power)
+        self.notice = Notice(records)
         self._boards = BoardStates(records, queue, power_downs, health)
         self._reasons = Reasons(records, queue, self._boards, health, self._life.waits)
         self._desk = ReportDesk(records, health)
@@ -239,6 +243,7 @@ class Controller:
         keepalive = keepalive_seconds(keepalive)
         request = JobRequest.parse(what, limits)
         with self._lock:
+            self.notice.check_accepting()
             self._facility.note_dead_changes()
             return self._life.create(ownerhost, owner, keepalive, request, principal)
 
@@ -640,6 +645,18 @@ class Controller:
         with self._lock:
             return self._health.release_all(machine_name, boards)
 
+    def test_board(self, machine_name: str, board: Board) -> None:
+        """Test a board that is out of service as soon as no job has it.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board, or it is in service.
+        """
+        with self._lock:
+            self._health.test_now(machine_name, board)
+            self._records.due_is_stale = True
+
     def out_of_service(self) -> list[OutOfService]:
         """Return the boards that are not handed out because something is wrong with them."""
         with self._lock:
@@ -747,6 +764,7 @@ class Controller:
                     # After the allocations, some of which may be of boards that are out.
                     self._health.impose(book["quarantine"])
                     self._health.ask_silent_frames()
+                    self.notice.impose(book["message"])
             except BaseException:
                 self.give_up()
                 raise
@@ -767,6 +785,7 @@ class Controller:
                 "resting": self._job_queue.resting(),
                 "orphans": self._power_downs.plain_orphans(),
                 "quarantine": self._health.to_plain(),
+                "message": self.notice.plain(),
             }
 
     def __setstate__(self, book: _book.Book) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import __version__
+from spalloc_server._access.policy import AccessClass
 from spalloc_server._bmp import wiring
 from spalloc_server._checks.values import shown, text, whole_number
 from spalloc_server._jobs import book, job_log
@@ -30,6 +31,7 @@ from spalloc_server._wire import orders, stand_ins
 from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
+from spalloc_server._wire.doorkeeper import NotAllowedError
 from spalloc_server._wire.endpoints import Endpoint
 from spalloc_server._wire.messages import Later, Row, Rows
 from spalloc_server._wire.ownership import Ownership
@@ -333,8 +335,9 @@ class SpallocServer(Server):
         if not self._in_loop():
             self.wake()
 
-    def _obey(self, order: str) -> str:
-        return orders.carry_out(self._controller, order)
+    def _obey(self, order: str, uid: int) -> str:
+        policy = self._doorkeeper.policy
+        return orders.carry_out(self._controller, policy, order, f"unix:{uid}")
 
     def _obey_operators(self) -> None:
         """Carry out the orders of operators, who are told when the changes are safe."""
@@ -464,6 +467,27 @@ class SpallocServer(Server):
         taken = self._ownership.take_over(self._controller, caller, job_id, text("code", code))
         self._answered(client)
         return taken
+
+    @spalloc_command
+    def operate(self, client: Any, order: dict[str, Any], reason: str | None = None) -> Any:
+        """Carry out an operator's order, see `_wire.orders`; for operators alone."""
+        caller = self._doorkeeper.acts_as(client)
+        if client is not None and caller.access is not AccessClass.operate:
+            raise NotAllowedError(
+                "operate needs the right to operate; "
+                f"your address or name has the right to {caller.access.name}"
+            )
+        if not isinstance(order, dict):
+            wanted = "expected an object, such as {'do': 'jobs'}"
+            raise TypeError(f"order is {shown(order)}: {wanted}")
+        given = {key: value for key, value in order.items() if key != "told"}
+        if reason is not None:
+            given["reason"] = text("reason", reason)
+        operator = orders.Operator(caller.identity.principal)
+        desk = orders.Desk(self._controller, self._doorkeeper.policy, operator)
+        data = orders.obey(desk, given)
+        self._answered(client)
+        return data
 
     @spalloc_command
     def notify_job(self, client: Any, job_id: int | None = None) -> None:

@@ -32,6 +32,7 @@ since then applied: nothing is ever decided again.
     events      {last, state, unfiled}: number of the last event, that of the first
                 one of this state, and the events that the events file may lack
                 (see `_jobs.event_numbers`); None if an older format did not know
+    message     [text or None, whether new jobs are accepted]
 
 Format 1 had no ended, fault, allocated_at, ready_at, principal and code; its outcomes lack their
 times
@@ -74,6 +75,7 @@ def empty() -> Book:
         "orphans": {},
         "quarantine": {},
         "events": None,
+        "message": [None, True],
     }
 
 
@@ -292,6 +294,16 @@ def _events(book: Book, first: int, count: int, _time: float) -> None:
     book["events"] = {**known, "last": first + count - 1}
 
 
+def _message(book: Book, text: str | None, accepting: bool) -> None:
+    book["message"] = [text, accepting]
+
+
+def _order(_: Book, entry: dict[str, Any]) -> None:
+    """Write nothing: an operator's order is kept for the audit, its effects are outcomes too."""
+    if not {"order", "by", "told", "at"} <= set(entry):
+        raise KeyError("an order has order, by, told and at")
+
+
 def _trim_retired(book: Book) -> None:
     retired = book["retired"]
     while len(retired) > book["max_retired_jobs"]:
@@ -316,6 +328,8 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "orphan_off": _orphan_off,
     "limits": _limits,
     "quarantine": _quarantine,
+    "message": _message,
+    "order": _order,
     "event": _event,
     "events": _events,
 }

@@ -342,6 +342,22 @@ class Health:
         log.info("machine %s: board %s released", name, board)
         self._changed(name, how="released")
 
+    def test_now(self, name: str, board: Board) -> None:
+        """Test a board that is out of service soon, whatever its turn was.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine or board, or it is in service.
+        """
+        where = self.check(name, board)
+        quarantine = self._of(name)
+        place = where.locate(board)
+        if place is not None and frame_of(place) in quarantine.silent:
+            self.welcome(name, frame_of(place))
+        elif not quarantine.hasten(board, _clock.monotonic()):
+            raise ValueError(f"board {board} of machine {name!r} is not out of service")
+
     def report(self, name: str, board: Board, host: str, text: str) -> str:
         """Count a user's report of a board; returns its consequence, in words."""
         quarantine, where = self._of(name), self._maps[name]

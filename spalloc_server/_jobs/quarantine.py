@@ -187,6 +187,14 @@ class Quarantine:
         times = (c.due for c in self.cases.values() if c.due is not None and not c.testing)
         return min(times, default=None)
 
+    def hasten(self, board: Board, now: float) -> bool:
+        """Have a board tested next; False if it is in service."""
+        case = self.cases.get(board)
+        if case is None:
+            return False
+        case.due = now
+        return True
+
     def passed(self, board: Board, wall: float) -> None:
         """Put a board back that passed its test."""
         case = self.cases.pop(board)

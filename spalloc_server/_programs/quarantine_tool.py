@@ -132,8 +132,11 @@ def _change(options: argparse.Namespace) -> None:
     for name, boards in changed.items():
         for line in _named(boards):
             print(f"{line} of machine {escaped(name)} {done}")
-    for note in answer["notes"]:
+    for note in answer.get("notes", ()):
         print(escaped(note))
+    for name in dict.fromkeys(each["machine"] for each in answer.get("dead", ())):
+        dead = [tuple(each["board"]) for each in answer["dead"] if each["machine"] == name]
+        print(f"{counted(dead)} of machine {escaped(name)}: dead by the configuration already")
 
 
 def _named(boards: Sequence[Board]) -> Iterable[str]:

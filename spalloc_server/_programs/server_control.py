@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def ask(options: argparse.Namespace, **order: Any) -> dict[str, Any]:
     NobodyThere, ControlFailed
         If no server runs, or it cannot be reached.
     """
-    answer = json.loads(_reply(options, json.dumps(order)))
+    person = os.environ.get("SUDO_USER") or os.environ.get("USER")
+    answer = json.loads(_reply(options, json.dumps({**order, "told": person})))
     if not answer["ok"]:
         raise ToolError(answer["text"])
     data: dict[str, Any] = answer["data"]

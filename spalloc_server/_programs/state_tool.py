@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spalloc_server import __version__
-from spalloc_server._programs import jobs_tool, quarantine_tool, state_text
+from spalloc_server._programs import operator_tool, quarantine_tool, state_text
 from spalloc_server._programs.output import printing
 from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.state_report import as_data, examine
@@ -57,7 +57,7 @@ def _to_json(value: object) -> object:
 _COMMANDS: tuple[Callable[[Commands], None], ...] = (
     _add_show,
     quarantine_tool.add_to,
-    jobs_tool.add_to,
+    operator_tool.add_to,
 )
 
 
@@ -73,7 +73,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Sequence[str] | None) -> int:
-    parser = Parser(prog="spalloc-state", description="Look at what a spalloc server has saved.")
+    parser = Parser(
+        prog="spalloc-state",
+        description="Look at a spalloc server and its state, and give it orders.",
+    )
     parser.add_argument("--version", "-V", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in _COMMANDS:

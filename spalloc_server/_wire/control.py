@@ -19,10 +19,12 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from spalloc_server import _clock
 from spalloc_server._wire.control_socket import Connection, Listener
+from spalloc_server._wire.endpoints import user_id_of
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +47,11 @@ def control_path(directory: Path, config_name: str, label: str = "") -> Path:
 
 
 class _Order:
-    """One line, until it is answered."""
+    """One line, until it is answered; `uid` is the user id of the operator."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, uid: int) -> None:
         self.line = line
+        self.uid = uid
         self.answer = json.dumps({"ok": False, "text": "the server is stopping"})
         self.done = threading.Event()
 
@@ -92,7 +95,7 @@ class Control:
 
     # --- loop thread ---
 
-    def carry_out(self, do: Callable[[str], str]) -> bool:
+    def carry_out(self, do: Callable[[str, int], str]) -> bool:
         """Do what operators asked meanwhile; they hear of it at `settle`.
 
         Returns
@@ -105,7 +108,7 @@ class Control:
         with self._lock:
             orders, self._waiting = self._waiting, []
         for order in orders:
-            order.answer = do(order.line)
+            order.answer = do(order.line, order.uid)
         self._carried_out += orders
         return True
 
@@ -175,7 +178,8 @@ class Control:
             if len(self._connections) >= _MAX_CONNECTIONS:
                 self._close(next(iter(self._heard)))
             descriptor = accepted.fileno()
-            self._connections[descriptor] = Connection(accepted, self._ask_loop, _MAX_LINE)
+            ask = partial(self._ask_loop, user_id_of(accepted))
+            self._connections[descriptor] = Connection(accepted, ask, _MAX_LINE)
             self._heard[descriptor] = _clock.monotonic()
 
     def _milliseconds_to_wait(self) -> float | None:
@@ -194,9 +198,9 @@ class Control:
         del self._heard[descriptor]
         self._connections.pop(descriptor).close()
 
-    def _ask_loop(self, line: str) -> str:
+    def _ask_loop(self, uid: int, line: str) -> str:
         """Have the loop carry out an order, and wait for that."""
-        order = _Order(line)
+        order = _Order(line, uid)
         with self._lock:
             if self._stopped:
                 return order.answer

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from spalloc_server._access.policy import Policy
 from spalloc_server._bmp import wiring
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.out_of_service import OutOfService, rows
@@ -197,7 +198,7 @@ def test_a_dead_board_that_is_taken_out_is_told(server: SpallocServer, run: Run)
 
     told = run("add", "m:0,0,1", "--reason", "fan")[1].splitlines()
 
-    assert told[1] == "board (0, 0, 1) of machine m: dead by the configuration already"
+    assert told[-1] == "board (0, 0, 1) of machine m: dead by the configuration already"
 
 
 def test_boards_of_a_silent_frame_come_back_by_themselves(
@@ -420,7 +421,7 @@ def test_nothing_is_answered_before_it_is_settled(tmp_path: Path) -> None:
         operator.sendall(b"do it\n")
         assert woken.wait(20)
 
-        assert control.carry_out(lambda line: f"{line}: done")
+        assert control.carry_out(lambda line, _: f"{line}: done")
         operator.setblocking(False)
         with pytest.raises(BlockingIOError):
             operator.recv(100)
@@ -428,7 +429,7 @@ def test_nothing_is_answered_before_it_is_settled(tmp_path: Path) -> None:
         operator.settimeout(20)
 
         assert operator.recv(100) == b"do it: done\n"
-    assert not control.carry_out(lambda line: line)
+    assert not control.carry_out(lambda line, _: line)
     control.stop()
 
 
@@ -468,7 +469,7 @@ def test_an_operator_beyond_the_most_takes_the_place_of_one_that_was_answered(
             operator.sendall(b"x\n")
         for operator in (first, second):
             assert turns.get(timeout=20) == 1
-            control.carry_out(lambda line: f"{line}: done")
+            control.carry_out(lambda line, _: f"{line}: done")
             control.settle()
             assert operator.recv(100) == b"x: done\n"
             operator.close()
@@ -479,7 +480,7 @@ def test_an_order_after_the_end_is_answered_at_once(tmp_path: Path) -> None:
     control = Control(tmp_path / "control", lambda: None)
     control.stop()
 
-    assert "the server is stopping" in control._ask_loop("x")
+    assert "the server is stopping" in control._ask_loop(0, "x")
 
 
 def test_a_place_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
@@ -529,7 +530,7 @@ def test_an_order_at_which_the_server_fails_is_answered(caplog: pytest.LogCaptur
         def out_of_service(self) -> None:
             raise RuntimeError("surprise")
 
-    answer = json.loads(orders.carry_out(Broken(), '{"do": "list"}'))  # type: ignore[arg-type]
+    answer = json.loads(orders.carry_out(Broken(), Policy(), '{"do": "list"}', "unix:0"))  # type: ignore[arg-type]
 
     assert answer == {"ok": False, "text": "the server failed: RuntimeError: surprise"}
     assert "an operator's order failed" in caplog.text

@@ -451,3 +451,28 @@ def test_users_whose_names_are_looked_up_end_with_the_server(
         server.stop_and_join()
         assert client.rest() == []
     answer.set()
+
+
+# --- operators ---
+
+
+def test_operators_give_orders_and_nobody_else_does(start: Start) -> None:
+    server = start('Policy([("127.7.0.1", "operate"), ("127.7.0.2", "use")])')
+
+    with Client(server, "127.7.0.1") as operator, Client(server, "127.7.0.2") as user:
+        job = user.call("create_job", owner="me")
+        refusal = "operate needs the right to operate; your address or name has the right to use"
+        assert user.refused("operate", {"do": "jobs"}) == refusal
+        ended = operator.call("operate", {"do": "end", "id": job, "told": "x"}, "fire drill")
+        assert ended["reason"] == "Ended by an operator, host:127.7.0.1: fire drill"
+        assert user.call("get_job_state", job)["reason"] == ended["reason"]
+        assert "expected an object" in operator.refused("operate", "jobs")
+        assert "no order 'x'" in operator.refused("operate", {"do": "x"})
+
+
+def test_without_a_policy_nobody_is_an_operator(start: Start) -> None:
+    server = start("Policy()")
+
+    with Client(server) as client:
+        assert "needs the right to operate" in client.refused("operate", {"do": "jobs"})
+    assert server.operate(None, {"do": "jobs"}) == {"jobs": []}

@@ -31,7 +31,7 @@ class Answering:
         while not self._stopped:
             self._asked.wait()
             self._asked.clear()
-            if self.control.carry_out(lambda line: f"did {line}"):
+            if self.control.carry_out(lambda line, _: f"did {line}"):
                 self.control.settle()
 
     def connect(self) -> socket.socket:
