@@ -14,6 +14,7 @@ Must not know sockets, clients or files: changes are told as sets, and as outcom
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from spalloc_server import _clock
@@ -793,6 +794,7 @@ class Controller:
         self.__dict__ = type(self).restore(book).__dict__
 
 
+@lru_cache(maxsize=1024)
 def principal_of_host(host: str | None) -> str:
     """Return the principal of a client that is known by its address alone."""
     address = parse_address(host)

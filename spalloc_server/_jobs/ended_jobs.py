@@ -17,6 +17,8 @@ MAX_BYTES = 1 << 20
 #: # measured with tracemalloc: 148 on average
 _BYTES_BESIDE = 160
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
 #: Words for the parties that end jobs.
 CLIENT, KEEPALIVE, FAULT, MACHINE, REQUEST, OPERATOR = (
     "client",
@@ -125,9 +127,8 @@ class EndedJobs:
         """Remember a job, with its row (see `plain_row`) if one is known."""
         self.reasons[job_id] = reason
         if row is not None:
-            text = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
             # Names may have lone surrogates in them.
-            self._rows[job_id] = data = text.encode("utf-8", "surrogatepass")
+            self._rows[job_id] = data = _encode(row).encode("utf-8", "surrogatepass")
             self._bytes += len(data) + _BYTES_BESIDE
         self._trim()
 

@@ -312,7 +312,17 @@ class JobLife:
         where = None
         if job.boards is not None and job.place is not None:
             where = job.allocated_machine_name or "", job.place, len(job.boards)
-        row = plain_row(plain_job(job, None), where, plain_ending)
+        row = plain_row(
+            {
+                "owner": job.owner,
+                "host": job.keepalive_host,
+                "start_time": job.start_time,
+                "allocated_at": job.allocated_at,
+                "ready_at": job.ready_at,
+            },
+            where,
+            plain_ending,
+        )
         job.state = JobState.destroyed
         job.power = None
         del records.jobs[job.id]
