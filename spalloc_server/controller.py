@@ -498,6 +498,20 @@ class Controller:
                 return None
             return self._boards.of(machine_name).rows
 
+    def list_places(
+        self, machine_name: str
+    ) -> list[tuple[int, int, int, int, int, int, str | None]] | None:
+        """Return where every board of a machine is; None if there is no such machine.
+
+        Returns
+        -------
+        list of (x, y, z, cabinet, frame, board, host or None)
+            By x, y and z; the host is the board's address, as configured.
+        """
+        with self._lock:
+            where = self._records.maps.get(machine_name)
+            return None if where is None else where.all_places()
+
     def list_queue(self) -> dict[str, Any]:
         """Return each waiting job's place in line, and why it waits.
 

@@ -574,6 +574,11 @@ class SpallocServer(Server):
         return self._questions.boards(machine_name, self._last_event(), rows)
 
     @spalloc_command
+    def list_places(self, client: Any, machine_name: str) -> list[Any] | None:
+        """Return the cabinet, frame, board and address of every board of a machine, or null."""
+        return self._controller.list_places(text("machine_name", machine_name))
+
+    @spalloc_command
     def list_queue(self, client: Any) -> Row:
         """Return for each waiting job its place in line and why it waits."""
         return self._questions.queue(self._controller.list_queue())

@@ -27,6 +27,7 @@ LEAST: dict[str, AccessClass] = {
             "list_jobs",
             "list_machines",
             "list_boards",
+            "list_places",
             "list_queue",
             "list_ended_jobs",
             "list_events",

@@ -75,6 +75,11 @@ class MachineMap:
         """Return the board at a physical place, None if there is none."""
         return self._boards.get(place)
 
+    def all_places(self) -> list[tuple[int, int, int, int, int, int, str | None]]:
+        """Return each board's place and address, by x, y and z; see `list_places`."""
+        hosts = self.machine.spinnaker_ips
+        return [(*board, *self._places[board], hosts.get(board)) for board in sorted(self._places)]
+
     @property
     def hosts(self) -> Mapping[Frame, str]:
         """The host name of each frame's BMP."""

@@ -76,7 +76,8 @@ def test_there_are_these_commands() -> None:
         "no_notify_job", "notify_machine", "no_notify_machine", "list_jobs", "list_machines",
         "get_board_position", "get_board_at_position", "where_is", "get_takeover_code",
         "take_over_job", "list_events", "notify_events", "no_notify_events", "get_facility",
-        "list_boards", "list_queue", "get_job_outlook", "list_ended_jobs", "report_problem",
+        "list_boards", "list_places", "list_queue", "get_job_outlook", "list_ended_jobs",
+        "report_problem",
     }  # fmt: skip
 
 
@@ -307,6 +308,10 @@ def test_commands_act_at_once_in_process(server: SpallocServer, rack: Rack) -> N
     assert server.destroy_job(None, 1) is None
     assert server.get_job_state(None, 1)["state"] == 4
     assert server.get_board_position(None, "m", 1, 0, 1) == (0, 0, 4)
+    places = server.list_places(None, "m")
+    assert places is not None
+    assert [place[3:6] for place in places if place[:3] == (1, 0, 1)] == [(0, 0, 4)]
+    assert server.list_places(None, "nowhere") is None
     assert server.get_board_at_position(None, "m", 0, 0, 4) == (1, 0, 1)
     assert server.where_is(None, machine="m", x=1, y=0, z=1) is not None
 
@@ -423,6 +428,7 @@ def ask(name: str, *args: object, **kwargs: object) -> bytes:
 @pytest.mark.parametrize(
     ("name", "keywords", "words"),
     [
+        ("list_places", {"machine_name": 3}, "machine_name"),
         ("get_board_position", {"machine_name": 3, "x": 0, "y": 0, "z": 0}, "machine_name"),
         ("get_board_at_position", {"machine_name": None, "x": 0, "y": 0, "z": 0}, "machine_name"),
         ("where_is", {"machine": 3, "x": 0, "y": 0, "z": 0}, "machine must be text, not 3"),

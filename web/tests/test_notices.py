@@ -48,20 +48,25 @@ def event(number: int, kind: str, **more: Any) -> EventReply:
         ),
         (
             "board out",
-            {"machine": "m", "frame": [0, 3]},
+            {"machine": "m", "board": None, "frame": [0, 3], "boards": 24},
             ("frame", "Frame c0 f3 of m does not answer."),
         ),
         (
             "board back",
-            {"machine": "m", "cabinet": 1, "frame": 3, "reason": "tested"},
-            ("frame", "Frame c1 f3 of m answers again: tested."),
+            {"machine": "m", "frame": [1, 3], "how": "answers"},
+            ("frame", "Frame c1 f3 of m answers again: answers."),
+        ),
+        (
+            "board out",
+            {"machine": "m", "board": [0, 1, 2], "sure": False, "text": "link"},
+            ("board", "Board (0, 1, 2) of m is a suspect: link."),
         ),
         (
             "report",
-            {"machine": "m", "board": [0, 0, 0], "reports": 2, "text": "no link"},
-            ("report", "Board (0, 0, 0) of m was reported: no link."),
+            {"machine": "m", "board": [0, 0, 0], "text": "no link", "done": "the board is tested"},
+            ("report", "Board (0, 0, 0) of m was reported: no link (the board is tested)."),
         ),
-        ("report", {"machine": "m", "board": [0, 0, 0], "reports": 1}, None),
+        ("report", {"machine": "m", "board": [0, 0, 0], "done": "noted; a second report"}, None),
         ("created", {"job_id": 1}, None),
     ],
 )

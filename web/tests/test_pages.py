@@ -47,6 +47,7 @@ async def test_those_not_logged_in_see_no_names_on_any_page(path: str) -> None:
         assert response.status == (403 if path.startswith("/owners") else 200)
         assert "example.org" not in text
         assert "10.0.0.7" not in text
+        assert "192.168." not in text
         assert "ada was here" not in text
 
 
@@ -130,6 +131,7 @@ async def test_a_board_says_where_it_is() -> None:
         assert "out of service" in text
         assert "power on refused" in text
         assert "cabinet 0, frame 0, board 17" in text
+        assert "192.168.0." in text
         assert "(16, 20)" in text
 
 
@@ -221,6 +223,8 @@ async def test_an_older_server_has_pages_too() -> None:
             assert (await place.client.get(path)).status == 200
         text = await (await place.client.get("/")).text()
         assert "states worked out from jobs" in text
+        text = await (await place.client.get("/machines/machine/boards/1/1/2")).text()
+        assert "cabinet 0, frame 0, board 17" in text
 
 
 async def test_a_fault_of_ours_is_logged_and_said_without_details(

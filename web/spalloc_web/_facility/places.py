@@ -1,7 +1,7 @@
 """Where boards are: cabinet, frame and board, and the address where the server tells it.
 
-Asked once for each machine and kept until it changes, in small portions so that no other
-client of the server has to wait.
+Asked once for each machine and kept until it changes.  An older server is asked board by board,
+in small portions so that no other client of it has to wait.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from spalloc_web._facility.connection import CommandRefusedError, ConnectionLostError
 from spalloc_web._facility.follower import Follower
 from spalloc_web._facility.picture import Machine
+from spalloc_web._facility.replies import UnreadableReplyError, read
 
 #: Commands sent at a time: a few milliseconds of the server's loop.
 PORTION = 200
@@ -31,6 +32,8 @@ class AwayError(Exception):
 
 
 _Key = tuple[int, int, int, int]
+#: x, y, z, cabinet, frame, board, address: the row of the server's `list_places`.
+_Row = tuple[int, int, int, int, int, int, str | None]
 
 
 class Places:
@@ -84,6 +87,10 @@ class Places:
         boards = [row[:3] for row in machine.boards]
         places: dict[tuple[int, int, int], Place] = {}
         try:
+            if "list_places" in questions.commands:
+                reply = await questions.call("list_places", machine.name)
+                rows = [] if reply is None else read(reply, list[_Row], "list_places")
+                return {row[:3]: Place(*row[3:]) for row in rows}
             for start in range(0, len(boards), PORTION):
                 portion = boards[start : start + PORTION]
                 replies = await questions.call_all(
@@ -92,7 +99,7 @@ class Places:
                 for board, reply in zip(portion, replies, strict=True):
                     if place := _place(reply):
                         places[board] = place
-        except (ConnectionLostError, CommandRefusedError) as e:
+        except (ConnectionLostError, CommandRefusedError, UnreadableReplyError) as e:
             raise AwayError(f"the server does not tell where boards are: {e}") from e
         return places
 

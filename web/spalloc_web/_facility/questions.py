@@ -35,7 +35,14 @@ from spalloc_web._facility.replies import (
 )
 
 #: Commands beyond those of version 1.0.0 that the pages use.
-WANTED = ("list_boards", "list_queue", "list_ended_jobs", "list_events", "notify_events")
+WANTED = (
+    "list_boards",
+    "list_places",
+    "list_queue",
+    "list_ended_jobs",
+    "list_events",
+    "notify_events",
+)
 #: The first version that can be asked for `get_facility`.
 FACILITY_SINCE = (1, 1, 0)
 #: Seconds between looks at the list of machines, the queue and the facility, at least.
@@ -294,6 +301,9 @@ class Questions:
             self._times.pop(job_id, None)
         elif event.kind in {"machine changed", "started"}:
             self._old.add("machines")
+        elif event.kind == "message":
+            self._old.add("facility")
+            self._next["facility"] = 0.0
 
     def take_events(self) -> list[EventReply]:
         """Return the new events, and forget them."""

@@ -47,7 +47,12 @@ def news_of(event: EventReply, now: float) -> News | None:
     if event.kind in {"board out", "board back"}:
         kind, text = _of_boards(event.kind == "board out", more)
     elif event.kind == "report":
-        kind, text = "report", f"Board {_where(more)} was reported{_why(more)}."
+        done = str(more.get("done") or "")
+        if done.startswith(("noted", "nothing")):
+            # A first report, or one that does not count.
+            return None
+        told = f" ({done})" if done else ""
+        kind, text = "report", f"Board {_where(more)} was reported{_why(more)}{told}."
     else:
         return None
     return News(event.number, moment, kind, text)
@@ -58,6 +63,8 @@ def _of_boards(out: bool, more: dict[str, Any]) -> tuple[str, str]:
         verb = "does not answer" if out else "answers again"
         return "frame", f"Frame {_where(more)} {verb}{_why(more)}."
     verb = "is out of service" if out else "is back in service"
+    if out and more.get("sure") is False:
+        verb = "is a suspect"
     return "board", f"Board {_where(more)} {verb}{_why(more)}."
 
 

@@ -182,6 +182,15 @@ class Facility:
         following = events[-1]["number"] if events else after
         return {"events": events, "next": following, "lost": False}
 
+    def list_places(self, name: str) -> list[list[Any]] | None:
+        machine = self.machines.get(name)
+        if machine is None:
+            return None
+        return [
+            [*board, *(self.board_position(name, *board) or ()), f"192.168.0.{number % 255}"]
+            for number, board in enumerate(machine.boards, start=1)
+        ]
+
     def board_position(self, name: str, x: int, y: int, z: int) -> list[int] | None:
         machine = self.machines.get(name)
         if machine is None or (x, y, z) not in machine.boards:

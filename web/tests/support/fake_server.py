@@ -21,6 +21,7 @@ OLD = (
 NEW = (
     "get_facility",
     "list_boards",
+    "list_places",
     "list_queue",
     "get_job_outlook",
     "list_ended_jobs",
@@ -110,6 +111,7 @@ class FakeServer:
             "list_jobs": lambda: list(facility.jobs.values()),
             "list_machines": facility.list_machines,
             "list_boards": facility.list_boards,
+            "list_places": facility.list_places,
             "list_queue": facility.list_queue,
             "list_events": facility.list_events,
             "list_ended_jobs": lambda limit: facility.ended[:limit],
