@@ -198,6 +198,8 @@ class Health:
     def tend(self, now: float) -> None:
         """Test the boards that are due."""
         for name, quarantine in self._quarantines.items():
+            if not quarantine.cases:
+                continue  # of a machine that is gone, too, if a late answer asked for it
             where = self._maps[name]
             due: dict[Frame, list[Case]] = {}
             for case in quarantine.due(now):
