@@ -462,7 +462,9 @@ class Controller:
             return None
         try:
             self._facility.note_dead_changes()
-            return take_census(self._records, self._fleet, self._boards, self._life)
+            return take_census(
+                self._records, self._fleet, self._boards, self._life, self._job_queue
+            )
         finally:
             self._lock.release()
 

@@ -31,6 +31,7 @@ from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._places import Board
 from spalloc_server._queueing.holdings import KINDS, Holdings
 from spalloc_server._queueing.machine_queue import _Job, _Machine
+from spalloc_server._queueing.measures import Measures, measure
 from spalloc_server._queueing.overtaking import Hooks, Overtaking
 from spalloc_server._queueing.region import RegionRecord
 from spalloc_server.coordinates import WrapAround
@@ -143,6 +144,13 @@ class JobQueue(Holdings):
         for machine in self._machines.values():
             machine.note_free_boards()
         self._process_queue()
+
+    def measures(self) -> dict[str, Measures]:
+        """Measure how each machine is shared out just now, by its name."""
+        now = _clock.monotonic()
+        return {
+            name: measure(machine, self.patience, now) for name, machine in self._machines.items()
+        }
 
     def __enter__(self) -> "JobQueue":
         self._postponed += 1

@@ -7,9 +7,11 @@ Changes nothing; knows neither metrics' names nor where the numbers go.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from spalloc_server._jobs.stand_in_frames import figure
+from spalloc_server._jobs.wait_tally import BOUNDS, SIZES, WaitTally
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.records import Records
     from spalloc_server._places import Frame
     from spalloc_server.async_bmp_controller import AsyncBMPController
+    from spalloc_server.job_queue import JobQueue
 
 #: The states of boards in the first metrics; the first that holds counts.
 BOARD_STATES = ("dead", "used", "cooling", "quarantined", "free")
@@ -51,6 +54,24 @@ class FrameCensus(NamedTuple):
     answering: bool | None
 
 
+class SharingCensus(NamedTuple):
+    """How one machine is shared out; see `_queueing.measures.Measures`."""
+
+    first_overtaken: int
+    region_age: float | None
+    region_closed: bool
+    region_idle_boards: int
+    free_triads: int | None
+    largest_block: int | None
+
+
+class WaitCensus(NamedTuple):
+    """The waits of jobs of one size: cumulative counts by upper bound, and the sum of all."""
+
+    counts: list[tuple[float, int]]
+    total: float
+
+
 class Census(NamedTuple):
     """All that is counted.
 
@@ -66,7 +87,9 @@ class Census(NamedTuple):
     spans_judged: int
     spans_held: int
     oldest_queued: float | None
+    waits: dict[str, WaitCensus]
     machines: dict[str, MachineCensus]
+    sharing: dict[str, SharingCensus]
     frames: list[FrameCensus]
 
 
@@ -75,6 +98,7 @@ def take_census(
     fleet: Fleet,
     boards: BoardStates,
     life: JobLife,
+    queue: JobQueue,
 ) -> Census:
     """Count a controller's jobs, boards and requests; see `Controller.census`."""
     jobs = records.jobs
@@ -92,6 +116,8 @@ def take_census(
         spans_judged=life.waits.judged,
         spans_held=life.waits.held,
         oldest_queued=min(waiting, default=None),
+        waits=_waits(life.wait_tally),
+        sharing={name: SharingCensus(*each) for name, each in queue.measures().items()},
         machines={
             name: MachineCensus(_old_words(boards.of(name)), boards.of(name).counts, holders[name])
             for name in records.maps
@@ -102,6 +128,16 @@ def take_census(
             for frame, bmp in its_frames.items()
         ],
     )
+
+
+def _waits(tally: WaitTally) -> dict[str, WaitCensus]:
+    bounds = (*BOUNDS, float("inf"))
+    return {
+        size: WaitCensus(
+            list(zip(bounds, accumulate(tally.counts[size]), strict=True)), tally.totals[size]
+        )
+        for size in SIZES
+    }
 
 
 def _old_words(boards: MachineBoards) -> dict[str, int]:

@@ -16,7 +16,7 @@ from spalloc_server import _clock
 from spalloc_server._wire.tally import BOUNDS, Tally
 
 if TYPE_CHECKING:
-    from spalloc_server._jobs.census import Census, FrameCensus
+    from spalloc_server._jobs.census import Census, FrameCensus, SharingCensus
     from spalloc_server._logs.line_writer import LineWriter
     from spalloc_server._programs.running_server import RunningServer
 
@@ -60,6 +60,11 @@ METRICS = (
     ),
     Metric("spalloc_clients", "gauge", "Connected clients."),
     Metric("spalloc_connections_total", "counter", "Connections accepted."),
+    Metric(
+        "spalloc_clients_bytes",
+        "gauge",
+        "Bytes that all clients together make the server hold: input, output and watches.",
+    ),
     Metric("spalloc_watchers", "gauge", "Clients that are told of changes.", ("of",)),
     Metric(
         "spalloc_command_seconds",
@@ -87,6 +92,42 @@ METRICS = (
         "Jobs that started after they had been told how long similar requests waited, by whether "
         "they started within that span.",
         ("held",),
+    ),
+    Metric(
+        "spalloc_job_wait_seconds",
+        "histogram",
+        "Time from the creation of jobs until they got boards, by the number of boards.",
+        ("boards",),
+    ),
+    Metric(
+        "spalloc_first_in_line_overtaken",
+        "gauge",
+        "Jobs that started while the present first in line of a machine waited; 0 if none waits.",
+        ("machine",),
+    ),
+    Metric(
+        "spalloc_region_age_seconds",
+        "gauge",
+        "Time since the job that a machine keeps a region for first had one; 0 without.",
+        ("machine",),
+    ),
+    Metric(
+        "spalloc_region_state",
+        "gauge",
+        "1 for the state of a machine's region: none, leaking (or about to close) or closed.",
+        ("machine", "state"),
+    ),
+    Metric(
+        "spalloc_region_idle_boards",
+        "gauge",
+        "Boards of a machine's region that could be used and are not.",
+        ("machine",),
+    ),
+    Metric(
+        "spalloc_largest_free_block_ratio",
+        "gauge",
+        "Triads of the largest free block, as a share of all free triads; missing if none are.",
+        ("machine",),
     ),
     Metric("spalloc_queue_length", "gauge", "Jobs that wait for boards."),
     Metric(
@@ -200,6 +241,7 @@ class Reader:
             "spalloc_last_turn_age_seconds": {(): _clock.monotonic() - server.last_turn},
             "spalloc_turn_seconds": {(): _spread(server.turn_times)},
             "spalloc_clients": {(): server.client_count},
+            "spalloc_clients_bytes": {(): server.memory.total},
             "spalloc_connections_total": {(): server.connections},
             "spalloc_watchers": {(of,): n for of, n in server.watcher_counts.items()},
             "spalloc_command_seconds": {
@@ -251,8 +293,33 @@ def _of_census(census: Census) -> Samples:
             for state, count in machine.states.items()
         },
         "spalloc_machine_jobs": {(name,): m.jobs for name, m in census.machines.items()},
+        "spalloc_job_wait_seconds": {
+            (size,): Spread(waits.counts, waits.total) for size, waits in census.waits.items()
+        },
+        **_of_sharing(census.sharing),
         **_of_frames(census.frames),
     }
+
+
+def _of_sharing(machines: Mapping[str, SharingCensus]) -> Samples:
+    samples: Samples = {}
+
+    def add(name: str, value: float | None, *labels: str) -> None:
+        if value is not None:
+            samples.setdefault(name, {})[labels] = float(value)
+
+    for name, sharing in machines.items():
+        state = "closed" if sharing.region_closed else "leaking"
+        state = "none" if sharing.region_age is None else state
+        add("spalloc_first_in_line_overtaken", sharing.first_overtaken, name)
+        add("spalloc_region_age_seconds", sharing.region_age or 0.0, name)
+        for word in ("none", "leaking", "closed"):
+            add("spalloc_region_state", word == state, name, word)
+        add("spalloc_region_idle_boards", sharing.region_idle_boards, name)
+        if sharing.free_triads and sharing.largest_block is not None:
+            share = sharing.largest_block / sharing.free_triads
+            add("spalloc_largest_free_block_ratio", share, name)
+    return samples
 
 
 def _of_frames(frames: Iterable[FrameCensus]) -> Samples:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spalloc_server._jobs.census import Census
+from spalloc_server._wire.memory import Memory
 from spalloc_server._wire.tally import Tally
 
 
@@ -59,6 +60,7 @@ class RunningServer(Protocol):
     reload_refused: bool
     turn_times: Tally
     connections: int
+    memory: Memory
 
     @property
     def store(self) -> CountedState:

@@ -144,7 +144,39 @@ def test_the_counts_of_a_frame_are_its_own(server: SpallocServer) -> None:
         assert of(found, "spalloc_bmp_answering", **frame) == 1
 
 
+def test_the_numbers_of_sharing_are_those_of_a_known_queue(server: SpallocServer) -> None:
+    controller = server.controller
+    controller._job_queue.scheduling = "overtaking"
+    with monitored(server) as page, Client(server.port) as client:
+        client.call("create_job", 2, 1, owner="me", machine="frame-a")
+        client.call("create_job", 3, 2, owner="me", machine="frame-a")
+        client.call("create_job", 1, 1, owner="me", machine="frame-a")
+        found = scrape(page.port)
+        server.controller._job_queue.patience = 0.0
+        closed = scrape(page.port)
+
+    def state(found: Scrape) -> dict[str, float]:
+        return {
+            word: of(found, "spalloc_region_state", machine="frame-a", state=word)
+            for word in ("none", "leaking", "closed")
+        }
+
+    assert of(found, "spalloc_first_in_line_overtaken", machine="frame-a") == 1
+    assert of(found, "spalloc_first_in_line_overtaken", machine="frame-b") == 0
+    assert state(found) == {"none": 0, "leaking": 1, "closed": 0}
+    assert state(closed) == {"none": 0, "leaking": 0, "closed": 1}
+    assert of(found, "spalloc_region_state", machine="frame-b", state="none") == 1
+    assert 0 <= of(found, "spalloc_region_age_seconds", machine="frame-a") < PATIENCE
+    assert of(found, "spalloc_region_idle_boards", machine="frame-a") in (12, 15)
+    assert 0.5 <= of(found, "spalloc_largest_free_block_ratio", machine="frame-a") <= 1
+    assert of(found, "spalloc_job_wait_seconds_count", boards="4-24") == 1
+    assert of(found, "spalloc_job_wait_seconds_count", boards="2-3") == 1
+    assert of(found, "spalloc_job_wait_seconds_bucket", boards="2-3", le="+Inf") == 1
+    assert of(found, "spalloc_clients_bytes") >= 0
+
+
 def test_every_metric_of_the_table_is_shown_with_its_help(server: SpallocServer) -> None:
+    server.controller._job_queue.scheduling = "overtaking"
     with monitored(server) as page, Client(server.port) as client:
         job_id = client.call("create_job", owner="me")
         client.wait_until(job_id, 3)
