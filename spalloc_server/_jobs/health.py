@@ -243,8 +243,11 @@ class Health:
         """Put a board back, or keep it for longer (a frame's thread)."""
         name, board = where.machine.name, case.board
         with self._lock:
+            # Of a machine that is gone nothing must be made anew.
+            if self._maps.get(name) is not where:
+                return
             quarantine = self._of(name)
-            if self._maps.get(name) is not where or quarantine.cases.get(board) is not case:
+            if quarantine.cases.get(board) is not case:
                 round_.postponed(board)
                 return
             now = _clock.monotonic()
@@ -286,9 +289,9 @@ class Health:
         """Put a frame's boards back, but those that were not switched off (its thread)."""
         name = where.machine.name
         with self._lock:
-            quarantine = self._of(name)
-            if self._maps.get(name) is not where or frame not in quarantine.silent:
+            if self._maps.get(name) is not where or frame not in self._of(name).silent:
                 return
+            quarantine = self._of(name)
             if not success:
                 if isinstance(reason, FailureReason) and reason.silent:
                     return  # its thread will tell when it answers

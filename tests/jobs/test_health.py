@@ -814,3 +814,19 @@ def test_a_round_of_tests_is_one_line_in_the_log(
         "machine m, cabinet 0, frame 0: tests of boards out of service: "
         "2 boards (0, 0, 0), (0, 0, 1) passed and may be given out again"
     ]
+
+
+def test_a_test_that_ends_after_its_machine_has_gone_leaves_nothing(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power on")
+    facility.create(*A)
+    facility.run_until(lambda: facility.out == {A}, 100.0)
+    due = facility.controller.next_health_check()
+    assert due is not None
+    facility.time.now = due
+    facility.controller.check_health()  # the test waits in the frame's queue
+
+    facility.controller.machines = {}
+    facility.run(60.0)
+    facility.controller.check_health()
+
+    assert facility.controller._health._quarantines == {}
