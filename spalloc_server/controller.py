@@ -182,6 +182,33 @@ class Controller:
         with self._lock:
             self._life.set_grace(seconds)
 
+    @property
+    def scheduling(self) -> str:
+        """Order in which jobs get boards, see `JobQueue`."""
+        return self._job_queue.scheduling
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a job's region is closed to others."""
+        return self._job_queue.patience
+
+    def set_order(self, scheduling: str, patience: float) -> None:
+        """Change the order in which jobs get boards, and the patience of those that wait.
+
+        Raises
+        ------
+        ValueError
+            If there is no such order, or `patience` is no time; nothing changes.
+        """
+        queue = self._job_queue
+        with self._lock:
+            if (scheduling, patience) == (queue.scheduling, queue.patience):
+                return
+            # Jobs that can start now do so at the end, when the change has been told.
+            with queue:
+                queue.set_order(scheduling, patience)
+                self._records.tell("scheduling", scheduling, patience)
+
     def _tell_limits(self) -> None:
         self._records.tell("limits", self.max_retired_jobs, self.seconds_before_free)
 
@@ -761,6 +788,8 @@ class Controller:
             seconds_before_free=book["seconds_before_free"],
             outlet=outlet,
         )
+        # Before there are machines, which get their kind of allocator by it.
+        controller._job_queue.set_order(book["scheduling"], book["patience"])
         controller._impose(book)
         return controller
 
@@ -777,7 +806,7 @@ class Controller:
                             queue.restore_resting(name, allocation_id, tuple(outcome), rested)
                     self._power_downs.impose(book["going"], book["orphans"])
                     for job_id, record in book["jobs"].items():
-                        self._life.impose(job_id, record)
+                        self._life.impose(job_id, record, book["told_at"])
                     # After the allocations, some of which may be of boards that are out.
                     self._health.impose(book["quarantine"])
                     self._health.ask_silent_frames()
@@ -794,6 +823,9 @@ class Controller:
                 "next_id": self._records.next_id,
                 "max_retired_jobs": self.max_retired_jobs,
                 "seconds_before_free": self.seconds_before_free,
+                "scheduling": self.scheduling,
+                "patience": self.patience,
+                "told_at": _clock.wall(),
                 "machines": {name: to_plain(m) for name, m in self._machines.items()},
                 "jobs": self._life.plain_jobs(),
                 "retired": dict(self._retired_jobs),

@@ -119,17 +119,7 @@ class JobQueue(Holdings):
 
     @scheduling.setter
     def scheduling(self, scheduling: str) -> None:
-        if scheduling not in KINDS:
-            allowed = ", ".join(map(repr, KINDS))
-            raise ValueError(f"scheduling must be one of {allowed}, not {scheduling!r}")
-        if scheduling == self._scheduling:
-            return
-        self._scheduling = scheduling
-        with self:
-            self._change_kinds()
-            if scheduling != "overtaking":
-                for job in self._jobs.values():
-                    job.region_since = None
+        self.set_order(scheduling, self.patience)
 
     @property
     def patience(self) -> float:
@@ -138,9 +128,30 @@ class JobQueue(Holdings):
 
     @patience.setter
     def patience(self, patience: float) -> None:
+        self.set_order(self._scheduling, patience)
+
+    def set_order(self, scheduling: str, patience: float) -> None:
+        """Change `scheduling` and `patience` at once.
+
+        Raises
+        ------
+        ValueError
+            If there is no such order, or `patience` is no time; nothing changes.
+        """
+        if scheduling not in KINDS:
+            allowed = ", ".join(map(repr, KINDS))
+            raise ValueError(f"scheduling must be one of {allowed}, not {scheduling!r}")
         if not 0 <= patience < math.inf:
             raise ValueError(f"patience must be finite and at least 0 seconds, not {patience!r}")
         self._overtaking.patience = patience
+        if scheduling != self._scheduling:
+            self._scheduling = scheduling
+            with self:
+                self._change_kinds()
+                if scheduling != "overtaking":
+                    for job in self._jobs.values():
+                        job.region_since = None
+            return
         for machine in self._machines.values():
             machine.note_free_boards()
         self._process_queue()

@@ -363,6 +363,7 @@ class SpallocServer(Server):
             self._store.durability = self._durability or settings.durability or "process"
             wiring.overlap_power_on = settings.overlap_power_on
             self._recorded.takeover_grace = settings.takeover_grace
+            self._recorded.set_order(settings.scheduling, settings.patience)
         self._write_ahead.commit()
 
     # --- commands ---

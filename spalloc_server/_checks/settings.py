@@ -15,6 +15,9 @@ from spalloc_server._access.policy import Policy
 #: The values of `durability`, see the reliability chapter.
 DURABILITIES = ("process", "always", "none")
 
+#: The values of `scheduling`, see the chapter on how boards are shared out.
+SCHEDULINGS = ("overtaking", "fcfs", "fcfs-grid")
+
 
 class Settings(NamedTuple):
     """The settings of one configuration file.
@@ -27,6 +30,10 @@ class Settings(NamedTuple):
         Whether a frame goes on with other boards while some configure their FPGAs.
     takeover_grace : float
         Seconds for which jobs of before a start live without signs of life.
+    scheduling : str
+        One of `SCHEDULINGS`: the order in which jobs get boards.
+    patience : float
+        Seconds after which a job's region is closed to others.
     policy : Policy
         The rules of access and isolation.
     """
@@ -34,6 +41,8 @@ class Settings(NamedTuple):
     durability: str | None = None
     overlap_power_on: bool = True
     takeover_grace: float = 3600.0
+    scheduling: str = "overtaking"
+    patience: float = 7200.0
     policy: Policy = Policy()
 
 
@@ -87,6 +96,8 @@ _RULES: dict[str, _Rule] = {
     "durability": one_of(None, *DURABILITIES),
     "overlap_power_on": yes_or_no(),
     "takeover_grace": seconds(),
+    "scheduling": one_of(*SCHEDULINGS),
+    "patience": seconds(),
     "policy": _Rule(
         lambda value: isinstance(value, Policy),
         'a Policy, such as Policy(access=[Rule("10.1.0.0/16", "use")])',

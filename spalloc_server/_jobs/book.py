@@ -8,17 +8,21 @@ since then applied: nothing is ever decided again.
 
 ::
 
-    next_id, max_retired_jobs, seconds_before_free
+    next_id, max_retired_jobs, seconds_before_free, scheduling, patience
+    told_at     Unix time of the latest outcome that has one; None if none has
     machines    {name: {name, tags, width, height, dead_boards, dead_links,
                         board_locations, bmp_ips, spinnaker_ips}}  in order
     jobs        {id: {owner, start_time, keepalive, host, args, kwargs,
                       state, power, attempts, fault, was_ready, allocated_at,
-                      ready_at, principal, code, allocation}}
+                      ready_at, principal, code, region, allocation}}
                 oldest first; allocation None or {machine, id, outcome,
                 boards, periphery, torus}; fault is the text of the one for
                 which it was moved last; times are Unix times or None; principal is
                 the identity that it belongs to, None if an older format did not
-                know; code the hash of a code by which it may change hands
+                know; code the hash of a code by which it may change hands; region
+                None or {machine, place, closed, age, at}: the place kept for it
+                (machine and place None if none is now), and the seconds since
+                one first was, as of the Unix time at
     retired     {id: reason}  oldest first
     ended       {id: row of `_jobs.ended_jobs`}  of those in retired that
                 ended since format 2
@@ -34,9 +38,9 @@ since then applied: nothing is ever decided again.
                 (see `_jobs.event_numbers`); None if an older format did not know
     message     [text or None, whether new jobs are accepted]
 
-Format 1 had no ended, fault, allocated_at, ready_at, principal and code; its outcomes lack their
-times
-and endings.  Must not know classes, files, threads or hardware.
+Format 1 had no ended, fault, allocated_at, ready_at, principal, code, region, scheduling, patience
+and told_at; its outcomes lack their times and endings.  Must not know classes, files, threads or
+hardware.
 """
 
 from __future__ import annotations
@@ -66,6 +70,9 @@ def empty() -> Book:
         "next_id": 1,
         "max_retired_jobs": 1200,
         "seconds_before_free": 30,
+        "scheduling": "fcfs",
+        "patience": 7200.0,
+        "told_at": None,
         "machines": {},
         "jobs": {},
         "retired": {},
@@ -108,7 +115,7 @@ def upgrade(book: Book, from_format: int) -> Book:
     jobs = upgraded["jobs"]
     if from_format < 2 and isinstance(jobs, dict) and all(map(_is_dict, jobs.values())):
         upgraded["jobs"] = {
-            job: _bounded({**_NEW_JOB, **_NEW_OWNERSHIP, **jobs[job]}) for job in jobs
+            job: _bounded({**_NEW_JOB, **_KEPT_WHEN_MOVED, **jobs[job]}) for job in jobs
         }
     return upgraded
 
@@ -148,22 +155,45 @@ _NEW_JOB = {
 }
 
 #: Parts of a new job that it keeps when it is moved.
-_NEW_OWNERSHIP = {"principal": None, "code": None}
+_KEPT_WHEN_MOVED = {"principal": None, "code": None, "region": None}
 
 # --- the writers, one for each kind of outcome ---
 
 
 def _created(book: Book, job_id: int, record: dict[str, Any]) -> None:
-    book["jobs"][job_id] = {**_NEW_JOB, **_NEW_OWNERSHIP, **_bounded(record)}
+    book["jobs"][job_id] = {**_NEW_JOB, **_KEPT_WHEN_MOVED, **_bounded(record)}
     book["next_id"] = max(book["next_id"], job_id + 1)
 
 
 def _allocated(
     book: Book, job_id: int, allocation: dict[str, Any], at: float | None = None
 ) -> None:
-    book["jobs"][job_id].update(
-        allocation=allocation, was_ready=False, allocated_at=at, ready_at=None
-    )
+    job = book["jobs"][job_id]
+    job.update(allocation=allocation, was_ready=False, allocated_at=at, ready_at=None)
+    if job["region"] is not None:
+        job["region"] = _without_place(job["region"])
+    _note_time(book, at)
+
+
+def _region(book: Book, job_id: int, region: dict[str, Any] | None) -> None:
+    book["jobs"][job_id]["region"] = region
+    _note_time(book, None if region is None else region["at"])
+
+
+def _without_place(region: dict[str, Any]) -> dict[str, Any]:
+    return {**region, "machine": None, "place": None, "closed": False}
+
+
+def _note_time(book: Book, at: float | None) -> None:
+    if at is not None:
+        book["told_at"] = max(at, book["told_at"] or at)
+
+
+def _scheduling(book: Book, scheduling: str, patience: float) -> None:
+    book.update(scheduling=scheduling, patience=patience)
+    if scheduling != "overtaking":
+        for job in book["jobs"].values():
+            job["region"] = None
 
 
 def _power(book: Book, job_id: int, on: bool) -> None:
@@ -200,6 +230,7 @@ def _ended(
             place, boards = allocation["outcome"][1:], allocation["boards"]
             where = allocation["machine"], place, len(boards)
         book["ended"][job_id] = plain_row(job, where, ending)
+        _note_time(book, ending["at"])
     if allocation is not None and allocation["machine"] in book["machines"]:
         _give_back(book, job_id, allocation)
     book["retired"][job_id] = reason
@@ -253,6 +284,9 @@ def _machines(
     for name in remade:
         for table in ("going", "resting", "quarantine"):
             book[table].pop(name, None)
+    for job in book["jobs"].values():
+        if job["region"] is not None and job["region"]["machine"] in remade:
+            job["region"] = _without_place(job["region"])
     for host, boards in orphans.items():
         book["orphans"][host] = sorted({*book["orphans"].get(host, ()), *boards})
 
@@ -327,6 +361,8 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "machines": _machines,
     "orphan_off": _orphan_off,
     "limits": _limits,
+    "scheduling": _scheduling,
+    "region": _region,
     "quarantine": _quarantine,
     "message": _message,
     "order": _order,

@@ -11,6 +11,7 @@ from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from spalloc_server import _clock
 from spalloc_server._jobs.job_request import ANY_BOARD, JobRequest
 from spalloc_server._places import Board
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.ended_jobs import Ending
     from spalloc_server.allocator import Footprint
     from spalloc_server.configuration import Machine
+    from spalloc_server.job_queue import RegionRecord
     from spalloc_server.links import Links
 
 Shown = TypeVar("Shown")
@@ -276,7 +278,28 @@ def plain_allocation(
     }
 
 
-def plain_job(job: _Job, allocation: dict[str, Any] | None) -> dict[str, Any]:
+def plain_region(record: RegionRecord | None, age: float | None) -> dict[str, Any] | None:
+    """Return the place that is kept for a job as a book has it.
+
+    Parameters
+    ----------
+    record : RegionRecord or None
+        None if no place is kept.
+    age : float or None
+        Seconds since one first was; None if none ever was.
+    """
+    if age is None:
+        return None
+    plain: dict[str, Any] = {"machine": None, "place": None, "closed": False}
+    if record is not None:
+        place = list(record.place)
+        plain = {"machine": record.machine, "place": place, "closed": record.closed}
+    return {**plain, "age": age, "at": _clock.wall()}
+
+
+def plain_job(
+    job: _Job, allocation: dict[str, Any] | None, region: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return a job with its boards as a book has it."""
     return {
         **plain_request(job),
@@ -289,6 +312,7 @@ def plain_job(job: _Job, allocation: dict[str, Any] | None) -> dict[str, Any]:
         "allocated_at": job.allocated_at,
         "ready_at": job.ready_at,
         "allocation": allocation,
+        "region": region,
     }
 
 

@@ -24,6 +24,7 @@ from spalloc_server._jobs.job import (
     job_from_plain,
     plain_allocation,
     plain_job,
+    plain_region,
     plain_request,
 )
 from spalloc_server._jobs.out_of_service import counted
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.power_downs import PowerDowns
     from spalloc_server._jobs.records import Records
     from spalloc_server._places import Board
-    from spalloc_server.job_queue import JobQueue
+    from spalloc_server.job_queue import JobQueue, RegionRecord
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class JobLife:
         queue.on_cancel = self._cancelled
         queue.on_rested = self._rested
         queue.on_blocked = self._blocked
+        queue.on_region = self._region_changed
 
     # --- beginning ---
 
@@ -290,6 +292,11 @@ class JobLife:
     def _rested(self, machine_name: str, allocation_ids: list[int]) -> None:
         self._records.tell("rested", machine_name, list(allocation_ids))
 
+    def _region_changed(self, job_id: int, record: RegionRecord | None) -> None:
+        """Note the place that is kept for a job that waits; None if it has ended."""
+        plain = plain_region(record, self._queue.region_age(job_id))
+        self._records.tell("region", job_id, plain)
+
     def _blocked(self, job_id: int, machine_name: str, boards: frozenset[Board]) -> None:
         """Say, once, for which boards out of service a job waits."""
         job = self._records.jobs[job_id]
@@ -353,7 +360,11 @@ class JobLife:
     def plain_jobs(self) -> dict[int, dict[str, Any]]:
         """Return all jobs as a book has them, oldest first."""
         return {
-            job.id: plain_job(job, self._plain_allocation(job))
+            job.id: plain_job(
+                job,
+                self._plain_allocation(job),
+                plain_region(self._queue.region_of(job.id), self._queue.region_age(job.id)),
+            )
             for job in self._records.jobs.values()
         }
 
@@ -363,8 +374,16 @@ class JobLife:
             return None
         return plain_allocation(job, *allocation, self._queue.outcome_of(*allocation))
 
-    def impose(self, job_id: int, record: dict[str, Any]) -> None:
-        """Put a job back as a book has it, and finish its power command if one was under way."""
+    def impose(self, job_id: int, record: dict[str, Any], told_at: float | None) -> None:
+        """Put a job back as a book has it, and finish its power command if one was under way.
+
+        Parameters
+        ----------
+        job_id : int
+        record : dict
+        told_at : float or None
+            The last time (Unix) that is known of the book's own life.
+        """
         job = job_from_plain(job_id, record)
         self._records.jobs[job_id] = job
         self._keep_alive(job)
@@ -375,15 +394,22 @@ class JobLife:
         allocation = None
         if plain is not None:
             allocation = (plain["machine"], plain["id"], tuple(plain["outcome"]))
+        began, region = record["allocated_at"], record["region"]
         self._queue.restore_job(
             job_id,
             request.boards,
             machine=request.machine,
             tags=request.tags,
             allocation=allocation,
+            allocated_for=0.0 if began is None else max(0.0, _clock.wall() - began),
+            region_age=None if region is None else _region_age(region, told_at),
         )
         if plain is not None:
             self._impose_boards(job, record)
+        elif region is not None and region["machine"] is not None:
+            self._queue.restore_region(
+                job_id, region["machine"], region["place"], closed=region["closed"]
+            )
 
     def _impose_boards(self, job: _Job, record: dict[str, Any]) -> None:
         plain = record["allocation"]
@@ -398,3 +424,9 @@ class JobLife:
         else:
             power = record["power"] is not False
             self._power.switch(job, power, link_enable=False if power else None)
+
+
+def _region_age(region: dict[str, Any], told_at: float | None) -> float:
+    """Return a region's age, seconds, when the last thing was told; downtime does not count."""
+    age: float = region["age"]
+    return age if told_at is None else age + max(0.0, told_at - region["at"])

@@ -271,6 +271,9 @@ ACTIONS: dict[str, Callable[[Controller, Rack, HandClock, int], object]] = {
     "dead": lambda made, rack, clock, n: change(
         made, {"m": machine("m", 2, 1, dead_boards={(n % 2, 0, n % 3)})}
     ),
+    "order": lambda made, rack, clock, n: made.set_order(
+        ["fcfs", "fcfs-grid", "overtaking", "overtaking"][n % 4], [0.0, 15.0, 7200.0][n % 3]
+    ),
     "few": lambda made, rack, clock, n: setattr(made, "max_retired_jobs", n),
 }
 
@@ -325,4 +328,9 @@ def settled(book: dict[str, Any]) -> Any:
     for allocations in book["resting"].values():
         for outcome_and_time in allocations.values():
             outcome_and_time[1] = 0.0
+    del book["told_at"]
+    for job in book["jobs"].values():
+        if job["region"] is not None:
+            # It is as old, but was told at another time.
+            job["region"]["began"] = job["region"].pop("at") - job["region"].pop("age")
     return book

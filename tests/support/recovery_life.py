@@ -90,6 +90,8 @@ class Life:
         self.controller.machines = self._machines
         self.book = json_copy(self.controller.__getstate__())
         hear_outcomes(self.controller, self._write)
+        if self._random.random() < 0.5:
+            self.controller.set_order("overtaking", 100.0)
 
     def _write(self, outcome: _book.Outcome) -> None:
         _book.apply(self.book, json.loads(json.dumps(outcome)))
@@ -101,7 +103,20 @@ class Life:
             if step(self):
                 self.counts[name] += 1
             self.now += 0.01
+            self._check_regions()
         self.controller.list_machines()
+
+    def _check_regions(self) -> None:
+        """The book knows the regions there are, whenever the life is cut short."""
+        queue = self.controller._job_queue
+        for job_id, job in self.book["jobs"].items():
+            region, told = queue.region_of(job_id), job["region"]
+            if region is None:
+                assert told is None or told["machine"] is None
+            else:
+                assert told["machine"] == region.machine
+                assert tuple(told["place"]) == region.place
+            assert (told is None) == (queue.region_age(job_id) is None)
 
     # --- inputs; each says whether it was one ---
 
@@ -224,6 +239,12 @@ class Life:
         self.controller.seconds_before_free = self._random.choice([0, 2, 5])
         return True
 
+    def scheduling_changes(self) -> bool:
+        orders = ["fcfs", "fcfs-grid", "overtaking", "overtaking"]
+        patience = self._random.choice([0.0, 100.0, 7200.0])
+        self.controller.set_order(self._random.choice(orders), patience)
+        return True
+
     def operator_acts(self) -> bool:
         board = (self._random.randrange(2), self._random.randrange(2), self._random.randrange(3))
         try:
@@ -245,7 +266,7 @@ _INPUTS: list[tuple[str, Callable[[Life], bool]]] = [
         (Life.time_passes, 3), (Life.much_time_passes, 1), (Life.board_dies_in_place, 1),
         (Life.tags_and_dead_change, 1), (Life.machine_comes_or_goes, 1),
         (Life.machine_is_made_anew, 1), (Life.order_changes, 1), (Life.limits_change, 1),
-        (Life.operator_acts, 2),
+        (Life.operator_acts, 2), (Life.scheduling_changes, 1),
     ]
     for _ in range(weight)
 ]  # fmt: skip
@@ -272,7 +293,7 @@ def recover(book: _book.Book) -> _book.Book:
     Frame.frames = []
     with (
         mock.patch.object(controller, "AsyncBMPController", Frame),
-        mock.patch.object(JobQueue, "_process_queue", lambda _self: None),
+        mock.patch.object(JobQueue, "_process_queue", lambda *_: None),
         mock.patch.object(JobQueue, "_regenerate_queues", lambda _self: None),
     ):
         recovered = Controller.__new__(Controller)
@@ -308,7 +329,10 @@ def comparable(book: Any) -> Any:
         for name, each in copy["quarantine"].items()
         if each["cases"] or each["silent"]  # else only faults of the last day, which time forgets
     }
+    del copy["told_at"]
     for job in copy["jobs"].values():
+        if job["region"] is not None:
+            del job["region"]["age"], job["region"]["at"]
         if job["allocation"] is not None and job["state"] != 3:
             job["state"] = 2
     return copy

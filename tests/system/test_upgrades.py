@@ -47,6 +47,7 @@ configuration = Configuration(
     ],
     ip="127.0.0.1", seconds_before_free=60, max_retired_jobs=5,
 )
+scheduling = "fcfs"
 """
 
 
