@@ -486,6 +486,9 @@ class Health:
         return self._quarantines.get(name) or Quarantine()
 
     def _of(self, name: str) -> Quarantine:
+        if name not in self._maps:
+            # An answer for a machine that is gone: nothing of it is kept.
+            return Quarantine()
         return self._quarantines.setdefault(name, Quarantine())
 
     def _changed(self, name: str, job: int | None = None, how: str = "removed") -> None:
