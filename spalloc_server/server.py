@@ -22,6 +22,7 @@ from spalloc_server._bmp import wiring
 from spalloc_server._checks.values import shown, text, whole_number
 from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.event_numbers import EventNumbers
+from spalloc_server._jobs.first_id import first_id
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.disk import Disk
@@ -124,6 +125,7 @@ class SpallocServer(Server):
         disk: Disk | None = None,
         bind: Sequence[Endpoint] | None = None,
         more_endpoints: Sequence[Endpoint] = (),
+        first_id: int | str | None = None,
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -154,6 +156,7 @@ class SpallocServer(Server):
         self._store.on_news = self.wake
         self._event_file: EventLog | None = None
         self._events: EventNumbers | None = None
+        self._first_id = first_id
         self._files = directory, config.name, label, disk
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
         super().__init__(
@@ -213,11 +216,18 @@ class SpallocServer(Server):
             before_hardware(book.empty() if loaded.state is None else loaded.state)
         recovered = None if loaded.state is None else self._recover(loaded.state)
         self._controller = self._recorded = recovered or Controller(
-            next_id=loaded.next_id, outlet=self._write_ahead
+            next_id=self._next_id(loaded), outlet=self._write_ahead
         )
         self._open_events(loaded if recovered is not None else None)
         as_saved = loaded.state is None or recovered is not None
         return loaded.clean and as_saved and not cold_start
+
+    def _next_id(self, loaded: Loaded) -> int:
+        """Return the id of the first job of a fresh state."""
+        number, reason = first_id(loaded.next_id, self._first_id, loaded.traces)
+        if reason:
+            log.warning("ids of jobs begin at %d: %s", number, reason)
+        return number
 
     def _open_events(self, loaded: Loaded | None) -> None:
         """Open the events file, and find the events that it lacks of the state that goes on."""

@@ -260,6 +260,7 @@ def _server_options(chosen: argparse.Namespace) -> dict[str, Any]:
         "state_dir": chosen.state_dir,
         "stop_timeout": chosen.stop_timeout,
         "disk": chosen.crash_at,
+        "first_id": chosen.first_id,
         "bind": chosen.bind,
         "more_endpoints": _more_endpoints(chosen),
     }

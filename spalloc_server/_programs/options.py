@@ -13,6 +13,7 @@ from typing import Any
 from spalloc_server import __version__
 from spalloc_server._checks.settings import DURABILITIES
 from spalloc_server._jobs import job_log
+from spalloc_server._jobs.first_id import CLOCK, LIMIT
 from spalloc_server._programs import logs
 from spalloc_server._programs.parser import Parser
 from spalloc_server._programs.simulated_hardware import DEFAULT_PORT
@@ -105,6 +106,13 @@ def _add_state_options(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         type=_seconds,
         help="how long a stop waits for hardware (30)",
+    )
+    group.add_argument(
+        "--first-id",
+        metavar="N|clock",
+        type=_first_id,
+        help="id of the first job if there is no saved state (1): a number, or the seconds since "
+        "2025; for a state that was moved away, and for a new host",
     )
     group.add_argument("--crash-at", type=_crash_point, help=argparse.SUPPRESS)
 
@@ -241,3 +249,14 @@ def _crash_point(word: str) -> Any:
         return CrashingDisk(kill_at(word))
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def _first_id(word: str) -> int | str:
+    if word == CLOCK:
+        return word
+    number = int(word) if word.isascii() and word.isdigit() else 0
+    if not 1 <= number < LIMIT:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not {CLOCK}, nor a number from 1 to {LIMIT - 1}"
+        )
+    return number

@@ -17,7 +17,8 @@ from spalloc_server._wire import control_socket
 from spalloc_server._wire.control import control_path
 from spalloc_server._wire.control_socket import NobodyThere
 
-_SIMULATED = "simulated"
+#: Label of the files of a server that runs with --simulate.
+SIMULATED = "simulated"
 
 #: The party that is asked, for errors.
 _ASKED = "a spalloc_server"
@@ -43,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def state_of(options: argparse.Namespace) -> tuple[Path, str, str]:
     """Return folder, name and label of the server's files."""
     directory = options.state_dir or options.config.absolute().parent
-    return directory, options.config.name, _SIMULATED if options.simulated else ""
+    return directory, options.config.name, SIMULATED if options.simulated else ""
 
 
 def ask(options: argparse.Namespace, **order: Any) -> dict[str, Any]:
@@ -82,10 +83,10 @@ def _reply(options: argparse.Namespace, order: str) -> bytes:
     try:
         return control_socket.ask(control_path(directory, name, label), order, _ASKED)
     except NobodyThere as nobody:
-        if label == _SIMULATED:
+        if label == SIMULATED:
             raise
         try:
-            reply = control_socket.ask(control_path(directory, name, _SIMULATED), order, _ASKED)
+            reply = control_socket.ask(control_path(directory, name, SIMULATED), order, _ASKED)
         except NobodyThere:
             raise nobody from None
     print(

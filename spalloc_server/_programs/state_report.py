@@ -30,6 +30,11 @@ from spalloc_server._saved.saved_file import (
 # ".my.cfg.state.1.0.0", ".my.cfg.journal", and either with ".unreadable.1" behind it.
 _NAME = re.compile(r"(\..+\.)(?:state\..+|journal(?:\..+)?)")
 
+def is_saved(path: Path) -> bool:
+    """Whether a file has the name of a state file or journal, set aside or not."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 _STATE_NAMES = {1: "queued", 2: "power", 3: "ready"}
 
 

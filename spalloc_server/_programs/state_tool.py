@@ -16,7 +16,9 @@ from spalloc_server import __version__
 from spalloc_server._programs import operator_tool, quarantine_tool, state_text
 from spalloc_server._programs.output import printing
 from spalloc_server._programs.parser import Parser
-from spalloc_server._programs.state_report import as_data, examine
+from spalloc_server._programs.server_control import SIMULATED
+from spalloc_server._programs.state_report import Report, as_data, examine, is_saved
+from spalloc_server._saved.saved_file import Names
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # it has no public name
@@ -26,19 +28,29 @@ def _add_show(commands: Commands) -> None:
     parser = commands.add_parser(
         "show",
         help="print what a state file or journal holds",
-        description="Print what a state file or journal holds: jobs, allocations, boards waiting"
-        " to be freed, reasons of ended jobs. Needs no server and changes nothing.",
-        epilog="Exit status: 0 if the file is sound, 1 if not (what can be told is printed).",
+        description="Print the jobs, allocations, boards waiting to be freed and reasons of ended"
+        " jobs in the saved state of a configuration, or in one state file or journal. Needs no"
+        " server and changes nothing.",
+        epilog="Exit status: 0 if the file is sound, 1 if not (its sound part is printed).",
     )
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help=".CONFIG.state.VERSION or .CONFIG.journal"
+        "file",
+        type=Path,
+        metavar="CONFIG or FILE",
+        help="the configuration file, or .CONFIG.state.VERSION or .CONFIG.journal",
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="as given to the server (beside CONFIG)"
+    )
+    parser.add_argument(
+        "--simulated", action="store_true", help="of the server that runs with --simulate"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_show)
 
 
 def _show(options: argparse.Namespace) -> int:
-    data = as_data(examine(options.file))
+    data = as_data(_examine(options))
     if options.json:
         json.dump(data, sys.stdout, indent=2, default=_to_json)
         print()
@@ -46,6 +58,39 @@ def _show(options: argparse.Namespace) -> int:
         for line in state_text.lines(data):
             print(line)
     return 1 if data["problems"] else 0
+
+
+def _examine(options: argparse.Namespace) -> Report:
+    """Examine the file that is named, or the newest state file of the configuration."""
+    file: Path = options.file
+    meant = options.state_dir is not None or options.simulated
+    if is_saved(file) and not meant:
+        return examine(file)
+    directory = options.state_dir or file.absolute().parent
+    names = Names(directory, file.name, SIMULATED if options.simulated else "")
+    try:
+        reports = [examine(path) for path in names.states()]
+    except OSError as e:
+        reports = []
+        if meant:
+            return _problem(directory, f"cannot be searched ({e.strerror})")
+    if reports:
+        return max(reports, key=lambda report: report.header.generation if report.header else -1)
+    if meant:
+        return _problem(directory, f"there is no saved state of {file.name} in this folder")
+    report = examine(file)
+    if report.header is None and file.exists():
+        report.notes.append(
+            "if it is a configuration file, no state of it is saved beside it; --state-dir and"
+            " --simulated say where else"
+        )
+    return report
+
+
+def _problem(path: Path, text: str) -> Report:
+    report = Report(path)
+    report.problems.append(text)
+    return report
 
 
 def _to_json(value: object) -> object:

@@ -36,8 +36,10 @@ class LockFile:
         self._disk = disk
         self._path = path
         self._fd: int | None = None
-        # Whether it was held before: then whatever keeps us from it is the disk's fault.
+        # Whether it was held before: then it is the disk's fault if it cannot be had.
         self._had = False
+        #: Whether a server that did not stop in order has left it behind.
+        self.left_behind = False
 
     @property
     def held(self) -> bool:
@@ -73,6 +75,8 @@ class LockFile:
             # Gone with its folder; or its last holder removed it just before it was locked.
             self._let_go()
             self._fd = self._locked()
+            if not self._had:
+                self.left_behind = self._disk.size(self._fd) > 0
             self._had = True
         self._let_go()
         raise OSError(errno.ESTALE, "the lock does not stay where it is made", str(self._path))

@@ -63,7 +63,8 @@ class Recovered:
     highest seen, 0 for none; `pair` is that of the state file which bears this
     version's name.  `records` are the journal's outcomes that the state has in it, and
     `before` is the state without them (None if there are none).  `notes` are sentences
-    for the log.  `unusable` files are to be kept aside once a new generation is written,
+    for the log.  `traces` are files that tell of an earlier state whose ids may not all be
+    known.  `unusable` files are to be kept aside once a new generation is written,
     `superseded` ones removed.
     """
 
@@ -75,6 +76,8 @@ class Recovered:
     notes: list[str] = field(default_factory=list)
     before: State | None = None
     records: list[list[tuple[Any, ...]]] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+    traces: list[Path] = field(default_factory=list)
     used: list[Path] = field(default_factory=list)
     unusable: list[Path] = field(default_factory=list)
     superseded: list[Path] = field(default_factory=list)
@@ -157,10 +160,16 @@ def recover(
         snapshots = _snapshots(found, names, version, book, disk)
         journals = _old_journals(found, names, book, disk)
         found.superseded += names.abandoned()
+        _note_foreign(found, disk, known=bool(snapshots))
     except OSError as e:
         raise StoreError(f"{names.directory} cannot be searched ({e.strerror})") from e
     found.superseded += [s.path for s in snapshots if s.path != own]
+    if not snapshots or found.unusable:
+        found.traces = _traces(names)
     if cold:
+        for journal in journals:
+            records = journal.contents.payloads + journal.contents.stray
+            found.next_id = max(found.next_id, next_id_after(records, book))
         return found
     snapshots.sort(
         key=lambda s: (
@@ -180,6 +189,11 @@ def recover(
 
 
 # --- which files there are ---
+
+
+def _traces(names: Names) -> list[Path]:
+    """Return the files that tell of an earlier state, though not which ids it gave out."""
+    return [path for path in names.all() if path != names.lock]
 
 
 def _snapshots(
@@ -217,8 +231,19 @@ def _is_ours(found: Recovered, path: Path, disk: Disk) -> bool:
         return True  # who may not even be read is judged with the others
     if start.startswith(b"spalloc-state ") or not start:
         return True
-    found.notes.append(f"{path} is not used, it stays as it is{_what_to_do(path, disk)}")
+    found.foreign.append(path)
     return False
+
+
+def _note_foreign(found: Recovered, disk: Disk, known: bool) -> None:
+    """Say once, at the first start, which state files of others are not used."""
+    if not found.foreign or known:
+        return
+    paths = ", ".join(map(str, sorted(found.foreign)))
+    which = "is not used, it stays as it is"
+    if len(found.foreign) > 1:
+        which = "are not used, they stay as they are"
+    found.notes.append(f"{paths} {which}{_what_to_do(found.foreign[0], disk)}")
 
 
 def _what_to_do(path: Path, disk: Disk) -> str:
@@ -230,9 +255,8 @@ def _what_to_do(path: Path, disk: Disk) -> str:
         return ""
     return (
         ": it looks like a state of the original spalloc_server, which is never read here, as"
-        " reading"
-        " it would run code. Its jobs are not known to this server. To keep them, start the"
-        " original again and let them end before changing over; otherwise remove the file"
+        " reading it would run code. Its jobs are not known to this server. To keep them, start"
+        " the original again and let them end before changing over; otherwise remove the file"
     )
 
 

@@ -262,6 +262,10 @@ class Names:
         """State files, of all versions, that a crash left half-written."""
         return self._there(_VERSION + r"\.tmp")
 
+    def all(self) -> list[Path]:
+        """All files of states, journals and events that are there, set aside or not."""
+        return self._there(r"(state|journal|events)(\..*)?", "")
+
     def _there(self, suffix: str, kind: str = "state.") -> list[Path]:
         pattern = re.compile(re.escape(f"{self._stem}{kind}") + suffix)
         return sorted(path for path in self.directory.iterdir() if pattern.fullmatch(path.name))

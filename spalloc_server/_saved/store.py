@@ -67,7 +67,8 @@ class Loaded:
     `state` is None if there is none to go on from; `clean` tells whether the
     last server stopped in order, so that the hardware is as the state says;
     `next_id` is above every job id that anything readable tells; `notes` are
-    sentences for the log.  `records` are the outcomes that the journal had for the
+    sentences for the log; `traces` are files, by their names, that tell of an earlier
+    state whose ids may not all be known.  `records` are the outcomes that the journal had for the
     state, one list for each commit, and `before` is the state without them.
     """
 
@@ -75,6 +76,7 @@ class Loaded:
     clean: bool
     next_id: int
     notes: list[str]
+    traces: list[str] = field(default_factory=list, compare=False)
     before: State | None = field(default=None, compare=False)
     records: list[list[tuple[Any, ...]]] = field(default_factory=list, compare=False)
 
@@ -211,8 +213,17 @@ class Store:
         self._leftovers = Leftovers(self._disk, self._names, self._own, found, self._book.FORMAT)
         self._number = found.generation
         before = found.state if found.before is None else found.before
+        traces = [path.name for path in found.traces]
+        if self._lock.left_behind and found.state is None and found.next_id == 1:
+            traces.append(self._names.lock.name)
         return Loaded(
-            found.state, found.clean, found.next_id, list(found.notes), before, found.records
+            found.state,
+            found.clean,
+            found.next_id,
+            list(found.notes),
+            traces,
+            before,
+            found.records,
         )
 
     def reject(self) -> None:

@@ -516,3 +516,37 @@ def test_a_reader_that_goes_away_is_met_as_shells_do(state: Path) -> None:
 
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+# --- by the configuration's name ---
+
+
+def test_a_configuration_shows_its_newest_state(crashed: Path, show: Any) -> None:
+    config = crashed.parent / "a.cfg"
+    config.write_text("configuration = Configuration()\n")
+
+    assert show(config) == show(crashed)
+
+
+def test_the_state_of_a_configuration_may_lie_elsewhere(
+    crashed: Path, show: Any, tmp_path: Path
+) -> None:
+    assert show("/nowhere/a.cfg", "--state-dir", crashed.parent) == show(crashed)
+
+
+def test_a_configuration_without_a_state_is_told_so(show: Any, tmp_path: Path) -> None:
+    config = tmp_path / "b.cfg"
+    config.write_text("configuration = Configuration()\n")
+
+    status, out = show(config)
+    assert status == 1
+    assert "--state-dir" in out
+    status, out = show(config, "--state-dir", tmp_path)
+    assert status == 1
+    assert "there is no saved state of b.cfg in this folder" in out
+    status, out = show(config, "--state-dir", tmp_path / "nowhere")
+    assert status == 1
+    assert "cannot be searched (No such file" in out
+    status, out = show(config, "--simulated")
+    assert status == 1
+    assert "there is no saved state" in out

@@ -389,3 +389,22 @@ def test_sound_records_that_make_no_sense_do_not_count(tmp_path: Path, lives: Li
     again = lives(tmp_path).start()
 
     assert again.loaded.state == {**saved, "next_id": 71}
+
+
+# --- files of others ---
+
+
+def test_files_of_others_are_told_once_and_together(tmp_path: Path, lives: Lives) -> None:
+    for version in ("1!6.0.0", "1!7.0.0"):
+        path = tmp_path / f".a.cfg.state.{version}"
+        path.write_bytes(pickle.dumps({"next_id": 7}))
+        path.chmod(0o600)
+
+    first = lives(tmp_path).start()
+    first.stop()
+    second = lives(tmp_path).start()
+
+    (note,) = first.loaded.notes
+    assert "1!6.0.0" in note
+    assert "1!7.0.0 are not used, they stay as they are: it looks like a state" in note
+    assert second.loaded.notes == []

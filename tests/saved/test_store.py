@@ -216,10 +216,80 @@ def test_a_cold_start_reads_no_state_and_replaces_it(tmp_path: Path, lives: Live
     cold = lives(tmp_path).start(cold=True)
 
     assert cold.loaded.state is None
-    assert cold.loaded.next_id == 1  # the header's; no record was read
+    assert cold.loaded.next_id == 4  # above those that the journal tells
     assert sorted(files_in(tmp_path)) == [JOURNAL, LOCK, STATE]
     cold.die()
     assert found(tmp_path).generation > 1
+
+
+# --- traces of an earlier state ---
+
+
+def traces(lives: Lives, folder: Path, *, cold: bool = False) -> list[str]:
+    life = lives(folder)
+    life.store.lock("process 18")
+    found = life.store.load(cold=cold).traces
+    life.die()
+    return found
+
+
+def test_an_empty_folder_has_no_traces(tmp_path: Path, lives: Lives) -> None:
+    assert traces(lives, tmp_path) == []
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize("way", ["stop", "die"])
+def test_a_state_whose_ids_are_known_is_no_trace(
+    tmp_path: Path, lives: Lives, cold: bool, way: str
+) -> None:
+    life = lives(tmp_path).start()
+    life.busy()
+    getattr(life, way)()
+
+    assert traces(lives, tmp_path, cold=cold) == []
+
+
+def test_a_lock_that_was_left_behind_is_a_trace(tmp_path: Path, lives: Lives) -> None:
+    (tmp_path / LOCK).write_text("process 7\n")
+
+    assert traces(lives, tmp_path) == [LOCK]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{STATE}.unreadable.1",
+        f"{JOURNAL}.unreadable.3",
+        ".a.cfg.state.1!7.0.0",
+        JOURNAL,
+        ".a.cfg.events.0000000000000003",
+        f"{STATE}.tmp",
+    ],
+)
+def test_a_file_that_cannot_tell_its_ids_is_a_trace(
+    tmp_path: Path, lives: Lives, name: str
+) -> None:
+    (tmp_path / name).touch(mode=0o600)
+    (tmp_path / name).write_bytes(b"damaged")
+
+    assert traces(lives, tmp_path) == [name]
+
+
+def test_a_damaged_snapshot_is_a_trace(tmp_path: Path, lives: Lives) -> None:
+    life = lives(tmp_path).start()
+    life.busy()
+    life.stop()
+    path = tmp_path / STATE
+    path.write_bytes(b"x" + path.read_bytes())
+
+    assert traces(lives, tmp_path) == [STATE]
+
+
+def test_another_configurations_files_are_no_trace(tmp_path: Path, lives: Lives) -> None:
+    (tmp_path / ".b.cfg.state.1.0.0.unreadable.1").touch()
+    (tmp_path / ".a.cfg.control").touch()
+
+    assert traces(lives, tmp_path) == []
 
 
 # --- generations ---

@@ -376,3 +376,46 @@ def test_a_folder_that_is_a_symbolic_link_works_like_a_folder(
     with facility.server(**options) as again:
         assert [row["job_id"] for row in again.list_jobs(None)] == [job_id]
         assert again._control is not None
+
+
+# --- ids after a state that is gone ---
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_job_of_a_state_that_is_gone_is_not_taken_for_another(
+    facility: Facility, cold: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with facility.server() as server:
+        assert server.create_job(None, owner="Alice", keepalive=None) == 1
+    for path in facility.config.parent.glob(".test.cfg.state.*"):
+        path.rename(path.with_name("elsewhere"))
+
+    with facility.server(cold_start=cold) as server:
+        bobs = server.create_job(None, owner="Bob", keepalive=None)
+        server.destroy_job(None, 1)
+
+        assert bobs > 10_000_000
+        assert server.get_job_state(None, bobs)["state"] in (2, 3)
+    assert f"ids of jobs begin at {bobs}" in caplog.text
+
+
+def test_a_fresh_state_begins_with_job_1(facility: Facility) -> None:
+    with facility.server() as server:
+        assert server.create_job(None, owner="me") == 1
+
+
+def test_the_first_id_may_be_chosen(facility: Facility) -> None:
+    with facility.server(first_id=500) as server:
+        assert server.create_job(None, owner="me") == 500
+    with facility.server(first_id=200) as server:
+        assert server.create_job(None, owner="me") == 501
+
+
+def test_a_cold_start_repeats_no_id_of_the_journal(facility: Facility) -> None:
+    with facility.server() as server:
+        for _ in range(3):
+            server.create_job(None, owner="me", keepalive=None)
+        facility.crash(server)
+
+    with facility.server(cold_start=True) as server:
+        assert server.create_job(None, owner="me") == 4
