@@ -9,6 +9,7 @@ WEB_BIN := web/.venv/bin
 
 CLIENT_PAGES := spalloc.1 spalloc-ps.1 spalloc-machine.1 spalloc-job.1 spalloc-where-is.1
 SERVER_PAGES := spalloc_server.1 spalloc-state.1 spalloc-simulator.1 spalloc-history.1
+WEB_PAGES := spalloc-web.1
 
 .PHONY: run install test test-server test-client test-web soak lint types docs man bench profile house test-all clean
 
@@ -19,14 +20,17 @@ $(VENV)/.installed: setup.cfg setup.py
 	$(PIP) install -q -e '.[docs,test]'
 	touch $@
 
-# The server on simulated frames, and its web pages; Ctrl-C ends both.
+# The server on simulated frames, its history and its web pages; Ctrl-C ends all three.
+DEMO_HISTORY := examples/.demo.history.db
 run: install web/.venv/.installed
-	@$(WEB_BIN)/spalloc-web --anonymous all & web=$$!; \
-	trap : INT; trap 'kill $$web $$server' TERM; \
+	@$(WEB_BIN)/spalloc-web --anonymous all --history $(DEMO_HISTORY) --log-level warning & \
+	others=$$!; trap : INT; \
+	$(BIN)/spalloc-history follow --database $(DEMO_HISTORY) >$(DEMO_HISTORY).log 2>&1 & \
+	others="$$others $$!"; \
 	$(BIN)/spalloc_server --simulate examples/demo.cfg & server=$$!; \
-	trap 'kill $$web $$server' INT; \
+	trap 'kill $$server' TERM; \
 	wait $$server || wait $$server; status=$$?; \
-	kill $$web 2>/dev/null; wait $$web; exit $$status
+	kill $$others 2>/dev/null; wait $$others; exit $$status
 
 lint: install
 	$(BIN)/ruff check .
@@ -43,8 +47,9 @@ man: install
 	COLUMNS=80 $(BIN)/python -m sphinx -W -q -t man -c docs -D root_doc=spalloc -D suppress_warnings=toc.not_included \
 		-D today="version $$($(BIN)/python -c 'import spalloc_server as s; print(s.__version__)')" \
 		-d docs/_build/man-doctrees -b man docs/commands docs/_build/man
-	mkdir -p man client/man
+	mkdir -p man client/man web/man
 	cp $(addprefix docs/_build/man/, $(CLIENT_PAGES)) client/man
+	cp $(addprefix docs/_build/man/, $(WEB_PAGES)) web/man
 	cp $(addprefix docs/_build/man/, $(SERVER_PAGES)) man
 
 # Beside the public server that this one replaces; ARGS="--help" tells more.

@@ -163,3 +163,15 @@ async def test_closing_fails_the_commands_under_way(peer: Peer) -> None:
 
     with pytest.raises(ConnectionLostError):
         await reply
+
+
+async def test_closing_can_be_cancelled_itself(peer: Peer) -> None:
+    connection = await connect(peer)
+    closing = asyncio.create_task(connection.close())
+    await asyncio.sleep(0)
+
+    closing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await connection.close()

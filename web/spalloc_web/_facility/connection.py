@@ -109,8 +109,8 @@ class Connection:
     async def close(self) -> None:
         """Close the connection; commands under way fail."""
         self._receiver.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._receiver
+        # Not awaited by itself: its cancellation would hide one of ours.
+        await asyncio.wait([self._receiver])
         self._fail(ConnectionLostError("the connection was closed"))
         self._writer.close()
         with contextlib.suppress(OSError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
@@ -83,10 +82,10 @@ def _followed(context: Context, sender: Sender | None) -> _Cleanup:
             tasks.append(asyncio.create_task(sender.run(context.follower), name="notices"))
         yield
         for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # More than once: Pythons before 3.12 lose a cancellation now and then in wait_for.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=0.5)
         if context.history:
             context.history.close()
 
