@@ -25,6 +25,7 @@ from spalloc_server._jobs.event_numbers import EventNumbers
 from spalloc_server._jobs.first_id import first_id
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._saved.audit_file import AuditFile
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
 from spalloc_server._saved.store import Loaded, Store
@@ -103,6 +104,8 @@ class SpallocServer(Server):
         Where clients connect by TCP; None is where the configuration file says.
     more_endpoints : sequence of Endpoint
         Unix sockets and places for proxies, beside those.
+    audit_dir : str or Path or None
+        Where the audit is written; None is where the state is saved.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class SpallocServer(Server):
         bind: Sequence[Endpoint] | None = None,
         more_endpoints: Sequence[Endpoint] = (),
         first_id: int | str | None = None,
+        audit_dir: str | Path | None = None,
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -158,6 +162,7 @@ class SpallocServer(Server):
         self._events: EventNumbers | None = None
         self._first_id = first_id
         self._files = directory, config.name, label, disk
+        self._audit_dir = None if audit_dir is None else Path(audit_dir)
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
         super().__init__(
             config_filename,
@@ -232,7 +237,9 @@ class SpallocServer(Server):
     def _open_events(self, loaded: Loaded | None) -> None:
         """Open the events file, and find the events that it lacks of the state that goes on."""
         directory, name, label, disk = self._files
-        file = self._event_file = EventLog(directory, name, label, disk)
+        stem = f"spalloc_audit-{label}" if label else "spalloc_audit"
+        audit = AuditFile(self._audit_dir or directory, stem, disk)
+        file = self._event_file = EventLog(directory, name, label, disk, audit)
         before, records = (None, []) if loaded is None else (loaded.before, loaded.records)
         self._events = EventNumbers(before, records, file.last)
         file.on_written = self._note_events

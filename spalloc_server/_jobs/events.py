@@ -207,6 +207,18 @@ class EventMaker:
         for frame in sorted(was_silent - silent):
             yield {**back, "board": None, "frame": list(frame), "how": how}
 
+    # --- operators ---
+
+    def _message(self, text: str | None, accepting: bool) -> Iterator[Event]:
+        yield {"event": "message", "text": text, "accepting": accepting}
+
+    def _order(self, entry: Mapping[str, Any]) -> Iterator[Event]:
+        given = {key: value for key, value in entry.items() if key != "at"}
+        yield {**given, "event": "audit", "time": entry["at"]}
+
+    def _taken_over(self, job_id: int, principal: str) -> Iterator[Event]:
+        yield {"event": "audit", "order": "principal", "id": job_id, "by": principal}
+
     def _as_told(self, event: Event) -> Iterator[Event]:
         yield event
 
@@ -222,6 +234,9 @@ _MAKERS: dict[str, Callable[..., Iterator[Event]]] = {
     "rested": EventMaker._rested,
     "machines": EventMaker._changed,
     "quarantine": EventMaker._quarantined,
+    "message": EventMaker._message,
+    "order": EventMaker._order,
+    "principal": EventMaker._taken_over,
     "event": EventMaker._as_told,
 }
 

@@ -263,6 +263,7 @@ def _server_options(chosen: argparse.Namespace) -> dict[str, Any]:
         "first_id": chosen.first_id,
         "bind": chosen.bind,
         "more_endpoints": _more_endpoints(chosen),
+        "audit_dir": Path(chosen.job_log).parent if chosen.job_log else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

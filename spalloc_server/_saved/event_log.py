@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._saved.audit_file import AuditFile
 from spalloc_server._saved.disk import Disk, discard, let_go, write_all
 from spalloc_server._saved.disk_trouble import DiskTrouble
 from spalloc_server._saved.event_segment import Segment
@@ -62,6 +64,8 @@ class EventLog:
         Sets file names apart (``simulated``).
     disk : Disk
         The file system.
+    audit : AuditFile or None
+        Gets the events of the audit, too; those that it lacks when the thread starts.
 
     Attributes
     ----------
@@ -72,8 +76,16 @@ class EventLog:
     """
 
     def __init__(
-        self, directory: Path, config_name: str, label: str = "", disk: Disk | None = None
+        self,
+        directory: Path,
+        config_name: str,
+        label: str = "",
+        disk: Disk | None = None,
+        audit: AuditFile | None = None,
     ) -> None:
+        self._audit = audit
+        # Whether the audit may lack events that the file has.
+        self._audit_lacks = audit is not None
         self._names = Names(directory, config_name, label)
         self._disk = disk if disk is not None else Disk()
         self.on_written: Callable[[int], object] | None = None
@@ -168,6 +180,8 @@ class EventLog:
                 events, questions = list(self._waiting), list(self._questions)
                 self._questions.clear()
                 stopping = self._stopping
+            if self._audit_lacks and (self._trouble.due or stopping):
+                self._guarded(self._fill_audit)
             if events and (self._trouble.due or stopping):
                 self._guarded(self._write, events)
             for after, limit, answer in questions:
@@ -221,9 +235,27 @@ class EventLog:
                     self._waiting.popleft()
                 self._unsynced += part
             del events[: len(part)]
+            self._audit_part(part)
         self._trouble.over()
         if self.on_written is not None:
             self.on_written(self._written)
+
+    def _audit_part(self, events: Sequence[Event]) -> None:
+        """Pass events on to the audit; those that it cannot take now are read again later."""
+        if self._audit is None or self._audit_lacks:
+            return
+        self._audit_lacks = True
+        self._audit.take(events)
+        self._audit_lacks = False
+
+    def _fill_audit(self) -> None:
+        """Give the audit the events that the file has and it lacks."""
+        assert self._audit is not None
+        for segment in self._segments:
+            if segment.last > self._audit.last:
+                lines = segment.lines(self._audit.last, sys.maxsize, sys.maxsize, first=True)
+                self._audit.take(json.loads(line) for line in lines)
+        self._audit_lacks = False
 
     def _put(self, data: bytes) -> None:
         """Add to the segment; nothing is left of data that the disk does not take."""

@@ -111,6 +111,7 @@ def test_further_options_are_passed_only_when_given(monkeypatch: pytest.MonkeyPa
         *("--durability", "always", "--state-dir", "d", "--stop-timeout", "3", "x.cfg"),
     )
 
+    assert "audit_dir" not in calls[0]
     assert {name: calls[0][name] for name in ("durability", "state_dir", "stop_timeout")} == {
         "durability": "always",
         "state_dir": "d",

@@ -476,3 +476,24 @@ def test_without_a_policy_nobody_is_an_operator(start: Start) -> None:
     with Client(server) as client:
         assert "needs the right to operate" in client.refused("operate", {"do": "jobs"})
     assert server.operate(None, {"do": "jobs"}) == {"jobs": []}
+
+
+def test_orders_and_takings_over_are_in_the_audit(start: Start, tmp_path: Path) -> None:
+    server = start('Policy([("127.7.0.1", "operate"), ("127.7.0.0/16", "use")])')
+    with Client(server, "127.7.0.1") as operator, Client(server, "127.7.0.2") as user:
+        job = user.call("create_job", owner="me")
+        code = user.call("get_takeover_code", job)
+        assert operator.call("take_over_job", job, code)
+        operator.call("operate", {"do": "message", "text": "Back at noon"})
+        operator.call("operate", {"do": "end", "id": job}, "fire drill")
+    server.stop_and_join()
+
+    (path,) = tmp_path.glob("spalloc_audit-*.jsonl")
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(each["order"], each["by"]) for each in told] == [
+        ("principal", "host:127.7.0.1"),
+        ("message", "host:127.7.0.1"),
+        ("end", "host:127.7.0.1"),
+    ]
+    assert (told[2]["id"], told[2]["reason"]) == (job, "fire drill")
+    assert code not in path.read_text()

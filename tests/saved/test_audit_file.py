@@ -1,0 +1,100 @@
+"""The audit: orders in files by month, each once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spalloc_server._saved.audit_file import AuditFile
+from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.event_log import EventLog
+
+JULY, AUGUST = 1_783_000_000.0, 1_786_000_000.0
+
+
+def event(number: int, kind: str = "audit", moment: float = JULY) -> dict[str, Any]:
+    return {"number": number, "time": moment, "event": kind, "order": "end", "by": "unix:0"}
+
+
+def numbers(folder: Path) -> dict[str, list[int]]:
+    return {
+        path.name: [json.loads(line)["number"] for line in path.read_text().splitlines()]
+        for path in AuditFile(folder, "audit").files()
+    }
+
+
+def test_orders_are_kept_by_month_and_other_events_are_not(tmp_path: Path) -> None:
+    AuditFile(tmp_path, "audit").take(
+        [event(1), event(2, "created"), event(3, moment=AUGUST)]
+    )
+
+    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1], "audit-2026-08.jsonl": [3]}
+
+
+def test_no_event_comes_twice(tmp_path: Path) -> None:
+    AuditFile(tmp_path, "audit").take([event(1), event(2)])
+
+    again = AuditFile(tmp_path, "audit")
+    again.take([event(1), event(2), event(3)])
+
+    assert again.last == 3
+    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 2, 3]}
+
+
+def test_a_torn_line_at_the_end_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "audit-2026-07.jsonl"
+    AuditFile(tmp_path, "audit").take([event(1)])
+    with path.open("a") as file:
+        file.write("rubbish\n" + json.dumps(event(2))[:20])
+
+    assert AuditFile(tmp_path, "audit").last == 1
+
+
+def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "audit-2026-07.jsonl").mkdir()
+
+    assert AuditFile(tmp_path, "audit").last == 0
+
+
+def test_the_audit_gets_the_events_that_it_lacks_when_the_log_starts(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, "m.cfg")
+    log.start()
+    log.append([event(1), event(2, "created")])
+    log.close()
+
+    again = EventLog(tmp_path, "m.cfg", audit=AuditFile(tmp_path, "audit"))
+    again.start()
+    again.append([event(3)])
+    again.close()
+
+    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 3]}
+
+
+def test_events_that_the_audit_could_not_take_are_given_again(tmp_path: Path) -> None:
+    class FullForAudit(Disk):
+        full = True
+
+        def open(self, path: Path, flags: int) -> int:
+            if self.full and path.name.startswith("audit"):
+                raise OSError(28, os.strerror(28))
+            return super().open(path, flags)
+
+    disk = FullForAudit()
+    log = EventLog(tmp_path, "m.cfg", audit=AuditFile(tmp_path, "audit", disk))
+    log._audit_lacks = False
+    with pytest.raises(OSError, match="No space"):
+        log._audit_part([event(1)])
+    log._waiting.append(event(1))
+    log._write([event(1)])
+    assert numbers(tmp_path) == {}
+
+    disk.full = False
+    log._fill_audit()
+    log._audit_part([event(2)])
+
+    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 2]}
+    log.close()
