@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spalloc_server._history.simulation import SchedulingError, server_queue
+from spalloc_server._history.simulation import server_queue
 from spalloc_server.allocator import Allocation
 from spalloc_server.job_queue import JobQueue
 
 
 class FreeOvertaking:
-    """A queue for one machine, with the callbacks of `JobQueue`.
-
-    Any rectangle is found where the server's allocator finds any, else blocks where
-    the tree of past cuts has them.
-    """
+    """A queue for one machine, with the callbacks of `JobQueue`; finds any free rectangle."""
 
     def __init__(
         self,
@@ -30,10 +26,7 @@ class FreeOvertaking:
         self._on_allocate = on_allocate
         self._on_free = on_free
         self._on_cancel = on_cancel
-        try:
-            made = server_queue("fcfs-grid")(None, None, None, seconds_before_free)
-        except SchedulingError:
-            made = server_queue("fcfs")(None, None, None, seconds_before_free)
+        made = server_queue("fcfs-grid")(None, None, None, seconds_before_free)
         assert isinstance(made, JobQueue)
         self._maker = made
         self._name = ""

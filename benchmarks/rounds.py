@@ -7,7 +7,7 @@ import itertools
 import random
 from typing import NamedTuple
 
-from spalloc_server._history.simulation import Costs, SchedulingError, Simulation, server_queue
+from spalloc_server._history.simulation import Costs, Simulation, server_queue
 from spalloc_server._history.submissions import Served, Shape, Submission
 from spalloc_server._history.traces import MEAN_LIFE
 
@@ -58,7 +58,6 @@ def measure(side: int, quick: bool = False) -> Cost:
     """
     numbers = random.Random(_SEED)
     most = side * side * 3 // 4
-    scheduling = "overtaking"
     simulation: Simulation
 
     def come(served: Served | None) -> None:
@@ -70,11 +69,7 @@ def measure(side: int, quick: bool = False) -> Cost:
 
     ids = itertools.count(1)
     machine = Shape("m", side, side)
-    try:
-        simulation = Simulation([machine], server_queue("overtaking"), on_started=come)
-    except SchedulingError:
-        scheduling = "fcfs"
-        simulation = Simulation([machine], server_queue("fcfs"), on_started=come)
+    simulation = Simulation([machine], server_queue("overtaking"), on_started=come)
     for _ in range(_WAITING):
         come(None)
     rounds = _ROUNDS[side] // (5 if quick else 1)
@@ -85,7 +80,7 @@ def measure(side: int, quick: bool = False) -> Cost:
     return Cost(
         costs["check_free"].mean,
         max(cost.longest for cost in costs.values()),
-        f'"{scheduling}", {simulation.waiting} waiting; mean and longest in ms: '
+        f'"overtaking", {simulation.waiting} waiting; mean and longest in ms: '
         + ", ".join(f"{name} {_shown(cost)}" for name, cost in costs.items()),
     )
 

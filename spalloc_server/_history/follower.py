@@ -198,7 +198,7 @@ class Follower:
         return 0, False
 
 
-def _jobs(client: Client) -> tuple[list[dict[str, Any]], list[Any]]:
+def _jobs(client: Client) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Ask for the jobs there are, and those that ended of late."""
     commands = client.call("get_facility")["commands"]
     live = client.call("list_jobs")

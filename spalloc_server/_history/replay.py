@@ -88,11 +88,14 @@ def replay(
     submissions = [each.submission for each in past.served]
     for order in orders:
         server_queue(*order)(None, None, None, rest)
-    with ProcessPoolExecutor(min(len(orders), os.cpu_count() or 1)) as pool:
-        tasks = [
-            pool.submit(_run, submissions, list(machines), order, rest) for order in orders
-        ]
-        runs = {str(order): task.result() for order, task in zip(orders, tasks, strict=True)}
+    if len(orders) == 1:
+        runs = {str(orders[0]): _run(submissions, list(machines), orders[0], rest)}
+    else:
+        with ProcessPoolExecutor(min(len(orders), os.cpu_count() or 1)) as pool:
+            tasks = [
+                pool.submit(_run, submissions, list(machines), order, rest) for order in orders
+            ]
+            runs = {str(order): task.result() for order, task in zip(orders, tasks, strict=True)}
     if not past.machines:
         runs = {HAPPENED: past.served, **runs}
     return _compare(runs, submissions, machines)
@@ -101,7 +104,7 @@ def replay(
 def _run(
     submissions: list[Submission], machines: list[Shape], order: Order, rest: float
 ) -> list[Served]:
-    """Run all jobs in one order (a process of its own)."""
+    """Run all jobs in one order (a process of its own, if there are several orders)."""
     simulation = Simulation(machines, server_queue(*order), rest=rest)
     simulation.run(submissions)
     return simulation.served

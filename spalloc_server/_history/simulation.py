@@ -145,14 +145,11 @@ def server_queue(scheduling: str = "fcfs", patience: float = 7200.0) -> MakeQueu
     def make(*args: Any) -> Queue:
         queue = JobQueue(*args)
         queue.full_measure = True
-        if hasattr(queue, "scheduling"):
-            try:
-                queue.scheduling = scheduling
-            except ValueError as e:
-                raise SchedulingError(str(e)) from e
+        try:
+            queue.scheduling = scheduling
             queue.patience = patience
-        elif scheduling != "fcfs":
-            raise SchedulingError(f'scheduling is {scheduling!r}, this version has "fcfs" alone')
+        except ValueError as e:
+            raise SchedulingError(str(e)) from e
         return queue
 
     return make

@@ -1,7 +1,7 @@
 """Fills in the gaps of a follower: jobs from before the first event, and lost events.
 
-Pure, apart from the recorder.  Jobs that the server has are added, with their boards;
-jobs that it has no more are ended, with its memory of their end.
+Pure, apart from the recorder.  Jobs that the server has, or remembers, are added; jobs that it
+has no more are ended, with its memory of their end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spalloc_server._history.exported import events_of_row
 from spalloc_server._history.places import place_of
 from spalloc_server._history.recorder import Recorder
 
@@ -24,7 +25,7 @@ def fill_in(
     state: int,
     now: float,
     live: Sequence[Mapping[str, Any]],
-    ended: Sequence[Any],
+    ended: Sequence[Mapping[str, Any]],
 ) -> None:
     """Bring the jobs of a state in line with the server's lists.
 
@@ -37,38 +38,30 @@ def fill_in(
         Unix time.
     live : sequence of dict
         From ``list_jobs``.
-    ended : sequence
-        From ``list_ended_jobs``: arrays or objects.
+    ended : sequence of dict
+        From ``list_ended_jobs``.
     """
-    remembered = {}
-    for row in ended:
-        told = ended_job(row)
-        remembered[told["id"]] = told
     alive = {job["job_id"] for job in live}
+    for job in reversed(ended):
+        _fill_in_ended(recorder, state, job)
     for row in recorder.open_jobs(state):
         if row.job not in alive:
-            end = remembered.get(row.job, {})
-            if end and row.allocated is None and end.get("allocated") is not None:
-                _allocate(recorder, state, row.job, end["allocated"], end)
-            when = end.get("ended") or now
-            fresh = recorder.job(state, row.job)
-            assert fresh is not None
-            recorder.end(
-                fresh, when, end.get("reason", UNHEARD), end.get("by"), end.get("by_host")
-            )
+            recorder.end(row, now, UNHEARD, None, None)
     for job in live:
         _fill_in_live(recorder, state, now, job)
 
 
-def ended_job(row: Any) -> dict[str, Any]:
-    """Return a row of ``list_ended_jobs`` by name."""
-    if isinstance(row, Mapping):
-        told = dict(row)
-        told["id"] = told.get("id", told.get("job_id"))
-        told["by"] = told.get("by", told.get("ended_by"))
-        return told
-    names = ("id", "owner", "host", "created", "allocated", "ready", "ended", "machine")
-    return dict(zip((*names, "place", "boards", "reason", "by", "by_host"), row, strict=False))
+def _fill_in_ended(recorder: Recorder, state: int, job: Mapping[str, Any]) -> None:
+    """Tell the whole life of an ended job: the recorder leaves out the events it knows."""
+    if job["created"] is None or job["ended"] is None:
+        return
+    row = {**job, "state": state, "job": job["job_id"], "ended_by": job["by"]}
+    known = recorder.job(state, job["job_id"])
+    if known is not None:
+        row["created"] = known.created
+    for event in events_of_row({**row, "ended_by_host": job["by_host"]}):
+        if known is None or known.allocated is None or event["event"] != "allocated":
+            recorder.record(event)
 
 
 def _fill_in_live(
@@ -91,29 +84,15 @@ def _fill_in_live(
         )
     row = recorder.job(state, job_id)
     if row is not None and row.allocated is None and job["boards"]:
-        about = {
-            "machine": job["allocated_machine_name"],
-            **place_of(job["boards"]),
-        }
-        # When it got them nobody knows: between its creation and now.
-        _allocate(recorder, state, job_id, row.created, about)
+        recorder.record(
+            {
+                "event": "allocated",
+                "state": state,
+                "job": job_id,
+                # When it got them nobody knows: between its creation and now.
+                "time": row.created,
+                "machine": job["allocated_machine_name"],
+                **place_of(job["boards"]),
+            }
+        )
 
-
-def _allocate(
-    recorder: Recorder, state: int, job: int, when: float, about: Mapping[str, Any]
-) -> None:
-    if about.get("machine") is None or about.get("place") is None:
-        return
-    boards = about.get("boards", 1)
-    recorder.record(
-        {
-            "event": "allocated",
-            "state": state,
-            "job": job,
-            "time": when,
-            "machine": about["machine"],
-            "place": about["place"],
-            "boards": boards if isinstance(boards, int) else len(boards),
-            "without": about.get("without"),
-        }
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -66,7 +67,8 @@ class EventServer:
         """Lose the connection."""
         client = self._client
         if client is not None:
-            client.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it may be gone already
+                client.shutdown(socket.SHUT_RDWR)
 
     def say(self, message: object) -> None:
         """Tell the client something unasked."""
@@ -89,8 +91,10 @@ class EventServer:
                     return
                 self._client = client
                 self.connections += 1
-                for line in lines:
-                    self._answer(client, json.loads(line))
+                # A client that goes away with answers unread resets the connection.
+                with suppress(ConnectionResetError):
+                    for line in lines:
+                        self._answer(client, json.loads(line))
                 self._client = None
 
     def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:

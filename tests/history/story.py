@@ -76,4 +76,4 @@ def history_of(folder: Path, story: Story) -> History:
     database = Database(where)
     write(database, story.events)
     database.close()
-    return History(where)
+    return History(where, seconds=60.0)

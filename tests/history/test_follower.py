@@ -179,20 +179,28 @@ def test_after_a_loss_the_jobs_are_brought_in_line(
     server.lost_before = story.events[-2]["number"] + 100
     story.events[-1]["number"] = server.lost_before + 1
     server.jobs = [{**LIVE, "job_id": 3}]
-    place = [0, 1, 0]
+    about = {"owner": "ada", "host": "h", "machine": "m", "place": [0, 1, 0], "boards": 1}
+    about |= {"reason": "gone", "by": "client", "by_host": "10.0.0.9"}
+    times = {"created": 1.0, "allocated": story.now - 9, "ready": None, "ended": story.now - 3}
     server.ended = [
-        [1, "ada", "h", 1.0, story.now - 9, None, story.now - 3, "m", place, 1, "gone", "client"]
+        {**about, **times, "job_id": 4},
+        {**about, **times, "job_id": 1},
+        {**about, "job_id": 9, "created": None, "ended": None},
     ]
 
     Follower(database, server.address).catch_up()
 
     with closing(history(database)) as told:
-        first, second, third = (told.job(number) for number in (1, 2, 3))
+        first, second, third, unheard = (told.job(number) for number in (1, 2, 3, 4))
+        assert told.job(9) is None
         assert told.status().lost == 1
     assert first is not None
     assert second is not None
     assert third is not None
-    assert (first.job.reason, first.job.ended_by) == ("gone", "client")
+    assert unheard is not None
+    assert (unheard.job.created, unheard.job.ended) == (1.0, story.now - 3)
+    assert (first.job.reason, first.job.ended_by_host) == ("gone", "10.0.0.9")
+    assert first.job.created == story.now - 60
     assert (first.job.place, first.job.ended) == ([0, 1, 0], story.now - 3)
     assert (second.job.reason, second.job.ended is None) == (UNHEARD, False)
     assert (third.job.ended, third.job.boards) == (None, 2)

@@ -76,6 +76,16 @@ def test_the_extra_is_named_if_it_is_missing(module: str) -> None:
     assert (traces.returncode, traces.stderr) == (0, "")
 
 
+def test_another_module_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> int:
+        raise ModuleNotFoundError("No module named 'nonsense'", name="nonsense")
+
+    monkeypatch.setattr("spalloc_server._history.traces_command.make_trace", missing)
+
+    with pytest.raises(ModuleNotFoundError, match="nonsense"):
+        main(["traces", "class"])
+
+
 def test_the_unit_starts_the_program_with_options_that_it_has() -> None:
     unit = Path(__file__).parents[2] / "contrib" / "systemd" / "spalloc-history.service"
     settings = configparser.ConfigParser(strict=False, interpolation=None)

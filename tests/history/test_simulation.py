@@ -131,3 +131,17 @@ def test_calls_are_timed_by_name() -> None:
 def test_an_unknown_scheduling_is_refused_with_its_name() -> None:
     with pytest.raises(SchedulingError, match="'backwards'"):
         Simulation([ONE_TRIAD], server_queue("backwards"))
+
+
+def test_a_request_of_bad_form_is_refused() -> None:
+    wrong = Submission(1, 0.0, (), {"require_torus": True}, 10.0)
+
+    (served,) = run(wrong)
+
+    assert served.start is None
+    assert "require_torus" in (served.reason or "")
+
+
+def test_a_patience_that_is_none_is_refused() -> None:
+    with pytest.raises(SchedulingError, match="-1"):
+        Simulation([ONE_TRIAD], server_queue("overtaking", -1.0))

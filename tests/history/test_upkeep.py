@@ -164,3 +164,31 @@ def test_nothing_is_forgotten_twice(database: Database, caplog: pytest.LogCaptur
         "names of 4 owners and hosts became pseudonyms",
         "30 jobs that ended more than 10 days ago were deleted",
     ]
+
+
+def test_a_database_without_names_has_none_to_forget(tmp_path: Path) -> None:
+    with closing(Database(str(tmp_path / "empty.db"))) as database:
+        forget_names(database, 1, NOW)
+        assert forget_jobs(database, 1, NOW) == 0
+
+
+def test_many_jobs_are_deleted_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spalloc_server._history.upkeep._AT_A_TIME", 7)
+
+    assert forget_jobs(database, 10, NOW) == 30
+
+
+def test_a_log_in_use_is_emptied_the_next_time(
+    database: Database, where: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(History(str(where), seconds=60.0)) as reader:
+        with reader._reading() as connection:
+            connection.execute(select(func.count()).select_from(jobs)).all()
+            with caplog.at_level("INFO"):
+                forget_names(database, 1, MARCH + 41 * DAY)
+        database.shrink_log()
+
+    assert "could not be emptied" in caplog.text
+    assert files_with(where.parent, "Zacharias") == []

@@ -41,3 +41,10 @@ def test_jobs_that_do_not_count_use_boards_all_the_same() -> None:
 
 def test_a_single_job_has_no_utilisation() -> None:
     assert figures([served(1, 0.0, 0.0)], 10, lambda _: False).utilisation == 0.0
+
+
+def test_jobs_that_come_at_once_have_no_utilisation() -> None:
+    run = [served(1, 0.0, 0.0), served(2, 0.0, 5.0)]
+
+    assert figures(run, 10, lambda _: False).utilisation == 0.0
+    assert figures([], 10, lambda _: False).all.jobs == 0
