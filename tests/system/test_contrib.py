@@ -1,6 +1,7 @@
 """What is offered to administrators under ``contrib/`` fits the program."""
 
 import configparser
+import itertools
 import json
 import os
 import re
@@ -76,6 +77,13 @@ def test_every_metric_of_the_alerts_exists(shown: set[str]) -> None:
 
     assert named >= {"spalloc_bmp_answering", "spalloc_disk_trouble", "spalloc_unsynced_seconds"}
     assert named <= shown
+
+
+def test_every_alert_has_a_section_in_the_runbook() -> None:
+    lines = (CONTRIB.parent / "docs" / "runbook.rst").read_text().splitlines()
+    sections = [line for line, under in itertools.pairwise(lines) if set(under) == {"-"}]
+
+    assert sections == [rule["alert"] for rule in alerts()]
 
 
 def test_every_metric_of_the_dashboard_exists(shown: set[str]) -> None:
