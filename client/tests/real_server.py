@@ -100,16 +100,22 @@ class OurServer:
     """Our server, on simulated frames; can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.port = 0
         (folder / "test.cfg").write_text(CONFIGURATION.format(base="192.168"))
         self.start()
 
-    def start(self) -> None:
+    @property
+    def socket(self) -> str:
+        """The path of its Unix socket."""
+        return str(self.folder / "socket")
+
+    def start(self, *options: str) -> None:
         """Start it, on the same port as before if there was one."""
         program = binary("spalloc_server", "SPALLOC_SERVER_BIN")
-        command = [program, "--simulate", "--port", str(self.port), "test.cfg"]
-        self._process = Process(command, self._folder)
+        ways = ["--port", str(self.port), "--unix-socket", self.socket]
+        command = [program, "--simulate", *ways, *options, "test.cfg"]
+        self._process = Process(command, self.folder)
         match = self._process.wait_for(r"listens on port (\d+)")
         assert match, self._process.output()
         self.port = int(match[1])
@@ -117,6 +123,16 @@ class OurServer:
     def stop(self) -> None:
         """Stop it; it saves its state."""
         self._process.stop()
+
+    def quarantine(self, *words: str) -> None:
+        """Take boards out of service, or put them back, as operators do."""
+        program = binary("spalloc-state", "SPALLOC_STATE_BIN")
+        subprocess.run(
+            [program, "quarantine", "--simulated", "test.cfg", *words],
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def make_job(port: int, *what: int, **kwargs: object) -> Job:

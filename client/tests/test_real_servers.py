@@ -6,9 +6,16 @@ Each test gives its boards back.
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from spalloc_client import JobDestroyedError, JobState, ProtocolClient
+from spalloc_client import (
+    Job,
+    JobDestroyedError,
+    JobState,
+    ProtocolClient,
+    SpallocServerException,
+)
 
 from tests.commands import Run, runner
 from tests.real_server import OurServer, make_job, our_server
@@ -185,3 +192,109 @@ def test_jobs_outlive_a_restart_of_our_server(ours: OurServer) -> None:
         job_.reset()
         job_.wait_until_ready()
     assert job_.state is JobState.destroyed
+
+
+# --- commands of server 1.1.0 ---
+
+
+def test_boards_out_of_service_have_a_sign_and_a_reason(ours: OurServer, run: Run) -> None:
+    ours.quarantine("add", "frame:1,1,0", "--reason", "noisy fan")
+
+    out = run("spalloc-machine frame")[1]
+    data = json.loads(run("spalloc-machine frame --json")[1])
+    where = run("spalloc-where-is -b frame 1 1 0")[1]
+    ours.quarantine("release", "frame:1,1,0")
+
+    assert "23 (0 in use, 22 free, 1 out)" in out
+    assert " ! " in out
+    assert re.search(r"^out: \(1,1,0\): .*noisy fan", out, re.MULTILINE)
+    assert data["board_counts"] == {"used": 0, "free": 22, "out": 1, "dead": 1}
+    assert re.search(r"Board state: out: .*noisy fan", where)
+    assert "22 free, 1 out" not in run("spalloc-machine")[1]
+
+
+def test_waiting_jobs_tell_why(port: int, run: Run) -> None:
+    with make_job(port, machine="desk"):
+        second, third = make_job(port, machine="desk"), make_job(port, machine="desk")
+
+        table = run("spalloc-ps")[1].splitlines()
+        shown = run(f"spalloc-job {third.id}")[1]
+        told = json.loads(run("spalloc-ps --json")[1])
+        status, _, err = run("spalloc --owner me -m desk --max-wait 0")
+        second.destroy()
+        third.destroy()
+
+    assert table[0].split()[-2:] == ["Waiting", "Why"]
+    assert re.search(r" \d+ s  \w.*; first in line$", table[2])
+    assert f"Queue: number 2 in line, 1 job ahead: {second.id}\n" in shown
+    assert "  Why: " in shown
+    assert [job["outlook"] and job["outlook"]["position"] for job in told] == [None, 1, 2]
+    assert status == 75
+    assert f"number 3 in line, 2 jobs ahead: {second.id}, {third.id}; " in err
+
+
+def test_a_board_is_found_by_its_address(port: int, run: Run) -> None:
+    with make_job(port, 1, 0, 2) as job_:
+        place = json.loads(run(f"spalloc-where-is --json -a frame {job_.hostname}")[1])
+
+        assert place["logical"] == [1, 0, 2]
+        assert place["state"] == "used"
+    assert "nothing at address 10.9.8.7" in run("spalloc-where-is -a frame 10.9.8.7")[2]
+
+
+def test_trouble_is_reported_and_jobs_change_hands(ours: OurServer, port: int, run: Run) -> None:
+    with make_job(port, 3) as job_:
+        assert job_.boards is not None
+        board = ",".join(map(str, job_.boards[0]))
+        assert "noted" in run(f"spalloc-job {job_.id} --report {board} hot")[2]
+        assert "noted" in run(f"spalloc-job {job_.id} --report {job_.hostname} hot")[2]
+
+        code = run(f"spalloc-job {job_.id} --takeover-code")[1].strip()
+        wrong = pytest.raises(SpallocServerException, match="this is not the code")
+        with wrong, make_job(port, resume_job_id=job_.id, takeover_code="0" * 32):
+            raise AssertionError("not reached")
+        other = Job(
+            hostname=ours.socket, resume_job_id=job_.id, takeover_code=code, config_filenames=[]
+        )
+        other.close()
+        with wrong, make_job(port, resume_job_id=job_.id, takeover_code=code):
+            raise AssertionError("not reached")  # it worked once
+
+
+def test_numbers_that_make_a_whole_machine_are_told(port: int, run: Run) -> None:
+    refused = run("spalloc --owner me --max-dead-boards -1 -w 21")
+    with make_job(port, 22, max_dead_boards=None, require_torus=True) as job_:
+        assert job_.boards is not None
+        assert len(job_.boards) == 23
+
+    assert (
+        "frame  --require-torus: only its whole 4 x 2 triads wrap around; "
+        "22 to 24 boards make it, not 21"
+    ) in refused[2]
+
+
+def test_a_dead_cable_counts_once(port: int, run: Run) -> None:
+    """The machine names both ends of its only dead cable."""
+    request = "spalloc --owner me --max-dead-boards -1 4 2 --max-dead-links"
+
+    assert run(f"{request} 1 -q -c true")[0] == 0
+    refused = run(f"{request} 0 -q -c true")
+    assert "frame  --max-dead-links 0: at least 1 link is dead" in refused[2]
+
+
+def test_a_server_that_lost_its_state_keeps_strangers_jobs(tmp_path: Path) -> None:
+    mine = OurServer(tmp_path)
+    with make_job(mine.port, machine="desk") as job_:
+        mine.stop()
+        for file in tmp_path.glob(".test.cfg*"):
+            file.unlink()
+        mine.start()
+        stranger = make_job(mine.port, owner="bob", keepalive=None)
+        assert stranger.id == job_.id
+
+        with pytest.raises(JobDestroyedError, match=r"is gone: the server lost its state, .* bob"):
+            job_.destroy()
+
+        assert stranger.state is not JobState.destroyed
+        stranger.destroy()
+        mine.stop()
