@@ -1,10 +1,10 @@
-"""Addresses of servers: what may be given as a host name, and how an address is shown."""
+"""Addresses of servers: texts that can be host names, and how an address is shown."""
 
 import ipaddress
 import re
 from urllib.parse import urlsplit
 
-#: Characters that no host name has, and that show what somebody meant to give instead.
+#: Characters that no host name has, and that show something else was meant.
 _FOREIGN = re.compile(r"""[\s/\\'"<>,;?#@\[\]]""")
 
 

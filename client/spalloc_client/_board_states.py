@@ -82,7 +82,7 @@ def counts_text(counts: Mapping[str, int], with_used: bool = True) -> str:
 
 
 def reasons(rows: Sequence[BoardRow]) -> list[str]:
-    """Tell for boards with a remark of the server's where they are and what it is, a line each.
+    """Tell the server's remarks on boards and the boards they are about, a line each.
 
     Boards with the same remark share a line.
     """

@@ -1,7 +1,7 @@
 """One TCP connection to a server, and the thread that reads and writes it.
 
-A connection is used once: when it has ended for whatever cause it stays ended, and
-whoever wants to go on makes another. It knows nothing of jobs, and does not reconnect.
+A connection is used once: when it has ended it stays ended, and to go on its user makes
+another. It knows nothing of jobs, and does not reconnect.
 
 The connection belongs to a thread of its own so that an exception thrown into the caller
 by a signal (Ctrl-C) can never lose half a line or an answer. For the same reason callers
@@ -40,7 +40,7 @@ class Outcome:
     """Something that a connection's thread will find out, once: a value or an error.
 
     One thread waits. A signal may throw an exception into it at any point, also with the
-    lock in hand, and it may wait again: what is known is told by a flag, and the lock,
+    lock in hand, and it may wait again: a flag tells that the value is known, and the lock,
     taken at birth and released by the connection's thread, is only there to sleep on.
     """
 
@@ -189,7 +189,7 @@ class Connection:
         self._unanswered.clear()
 
     def wake(self) -> None:
-        """Have the thread look at what there is to do; one time too many is harmless."""
+        """Have the thread look for work; one time too many is harmless."""
         with self._wake_lock:
             try:
                 self._wake_in.send(b"\0")
@@ -298,7 +298,7 @@ class Connection:
         return " before it answered anything; your address may not be admitted"
 
     def _fail_outbox(self, error: ProtocolError) -> None:
-        # The caller who finds the connection ended and the thread that ends it may both
+        # The caller that finds the connection ended and the thread that ends it may both
         # be here; popleft gives each command to only one of them.
         while True:
             try:

@@ -95,7 +95,7 @@ class Endpoint:
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """Read what is there; empty at the end of the stream, None if nothing is there just now."""
+    """Read the bytes that are there; None if there are none just now, empty at the end."""
     try:
         data = connection.recv(1 << 16)
         # The kernel knows nothing of the bytes that TLS has decrypted already.

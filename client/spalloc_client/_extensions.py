@@ -44,7 +44,7 @@ class Facility(NamedTuple):
         return self.commands.issuperset(commands)
 
 
-#: What an older server offers beyond the commands of 1.0.0.
+#: The offer of an older server beyond the commands of 1.0.0.
 NOTHING_NEW = Facility()
 
 

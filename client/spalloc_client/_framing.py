@@ -19,7 +19,7 @@ class LineBuffer:
         self._max_line = max_line
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Take what has arrived and return the objects that it completes.
+        """Take bytes that have arrived and return the objects that they complete.
 
         Parameters
         ----------

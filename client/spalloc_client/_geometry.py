@@ -20,7 +20,7 @@ Link = tuple[int, int, int, int]
 #: The links of a board, anticlockwise, by their numbers in the protocol.
 EAST, NORTH_EAST, NORTH, WEST, SOUTH_WEST, SOUTH = LINKS = range(6)
 
-#: What a link leads to, in columns and rows of the map.
+#: Where each link leads, in columns and rows of the map.
 _STEPS = {
     EAST: (1, -1),
     NORTH_EAST: (1, 1),

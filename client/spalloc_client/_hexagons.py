@@ -35,7 +35,7 @@ _DEAD_LINK = word("dead") + Style(bold=True, dim=False)
 
 
 class Mark(NamedTuple):
-    """What stands in a board's hexagon: up to three characters and the field's style."""
+    """The content of a board's hexagon: up to three characters and the field's style."""
 
     label: str
     style: Style = _NOTHING
@@ -85,7 +85,7 @@ def draw(
     Parameters
     ----------
     marks
-        The boards to draw, and what stands in them; others are left empty.
+        The boards to draw, and their content; others are left empty.
     dead_links
         Links (x, y, z, link) that are dead, named by both ends.
     max_width

@@ -22,7 +22,7 @@ from spalloc_client._keepalive_process import Task, keep_alive
 
 _log = logging.getLogger(__name__)
 
-#: The shortest interval between two signs of life, in seconds, whatever the period.  # arbitrary
+#: The shortest interval between two signs of life, in seconds.  # arbitrary
 _SHORTEST_INTERVAL = 0.02
 
 #: How long an interpreter may take to show that it is one, seconds.  # arbitrary

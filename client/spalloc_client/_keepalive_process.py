@@ -26,7 +26,7 @@ from typing import NoReturn, TypedDict
 
 
 class Task(TypedDict):
-    """What to do, as told by the other program."""
+    """Our orders, as told by the other program."""
 
     hostname: str
     port: int

@@ -70,14 +70,14 @@ def check_version(version: object) -> tuple[int, ...]:
 
 
 class Listener(Protocol):
-    """Whoever wants to hear that something changed."""
+    """A party that wants to hear that something changed."""
 
     def tell(self) -> None:
         """Hear it; called in a connection's thread, must not block."""
 
 
 class Changes:
-    """What one listener has been told and has not looked at yet."""
+    """News that one listener has been told and has not looked at yet."""
 
     def __init__(self) -> None:
         self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -170,7 +170,7 @@ class Session:
             return connection
 
     def facility(self) -> Facility:
-        """Tell what the server offers beyond the commands of 1.0.0; connects if needed.
+        """Tell the server's offer beyond the commands of 1.0.0; connects if needed.
 
         Raises
         ------

@@ -88,7 +88,7 @@ def boards_wanted(job: JobRow) -> int:
 
 
 def owner_text(job: JobRow) -> str:
-    """Tell whose job it is and where it is kept alive from."""
+    """Tell a job's owner and the host that keeps it alive."""
     host = f" ({job.keepalive_host})" if job.keepalive_host else ""
     return clean(f"{job.owner}{host}")
 
@@ -125,7 +125,7 @@ def make_table(
     texts = [[row[index] for index in kept] for row in texts]
     gap = 2 if sum(widths) + 2 * len(widths) <= console.width else 1
     room = console.width - gap * (len(widths) - 1)
-    # The widest elastic column gives way first, down to what a name needs to be guessed.
+    # The widest elastic column gives way first, down to the part by which a name can be guessed.
     elastic = [index for index, column in enumerate(columns) if column.elastic]
     while sum(widths) > room and any(widths[i] > columns[i].least for i in elastic):
         widest = max(elastic, key=lambda index: widths[index] - columns[index].least)

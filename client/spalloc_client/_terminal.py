@@ -1,6 +1,6 @@
-"""What the terminal can do, and texts from elsewhere made fit for it.
+"""The abilities of the terminal, and texts from elsewhere made fit for it.
 
-It makes the consoles that everything is printed with, and knows nothing of what is.
+It makes the consoles that everything is printed with, and knows nothing of the content.
 """
 
 import io
@@ -16,7 +16,7 @@ from spalloc_client._text import clean
 #: Wide enough that nothing is cut where there is no terminal to cut for.
 _ENDLESS = 100_000
 
-#: Terminals whose usual fonts lack the diagonal lines.
+#: Terminals with usual fonts that lack the diagonal lines.
 _POOR_TERMINALS = ("linux", "vt", "dumb", "ansi", "cons")
 
 

@@ -1,7 +1,7 @@
 """A screen that is drawn again whenever something changes.
 
 It owns the terminal while it runs: the alternate screen, the keys, the size, and giving
-all of that back however it ends. What is shown comes from the `draw` function it is given.
+all of that back however it ends. The `draw` function that it is given makes the content.
 """
 
 import os
@@ -34,10 +34,10 @@ _PAUSE = 0.1
 
 _Lines = list[list[Segment]]
 
-#: Wipes what an earlier picture left to the right.
+#: Wipes the rest of an earlier picture to the right.
 _CLEAR_REST = Control((ControlType.ERASE_IN_LINE, 0)).segment
 
-#: Keys, as terminals send them, and what they do: lines to scroll, pages, or the ends.
+#: Keys, as terminals send them, and their effect: lines to scroll, pages, or the ends.
 _ONE_KEY = re.compile(rb"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Z])|.", re.DOTALL)
 _KEYS: dict[bytes, tuple[str, int]] = {
     b"j": ("line", 1),
@@ -92,16 +92,16 @@ def watch(
     draw: Callable[[], Sequence[RenderableType]],
     over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Show what `draw` returns until `q` or Ctrl-C, or `over` says that nothing follows.
+    """Show the drawings of `draw` until `q` or Ctrl-C, or until `over` says that none follows.
 
     Parameters
     ----------
     console
         Where to. If it is no terminal, each drawing that differs is printed below the last.
     session
-        Has been subscribed to what matters; `draw` asks it.
+        Has been subscribed to all that matters; `draw` asks it.
     draw
-        Returns what to show, one below the other. A ServerLostError or
+        Returns parts to be shown one below the other. A ServerLostError or
         ProtocolTimeoutError from it is shown, and the server tried again.
     over
         Asked after each drawing.
@@ -264,7 +264,7 @@ class _Screen:
     # --- the picture ---
 
     def _on_keys(self) -> bool:
-        """Do what the keys pressed ask for; True to quit."""
+        """Obey the keys that were pressed; True to quit."""
         assert self._keys is not None
         pressed = os.read(self._keys, 1024)
         page = max(self._console.height - 2, 1)
@@ -273,7 +273,7 @@ class _Screen:
             self._offset += steps * {"line": 1, "page": page, "all": 1 << 20}[unit]
             if key in {b"q", b"Q"}:
                 return True
-            # Each key starts from what the one before could reach.
+            # Each key starts from the place that the one before could reach.
             self._offset = max(min(self._offset, self._last_offset), 0)
         self._paint()
         return not pressed  # the terminal is gone
@@ -293,7 +293,7 @@ class _Screen:
             last = self._offset + room
             status.append(f"   lines {self._offset + 1}-{last} of {len(lines)}", QUIET)
         status.truncate(width, overflow="crop")
-        # Written over what is there, line by line, in one go: nothing blinks.
+        # Written over the earlier picture, line by line, in one go: nothing blinks.
         picture = [Control.home().segment]
         for line in shown + [[]] * (room - len(shown)):
             picture += [*line, _CLEAR_REST, Segment.line()]

@@ -82,10 +82,11 @@ class Job:
             boot(job.hostname, job.width, job.height)
 
     A context manager: waits until the boards are ready, and destroys the job at the end.
-    What is not given as an argument is taken from the configuration files (see
-    :mod:`spalloc_client.config`). In the background a process keeps the job alive until
-    it is destroyed, closed, or this program is gone. In a forked child the object can be
-    asked, but leaving its ``with`` block there does nothing: the job is its parent's.
+    Settings that are not given as arguments are taken from the environment and the
+    configuration files (see :mod:`spalloc_client.config`). In the background a process
+    keeps the job alive until it is destroyed, closed, or this program is gone. In a forked
+    child the object can be asked, but leaving its ``with`` block there does nothing: the
+    job is its parent's.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ class Job:
     resume_job_id : int
         Take over this job, rather than ask for a new one.
     owner : str
-        Whose job it is, by convention an e-mail address. Needed for a new job.
+        The job's owner, by convention an e-mail address. Needed for a new job.
     keepalive : float or None
         Seconds without a sign of life from us after which the server destroys the job;
         None: never.
@@ -286,11 +287,11 @@ class Job:
             self._session.close()
             self._session.tell_listeners()
 
-    # --- what is known of it ---
+    # --- facts about it ---
 
     @property
     def state(self) -> JobState:
-        """What has become of the job."""
+        """The job's present state."""
         return self._status().state
 
     @property
@@ -485,7 +486,7 @@ class Job:
     def _look(self, end: float | None) -> JobStatus | None:
         """Ask for the state once; None if the server cannot be asked just now."""
         self._keep_guarded()
-        # A second at least: who has no time left still wants to hear what is known.
+        # A second at least: without any time left, the present state is still of interest.
         timeout = min(_left(end, at_least=1.0), _left(_end_of(self._settings.timeout)))
         limit = None if timeout == math.inf else timeout
         try:
@@ -527,7 +528,7 @@ class Job:
         try:
             return self._session.call(name, *args, **kwargs)
         finally:
-            if self._closed:  # asked afterwards, to learn what became of it
+            if self._closed:  # asked afterwards, to learn how it ended
                 self._session.close()
 
     def _keep_guarded(self) -> None:
@@ -600,7 +601,7 @@ class Job:
             )
 
     def _undo(self, creation: Outcome, interrupted: bool) -> None:
-        """Leave nothing behind when the constructor fails, at whatever point."""
+        """Leave nothing behind when the constructor fails, at any point."""
         try:
             if interrupted and creation.submitted:
                 # The server is making the job; only its answer tells which one it is.
@@ -641,7 +642,7 @@ def _left(end: float | None, at_least: float = -math.inf) -> float:
 
 
 def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any]) -> Settings:
-    """Lay what was given as arguments over what the files say."""
+    """Lay the arguments over the settings in files and the environment."""
     if config_filenames is None:
         sources = usual_sources()
     elif isinstance(config_filenames, str):

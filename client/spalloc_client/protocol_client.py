@@ -1,7 +1,7 @@
 """The protocol's commands as methods, over one connection that the caller opens.
 
-What the server answers is handed on as it came: numbers, texts, arrays and objects. It
-does not reconnect, nor look at the server's version; :class:`spalloc_client.Job` does.
+Answers are handed on as they came: numbers, texts, arrays and objects. It does
+not reconnect, nor look at the server's version; :class:`spalloc_client.Job` does.
 """
 
 import queue
@@ -297,7 +297,7 @@ class ProtocolClient:
         return position
 
     def where_is(self, timeout: float | None = None, **kwargs: object) -> dict[str, Any] | None:
-        """Return what is known of a board or chip, or None if there is none.
+        """Return all that is known of a board or chip, or None if there is none.
 
         Parameters
         ----------

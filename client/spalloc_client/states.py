@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class JobState(IntEnum):
-    r"""What has become of a job.
+    r"""The state of a job.
 
     ::
 

@@ -18,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def runner(hostname: str, port: int, capture: pytest.CaptureFixture[str]) -> Run:
-    """Make what runs commands against a server."""
+    """Make a function that runs commands against a server."""
 
     def run(line: str, *more: str) -> tuple[int, str, str]:
         name, *words = line.split()

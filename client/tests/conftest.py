@@ -19,7 +19,7 @@ settings.register_profile("same every time", derandomize=True, database=None, de
 settings.load_profile("same every time")
 
 
-# A shell has what it runs in the background ignore SIGINT, nohup has it ignore SIGHUP, and so
+# A shell has its background programs ignore SIGINT, nohup has it ignore SIGHUP, and so
 # would all that tests start; those that are about that see to it themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -69,7 +69,7 @@ def newer() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def in_vain(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Commands whose answers do not come; all others are waited for, however short the timeout.
+    """Commands that get no answers; all others are waited for, however short the timeout.
 
     So a test may have short timeouts without taking a busy computer's delays for them.
     """
@@ -96,5 +96,5 @@ _PATIENCE = 30.0
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """What programs that a test starts get as their environment."""
+    """The environment of programs that a test starts."""
     return dict(os.environ)

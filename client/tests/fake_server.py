@@ -45,7 +45,7 @@ NEW_COMMANDS = frozenset(
     """.split()  # noqa: SIM905
 )
 
-#: What a behaviour may return instead of an answer.
+#: Returned by a behaviour instead of an answer.
 HANG = object()  # never answer this
 VANISH = object()  # close the connection
 GARBAGE = object()  # answer something that is no JSON

@@ -46,7 +46,7 @@ def binary(name: str, variable: str) -> str:
 
 
 class Process:
-    """A program whose output is watched for signs."""
+    """A program with output that is watched for signs."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
         self._lines: list[str] = []
@@ -81,7 +81,7 @@ class Process:
         self._reader.join()
 
     def output(self) -> str:
-        """Return what it has said."""
+        """Return its output so far."""
         return "".join(self._lines)
 
     def _read(self) -> None:

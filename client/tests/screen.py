@@ -1,4 +1,4 @@
-"""A pseudo terminal of a fixed size with a program in it, and what its screen shows."""
+"""A pseudo terminal of a fixed size with a program in it, and the content of its screen."""
 
 import fcntl
 import os
@@ -47,7 +47,7 @@ class Screen:
         self._cells: dict[tuple[int, int], str] = {}
 
     def feed(self, text: str) -> None:
-        """Take what the program wrote."""
+        """Take the output of the program."""
         for match in _TOKEN.finditer(text):
             numbers, command, letter = match.groups()
             if letter is not None:
@@ -56,7 +56,7 @@ class Screen:
                 self._obey(numbers, command)
 
     def lines(self) -> list[str]:
-        """Return what is to be seen."""
+        """Return the lines to be seen."""
         rows = [[" "] * self.columns for _ in range(self.rows)]
         for (row, column), letter in self._cells.items():
             if row < self.rows and column < self.columns:
@@ -149,7 +149,7 @@ class Terminal:
     ) -> None:
         try:
             if self.process.poll() is None and exc is None:
-                # Killed, it could not tell what was covered.
+                # Killed, it could not report coverage.
                 self.press(b"q")
                 self.wait_for_end()
         finally:
@@ -159,7 +159,7 @@ class Terminal:
             os.close(self._slave)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Change the terminal's size; who is in it gets SIGWINCH."""
+        """Change the terminal's size; the program in it gets SIGWINCH."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.screen.columns, self.screen.rows = columns, rows
 

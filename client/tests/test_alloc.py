@@ -1,4 +1,4 @@
-"""The command spalloc: what it asks for, shows, runs, and leaves behind."""
+"""The command spalloc: its requests, its output, the commands it runs, and its ends."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def run(
     return run
 
 
-# --- what it asks for ---
+# --- requests ---
 
 DEFAULTS: dict[str, Any] = {
     "owner": "me",
@@ -168,7 +168,7 @@ def test_an_owner_is_needed(server: FakeServer, capsys: pytest.CaptureFixture[st
     assert "no owner" in capsys.readouterr().err
 
 
-# --- what it shows ---
+# --- output ---
 
 
 def test_it_prints_what_it_got(run: Run) -> None:
@@ -416,7 +416,7 @@ def started(
         try:
             yield process
             if not struck:
-                process.communicate(timeout=60)  # killed, it could not tell what was covered
+                process.communicate(timeout=60)  # killed, it could not report coverage
         finally:
             process.kill()
 

@@ -52,7 +52,7 @@ def busy(server: FakeServer) -> FakeServer:
     return server
 
 
-# --- what all have in common ---
+# --- all commands ---
 
 
 @pytest.mark.parametrize("name", MAINS)

@@ -1,4 +1,4 @@
-"""A connection's thread: what it meets ends as an error that callers hear of."""
+"""A connection's thread: everything it meets ends as an error that callers hear of."""
 
 import logging
 import socket

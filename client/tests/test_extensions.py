@@ -1,4 +1,4 @@
-"""Servers from version 1.1.0 on: what they are asked, and how their answers are read."""
+"""Servers from version 1.1.0 on: the questions they get, and how their answers are read."""
 
 from typing import Any
 

@@ -177,7 +177,7 @@ def test_a_signal_ends_the_command_that_runs(
 
     monkeypatch.setattr(_hold, "_wait", wait)
     monkeypatch.setattr(_hold, "_on_terminal", lambda: False)
-    # As our commands do; else what a shell runs in the background would ignore it.
+    # As our commands do; else a shell's background programs would ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching: Any = FakeGuard()
 

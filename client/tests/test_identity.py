@@ -1,4 +1,4 @@
-"""Jobs whose server lost its state, and gave their numbers to others."""
+"""Jobs of a server that lost its state, and gave their numbers to others."""
 
 import os
 import select

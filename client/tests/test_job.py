@@ -351,7 +351,7 @@ def test_a_job_that_is_gone_cannot_be_taken_over(server: FakeServer) -> None:
         make(server, resume_job_id=99)
 
 
-# --- what is known ---
+# --- facts ---
 
 
 def test_a_job_tells_what_the_server_knows(server: FakeServer) -> None:

@@ -1,7 +1,7 @@
 """The process that keeps jobs alive, against main programs of all kinds.
 
 The main program is always a process of its own, so that it can be stopped, killed and
-hogged; what it did is seen at the server.
+hogged; its effect is seen at the server.
 """
 
 import json

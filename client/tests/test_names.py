@@ -1,4 +1,4 @@
-"""The two import names, and what may be imported by whom."""
+"""The two import names, and the imports that are allowed."""
 
 import ast
 import subprocess

@@ -1,6 +1,6 @@
 """The client against the published server 1!7.0.0, which no published client accepts.
 
-Its boards take five seconds to switch on, so that what needs boards shares them.
+Its boards take five seconds to switch on, so that the tests share them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The life of a command: whatever it meets is a status and a line."""
+"""The life of a command: every fault is a status and a line."""
 
 import io
 import signal
@@ -78,7 +78,7 @@ PROGRAMS = [
     "from spalloc_client.config import main",
 ]
 
-#: Runs a program whose reader goes away before anything is written.
+#: Runs a program; its reader goes away before anything is written.
 _UNREAD = """
 import os, sys
 ears, mouth = os.pipe()

@@ -138,10 +138,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain about the arguments and exit with status 2."""
-        raise CommandError(f"{message} (--help shows what there is)", status=2)
+        raise CommandError(f"{message} (--help shows all options)", status=2)
 
 
-# --- types of arguments; ArgumentTypeError's text says what is allowed ---
+# --- types of arguments; ArgumentTypeError's text names the values that are allowed ---
 
 
 def hostname(text: str) -> str:

@@ -32,7 +32,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class Guard:
-    """Follows a job that is ready, and says what becomes of it."""
+    """Follows a job that is ready, and tells its changes."""
 
     def __init__(self, job: Job, session: Session, progress: Progress) -> None:
         self._job = job
@@ -97,7 +97,7 @@ class Guard:
 
 def hold(guard: Guard) -> None:
     """Return when Enter is pressed, or standard input ends."""
-    if sys.stdin is None:  # closed by who started us
+    if sys.stdin is None:  # closed by the program that started us
         return
     keyboard = sys.stdin.fileno()
     while True:
@@ -107,7 +107,7 @@ def hold(guard: Guard) -> None:
             if not _in_background():
                 os.read(keyboard, 4096)
                 return
-            time.sleep(0.5)  # what is typed is not for us
+            time.sleep(0.5)  # keys are not meant for us
 
 
 def _on_terminal() -> bool:
@@ -137,7 +137,7 @@ def fill_in(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
     Returns
     -------
     list of str
-        What to execute.
+        The command to execute.
     """
     if len(command) > 1:
         return [_PLACEHOLDER.sub(lambda m: values[m[1]], part) for part in command]

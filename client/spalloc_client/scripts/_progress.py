@@ -1,6 +1,6 @@
-"""What spalloc says while it waits: a line that changes on a terminal, else lines.
+"""The words of spalloc while it waits: a line that changes on a terminal, else lines.
 
-All of it goes to standard error, so that standard output holds only what was got.
+All of it goes to standard error, so that standard output holds the result alone.
 """
 
 import sys
@@ -36,7 +36,7 @@ class Progress:
         self.clear()
 
     def waiting(self, job_id: int, state: JobState, detail: str) -> None:
-        """Show what is being waited for; replaced by what comes next."""
+        """Show the state that the job waits in; replaced by the next text."""
         if self._quiet:
             return
         text = Text.assemble(

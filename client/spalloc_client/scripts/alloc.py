@@ -85,7 +85,9 @@ def _parser() -> Parser:
         "X Y Z: the board there",
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but errors")
-    parser.add_argument("--debug", action="store_true", help="say what is sent and received")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the lines that are sent and received"
+    )
     parser.add_argument(
         "--no-destroy", "-D", action="store_true", help="leave the job to itself at the end"
     )
@@ -180,7 +182,7 @@ _MINUS = _Minus()
 #: --command as it may be written, also shortened, or at the end of a row of flags.
 _COMMAND = re.compile(r"--c(o(m(m(a(n(d)?)?)?)?)?)?|-[qDwW]*c")
 
-#: ``--machine`` without a name: any, whatever the configuration says.
+#: ``--machine`` without a name: any, even if the configuration names one.
 _ANY = ""
 
 
@@ -199,7 +201,7 @@ def _minus_one_or(read: Any) -> Any:
 
 
 def _split(argv: Sequence[str]) -> tuple[Sequence[str], list[str] | None]:
-    """Return what is ours, and what belongs to the command: all that comes after --command.
+    """Return our own words, and those of the command: all that comes after --command.
 
     argparse's REMAINDER would end at a ``--``.
     """
@@ -227,7 +229,7 @@ def _read_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Set
     settings = settings_for(arguments)
     if arguments.machine and arguments.tags is not None:
         raise CommandError("only one of --machine and --tags may be given", status=2)
-    # What is said here overrules the files, where one excludes the other too.
+    # Options overrule the files, where one excludes the other too.
     if arguments.machine is not None:
         settings = settings._replace(machine=arguments.machine or None)
         settings = settings._replace(tags=None if arguments.machine else settings.tags)
@@ -273,7 +275,7 @@ def _main(argv: Sequence[str] | None) -> int:
             if f"job {job.id}" not in text:
                 text = f"job {job.id} was destroyed: {exc.reason or exc}"
             raise CommandError(text) from None
-        session.close()  # what becomes of other jobs is of no interest any more
+        session.close()  # other jobs are of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
             info = read_machine_info(guarding.call("get_job_machine_info", job.id))
             if info.connections is None:
@@ -284,7 +286,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _debugging(wanted: bool) -> Iterator[None]:
-    """Say on standard error what the library does."""
+    """Tell the acts of the library on standard error."""
     logger = logging.getLogger("spalloc_client")
     handler = logging.StreamHandler(sys.stderr) if wanted else logging.NullHandler()
     form = f"%(asctime)s.%(msecs)03d {time.strftime('%Z')} %(name)s: %(message)s"
@@ -362,7 +364,7 @@ def _code(arguments: argparse.Namespace) -> str | None:
 
 
 def _leave(job: Job, alone: bool, progress: Progress) -> None:
-    """Give the boards back, or let go of the job; whatever happened."""
+    """Give the boards back, or let go of the job, in any case."""
     if not job.alive:
         return
     progress.clear()
@@ -396,7 +398,7 @@ def _explain(request: Request, session: Session) -> None:
 def _wait_until_ready(
     job: Job, session: Session, progress: Progress, max_wait: float | None
 ) -> None:
-    """Wait, and say what for.
+    """Wait, and tell the reason.
 
     Raises
     ------
@@ -457,7 +459,7 @@ class _Tries:
         self._boards = boards
 
     def __str__(self) -> str:
-        """Tell which try it is, if not the first, and what failed before."""
+        """Tell which try it is, if not the first, and the fault of the one before."""
         if self._moving:
             return f"; its boards failed in try {self._number}"
         if self._number == 1:

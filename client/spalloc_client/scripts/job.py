@@ -1,4 +1,4 @@
-"""spalloc-job: all about one job, and what can be done to it."""
+"""spalloc-job: all about one job, and acts on it."""
 
 import argparse
 import sys
@@ -60,7 +60,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "job_id", nargs="?", type=whole, metavar="ID", help="the job; else the owner's only one"
     )
-    parser.add_argument("--owner", "-o", metavar="O", help="whose only job, if no ID is given")
+    parser.add_argument(
+        "--owner", "-o", metavar="O", help="the owner of the only job, if no ID is given"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--info", "-i", action="store_true", help="show all that is known (default)")
     what.add_argument("--watch", "-w", action="store_true", help="keep showing it as it changes")
@@ -158,7 +160,7 @@ def _only_job(session: Session, owner: str | None) -> int:
 
 
 class _View:
-    """What is known of the job; asks for no more than may have changed."""
+    """The facts about the job; asks for no more than may have changed."""
 
     def __init__(self, session: Session, job_id: int) -> None:
         self._session = session
@@ -297,7 +299,7 @@ def _some(things: Sequence[Any], say: Callable[[Any], str]) -> str:
 
 
 def _json(session: Session, job_id: int) -> dict[str, Any]:
-    # The same fields for each job, whatever of it is still known.
+    # The same fields for each job, known or forgotten.
     nothing = dict.fromkeys((*JobRow._fields, *JobMachine._fields, "reason"))
     nothing["keepalivehost"] = nothing.pop("keepalive_host")
     nothing["allocated_machine_name"] = nothing.pop("machine")

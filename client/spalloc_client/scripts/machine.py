@@ -1,4 +1,4 @@
-"""spalloc-machine: the machines, or one of them with a map of who uses what."""
+"""spalloc-machine: the machines, or one of them with a map of its users."""
 
 import sys
 from collections.abc import Sequence

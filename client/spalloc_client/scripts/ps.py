@@ -48,7 +48,7 @@ def _parser() -> Parser:
 def _main(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     check_json(arguments)
-    # The owner is here whose jobs to show; the configured one has nothing to do with it.
+    # The owner chooses among jobs here; the configured one has nothing to do with it.
     with session_with(settings_for(arguments)) as session:
         machine, owner = arguments.machine, arguments.owner
         if machine is not None:
