@@ -30,6 +30,7 @@ from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
 from spalloc_server._saved.store import Loaded, Store
 from spalloc_server._wire import orders, stand_ins
+from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
@@ -47,6 +48,9 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 log = logging.getLogger(__name__)
 
 
+#: Seconds that a stop waits for hardware if connections are kept: published clients wait 5 s for
+#: an answer, and the next process has to start in that time, too.
+_SECONDS_BEFORE_A_RESTART = 0.5
 #: Principals that the controller finds out itself, from the address.
 _BY_ADDRESS = ("host:", "local")
 
@@ -106,6 +110,8 @@ class SpallocServer(Server):
         Unix sockets and places for proxies, beside those.
     audit_dir : str or Path or None
         Where the audit is written; None is where the state is saved.
+    carrier : Carrier or None
+        Keeps connections over a restart; None has a stop close them.
 
     Raises
     ------
@@ -130,6 +136,7 @@ class SpallocServer(Server):
         more_endpoints: Sequence[Endpoint] = (),
         first_id: int | str | None = None,
         audit_dir: str | Path | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -173,6 +180,7 @@ class SpallocServer(Server):
             write_ahead=write_ahead,
             bind=bind,
             more_endpoints=more_endpoints,
+            carrier=carrier,
         )
         try:
             self._start(cold_start, before_hardware)
@@ -199,6 +207,7 @@ class SpallocServer(Server):
         self._drain_wakes()
         if self.config_needs_reloading:
             self.wake()  # a signal came since the file was read
+        self._take_back_all()
         self._control = self._listen_to_operators()
         self._server_thread.start()
 
@@ -323,7 +332,7 @@ class SpallocServer(Server):
         self._write_ahead.stop_holding()
         try:
             recorded.stop()
-            finished = join_frames(recorded.frames, self.stop_timeout, self._hurry)
+            finished = join_frames(recorded.frames, self._seconds_for_frames(), self._hurry)
             if not finished:
                 log.warning("hardware has not finished; the next start goes on with it")
             # Unfinished requests may have been to switch off boards that nobody has, which no
@@ -335,6 +344,12 @@ class SpallocServer(Server):
         if self._controller is not self._recorded:
             self._stop_stand_in(self._controller)
         job_log.shut_down()
+
+    def _seconds_for_frames(self) -> float:
+        """Return how long a stop waits for hardware: not long if clients wait for a restart."""
+        if self._carrier is None or not self._carrier.kept:
+            return self.stop_timeout
+        return min(self.stop_timeout, _SECONDS_BEFORE_A_RESTART)
 
     def _stop_stand_in(self, controller: Any) -> None:
         """Stop the controller that was put in the place of ours."""
@@ -553,11 +568,13 @@ class SpallocServer(Server):
         """Tell this client up to which number events can be asked for."""
         if client is not None:
             self._event_watches[client] = 0
+            self._note_watches(client)
 
     @spalloc_command
     def no_notify_events(self, client: Any) -> None:
         """Tell this client of events no more."""
         self._event_watches.pop(client, None)
+        self._note_watches(client)
 
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:

@@ -26,6 +26,7 @@ from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._logs.stream import Stream
 from spalloc_server._programs import descriptors, logs, options, output
 from spalloc_server._programs.announcer import Announcer
+from spalloc_server._programs.carrying import carrier_options
 from spalloc_server._programs.metrics import Reader
 from spalloc_server._programs.pulse import Pulse
 from spalloc_server._programs.running_server import MakeServer, RunningServer
@@ -144,10 +145,11 @@ def _serve(
     signals = stack.enter_context(StopSignals())
     stack.callback(sys.setswitchinterval, sys.getswitchinterval())
     sys.setswitchinterval(_SECONDS_BETWEEN_SWITCHES)
+    carrier = carrier_options()  # before anything opens descriptors
     _import_spinnman()
     descriptors.raise_limit()
     page = _listen_for_monitors(chosen, stack)
-    keywords = _server_options(chosen)
+    keywords = {**_server_options(chosen), **carrier}
     wiring.reset()
     stack.callback(wiring.reset)
     if chosen.simulate:

@@ -24,6 +24,7 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
+from spalloc_server._wire.carrier import Carrier, body_of
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
@@ -110,6 +111,8 @@ class Clients(PollingServerCore):
         self._held_back: deque[tuple[int, dict[Peer, None]]] = deque()
         # When the last command was done.
         self._ran_until = -math.inf
+        # Keeps connections over a restart, if the program is a service that may.
+        self._carrier: Carrier | None = None
         self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
         self._refusals = Refusals(log)
         self._lingering = Lingering()
@@ -200,6 +203,9 @@ class Clients(PollingServerCore):
         elif (peer.ending or peer.output.size or peer in self._backlog) and self._put_off(peer):
             return
         received, error = self._receive(client)
+        carried = peer.carried
+        if carried is not None:
+            carried.read += len(received)
         command = messages.known(received)
         if command is None or error is not None or self._client_buffers.get(client):
             self._take_in(peer, received, error)
@@ -217,6 +223,8 @@ class Clients(PollingServerCore):
         if self._write_ahead.uncommitted or peer.output.size or not self._messages_itself():
             self._put_out(peer, reply)
             return
+        if peer.carried is not None:
+            peer.carried.note_output(peer.output.handed + len(reply))
         try:
             if not peer.output.send_new(client, reply):
                 peer.output.allow_reply()
@@ -332,6 +340,8 @@ class Clients(PollingServerCore):
         handler = self._commands.get(name)
         if handler is None:
             raise MalformedError(f"unknown command {name!r}")
+        if self._carrier is not None:
+            self._carrier.note_command(self._peer(client), name)
         began = _clock.monotonic()
         try:
             # The usual cases apart, as empty keywords take their time as well.
@@ -449,12 +459,23 @@ class Clients(PollingServerCore):
 
     def _send_waiting(self, peer: Peer) -> None:
         """Send what the kernel takes, and see what is next for a peer."""
+        if peer.carried is not None:
+            self._foretell(peer, peer.output.size)
         try:
             peer.output.send(peer.client)
         except OSError as e:
             self._lose(peer, e)
         else:
             self._go_on(peer)
+
+    @staticmethod
+    def _foretell(peer: Peer, size: int) -> None:
+        """Note that a peer has all its answers once so much more output is with the kernel.
+
+        Said before the output goes, so that it is true at whatever moment the process ends.
+        """
+        if peer.carried is not None and peer.all_answered and not peer.output.held:
+            peer.carried.note_output(peer.output.handed + size)
 
     def _go_on(self, peer: Peer) -> None:
         """See what is next for a peer, after its input or output changed.
@@ -574,6 +595,8 @@ class Clients(PollingServerCore):
         """Send a line, or the part of it that the kernel takes; the rest waits."""
         if peer.gone:
             return
+        if peer.carried is not None:
+            self._foretell(peer, peer.output.size + len(line))
         try:
             if not peer.output.send_new(peer.client, line):
                 if peer.output.held:
@@ -649,8 +672,27 @@ class Clients(PollingServerCore):
             peer.watch_bytes = self._watch_bytes(client)
         else:
             peer.watch_bytes += (how_many(watches, client) - before) * bytes_of(name)
+        self._note_watches(client)
         self.memory.count(peer)
         self._drop_fullest()
+
+    def _note_watches(self, client: Any) -> None:
+        """Have the next process know what a client watches, before this one answers."""
+        peer = self._peers.get(client)
+        if self._carrier is not None and peer is not None and peer.carried is not None:
+            self._carrier.note_body(peer, self._body_of(peer))
+
+    def _body_of(self, peer: Peer) -> dict[str, Any]:
+        """Return what the next process must know of a client."""
+        client = peer.client
+        tables = {"jobs": self._client_job_watches, "machines": self._client_machine_watches}
+        watches = {kind: table[client] for kind, table in tables.items() if client in table}
+        if client in self._event_watches:
+            watches["events"] = None
+        return body_of(
+            watches,
+            self._doorkeeper.plain_identity(peer.client),
+        )
 
     def _watch_bytes(self, client: Any) -> int:
         tables = self._client_job_watches, self._client_machine_watches
@@ -710,6 +752,8 @@ class Clients(PollingServerCore):
 
     def _forget_peer(self, peer: Peer) -> None:
         peer.closed = True
+        if self._carrier is not None:
+            self._carrier.end(peer)
         peer.output.clear()
         self.memory.release(peer)
         self._peers.pop(peer.client, None)

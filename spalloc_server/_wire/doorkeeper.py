@@ -113,6 +113,13 @@ class Doorkeeper:
         found = self._standings.get(client)
         return Standing(Identity(), AccessClass.use) if found is None else found
 
+    def plain_identity(self, client: Any) -> dict[str, str] | None:
+        """Return an identity that a proxy told, as JSON has it; None if the address is all."""
+        identity = self.standing(client).identity
+        if identity.certificate is None or identity.address is None:
+            return None
+        return {"address": str(identity.address), "certificate": identity.certificate}
+
     def acts_as(self, client: Any) -> Standing:
         """Return the identity and class for which a client's present command is given."""
         acting = self._acting

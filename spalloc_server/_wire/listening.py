@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
 
+from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, close_unix, open_unix
 from spalloc_server.polling_server_core import BACKLOG
 
@@ -48,6 +49,8 @@ class Listening:
         {endpoint: socket that listens there already}, used instead of opening it.
     receive_buffer : int
         Bytes for `SO_RCVBUF` of TCP sockets.
+    carrier : Carrier or None
+        Has sockets that listened before this process began, and keeps them for the next.
 
     Attributes
     ----------
@@ -68,7 +71,9 @@ class Listening:
         *,
         inherited: Mapping[Endpoint, socket.socket] | None = None,
         receive_buffer: int,
+        carrier: Carrier | None = None,
     ) -> None:
+        self._carrier = carrier
         self._open_tcp = open_tcp
         self._register = register
         self._stop_taking = stop_taking
@@ -124,19 +129,24 @@ class Listening:
             raise ListenError(endpoint, e) from e
 
     def _open(self, endpoint: Endpoint) -> socket.socket:
+        port = self.port if endpoint.port is None else endpoint.port
         listening = self._inherited.pop(endpoint, None)
+        if listening is None and self._carrier is not None:
+            listening = self._carrier.take_listening(endpoint, port)
         if listening is not None:
             self._register(listening)
         elif endpoint.is_unix:
             listening = open_unix(endpoint, BACKLOG)
             self._register(listening)
         else:
-            port = self.port if endpoint.port is None else endpoint.port
             listening = self._open_tcp(endpoint.address, port)
         if not endpoint.is_unix:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             if endpoint.port is None:
                 self.port = listening.getsockname()[1]
+        if self._carrier is not None:
+            port = 0 if endpoint.is_unix else listening.getsockname()[1]
+            self._carrier.keep_listening(endpoint, port, listening)
         self.sockets[listening] = endpoint
         self.lost.discard(endpoint)
         return listening
@@ -161,6 +171,8 @@ class Listening:
     def _close(self, listening: socket.socket) -> None:
         endpoint = self.sockets.pop(listening)
         self._stop_taking(listening)
+        if self._carrier is not None:
+            self._carrier.end_listening(listening)
         if endpoint.is_unix:
             close_unix(listening)
         else:
@@ -173,6 +185,12 @@ class Listening:
             self._close(listening)
         for listening in self._inherited.values():
             listening.close()
+
+    def leave(self) -> list[socket.socket]:
+        """Leave all sockets to the next process, which listens on; returns them."""
+        left, self.sockets = list(self.sockets), {}
+        self.lost.clear()
+        return left
 
     def kind_of(self, listening: socket.socket) -> Kind:
         """Return who connects at a socket; TCP clients if it is not one of ours."""

@@ -34,17 +34,19 @@ class Output:
     ----------
     size : int
         Bytes that wait.
+    handed : int
+        Bytes that the kernel has taken so far.
     held : int
-        Those of them, the last ones, that must not be sent yet (see `hold`).
+        Those that wait, the last of them, that must not be sent yet (see `hold`).
     allowed : int
         Bytes that may wait before the client is dropped.  A reply may be of any size while its
         client reads it, so it raises the limit until all has been sent.
     """
 
-    __slots__ = ("_batches", "_offset", "_pieces", "allowed", "held", "size")
+    __slots__ = ("_batches", "_offset", "_pieces", "allowed", "handed", "held", "size")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size = self.handed = 0
         self.allowed = MAX_UNREAD
         self._pieces: deque[bytes] | None = None
         self.held = 0
@@ -109,6 +111,7 @@ class Output:
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent == len(data):
+            self.handed += sent
             return True
         self._keep_rest(data, stand_ins.bytes_taken(sent, len(data)))
         return not self.size
@@ -134,6 +137,7 @@ class Output:
             else:
                 data = _joined(pieces, self.size - self.held)
             sent = self._send_piece(client, data)
+            self.handed += sent
             if self._offset + sent < len(data):
                 pieces.appendleft(data)
                 self._offset += sent
@@ -153,6 +157,7 @@ class Output:
         self.allowed = MAX_UNREAD
 
     def _keep_rest(self, data: bytes, sent: int) -> None:
+        self.handed += sent
         if sent < len(data):
             self.add(data)
             self._offset = sent

@@ -7,14 +7,15 @@ the accepted socket, the *peer* is this object.  Loop thread only.
 
 from __future__ import annotations
 
-import array
-import fcntl
 import socket
 import sys
 import termios
 from typing import Any
 
+from spalloc_server import _clock
 from spalloc_server._poller import POLLIN
+from spalloc_server._wire.carried import Carried
+from spalloc_server._wire.kernel_counts import waiting
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.output import PAUSE_ABOVE, Output
 
@@ -42,6 +43,10 @@ class Peer:
         It has been disconnected.
     awaits : bool
         Another thread works out the answer to its last command.
+    since : float
+        Monotonic time of its beginning.
+    carried : Carried or None
+        Its way over a restart, if it has one.
     watch_bytes : int
         Memory that its watches take.
     weight : int
@@ -50,6 +55,7 @@ class Peer:
 
     __slots__ = (
         "awaits",
+        "carried",
         "client",
         "closed",
         "ending",
@@ -58,6 +64,7 @@ class Peer:
         "lines",
         "name",
         "output",
+        "since",
         "watch_bytes",
         "weight",
     )
@@ -69,12 +76,19 @@ class Peer:
         self.output = Output()
         self.interest = POLLIN
         self.ending = self.gone = self.closed = self.awaits = False
+        self.since = _clock.monotonic()
+        self.carried: Carried | None = None
         self.watch_bytes = self.weight = 0
 
     @property
     def paused(self) -> bool:
         """Whether it must get or read its answers before more of its commands are taken."""
         return (self.awaits or self.output.size > PAUSE_ABOVE) and not self.gone
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether all of its input was taken, and it may send more."""
+        return not (len(self.lines) or self.awaits or self.ending or self.gone or self.closed)
 
     @property
     def has_work(self) -> bool:
@@ -88,7 +102,12 @@ class Peer:
     def bytes_come(self) -> int:
         """Return how many bytes have come in, those that are not read yet included."""
         come = self.lines.taken + len(self.lines)
-        return come + (unread(self.client) if isinstance(self.client, socket.socket) else 0)
+        if not isinstance(self.client, socket.socket):
+            return come
+        try:
+            return come + waiting(self.client, termios.FIONREAD)
+        except (OSError, ValueError):
+            return come  # closed
 
     def weigh(self) -> int:
         """Return the bytes of memory that it makes the server hold: input, output, watches."""
@@ -96,13 +115,3 @@ class Peer:
         # Buffers that grow leave holes that the allocator cannot use for others: a quarter more.
         unfinished = sys.getsizeof(held) * 5 // 4 if held else 0
         return unfinished + self.output.size + self.watch_bytes
-
-
-def unread(client: socket.socket) -> int:
-    """Return how many bytes wait in a socket to be read."""
-    count = array.array("i", [0])
-    try:
-        fcntl.ioctl(client.fileno(), termios.FIONREAD, count)
-    except (OSError, ValueError):
-        return 0  # closed
-    return count[0]

@@ -27,6 +27,7 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.clients import MAX_READ, Handler
 from spalloc_server._wire.endpoints import Endpoint, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
@@ -47,6 +48,8 @@ _MAX_ACCEPTS = 256
 _RECEIVE_BUFFER = MAX_READ // 2
 #: Seconds of a turn for clients that send many commands at a time; others are served before.
 _SECONDS_OF_SLICES = 0.004
+#: Seconds that a stop waits for the service manager to take the last connections. # arbitrary
+_SECONDS_TO_TELL_THE_STORE = 0.5
 #: How long the loop rests after a turn that failed. # arbitrary
 _SECONDS_AFTER_FAILURE = 0.05
 
@@ -75,6 +78,8 @@ class Server(Visitors, ConfigurationReloader):
         Where clients connect; None is where the configuration says.
     more_endpoints : sequence of Endpoint
         Unix sockets and places for proxies, beside those.
+    carrier : Carrier or None
+        Keeps connections over a restart; without one each client sees an end of file.
 
     Attributes
     ----------
@@ -106,6 +111,7 @@ class Server(Visitors, ConfigurationReloader):
         write_ahead: WriteAhead,
         bind: Sequence[Endpoint] | None = None,
         more_endpoints: Sequence[Endpoint] = (),
+        carrier: Carrier | None = None,
     ) -> None:
         Visitors.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
@@ -119,7 +125,9 @@ class Server(Visitors, ConfigurationReloader):
             self._take_last_clients,
             port,
             receive_buffer=_RECEIVE_BUFFER,
+            carrier=carrier,
         )
+        self._carrier = carrier
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all that clients had sent by then was served.
         self._judging: float | None = None
@@ -214,6 +222,8 @@ class Server(Visitors, ConfigurationReloader):
             self._tell_events()
         self._after_turn()
         self._write_ahead.tend()
+        if self._carrier is not None:
+            self._carrier.tend(self._body_of)
         if self.config_needs_reloading:
             self._reload()
         self.turns += 1
@@ -278,6 +288,8 @@ class Server(Visitors, ConfigurationReloader):
             wait = min(wait, Lingering.tick)
         if self._unknown:
             wait = min(wait, self._seconds_to_introduce(now))
+        if self._carrier is not None:
+            wait = min(wait, self._carrier.seconds_to_look())
         if self._due is not None and self._due - now < wait:
             wait = max(0.0, self._due - now)
         return min(wait, self._refusals.seconds_left(now)) if self._refusals else wait
@@ -384,13 +396,46 @@ class Server(Visitors, ConfigurationReloader):
         self.wake()
         if self._server_thread.ident is not None:
             self._server_thread.join()
+        if self._carrier is not None:
+            self._leave_connections(self._carrier)
         self._listening.close()
         for client in list(self._client_buffers):
             self._disconnect_client(client)
         self._turn_away_unknown()
         self._lingering.close()
+        if self._carrier is not None:
+            self._carrier.close(_SECONDS_TO_TELL_THE_STORE)
         self.stop_listening_to_sighup()
         self.close_polling()
+
+    def _leave_connections(self, carrier: Carrier) -> None:
+        """Leave to the next process the connections whose commands are all answered."""
+        for peer in list(self._peers.values()):
+            if peer.output.size:
+                self._answer(peer)
+        for listening in self._listening.leave():
+            self.unregister_channel(listening)
+            listening.close()
+        for peer in [peer for peer in self._peers.values() if carrier.leave(peer)]:
+            self.unregister_channel(peer.client)
+            for table in (
+                self._client_buffers,
+                self._client_job_watches,
+                self._client_machine_watches,
+                self._peers,
+            ):
+                table.pop(peer.client, None)
+            peer.client.close()
+
+    def _take_back_all(self) -> None:
+        """Serve the connections of the process before, and tell them of all changes meanwhile."""
+        if self._carrier is None:
+            return
+        self._carrier.end_unclaimed()
+        for returned in self._carrier.returned():
+            self._take_back(returned)
+        jobs = {job.job_id for job in self._controller.list_jobs()}
+        self._taken.append((jobs, set(self._controller.machines)))
 
 
 def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:

@@ -17,6 +17,7 @@ from spalloc_server._access.identity import Identity, parse_address
 from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire.carrier import Returned
 from spalloc_server._wire.clients import Clients, Handler
 from spalloc_server._wire.endpoints import Kind, user_id_of
 from spalloc_server._wire.introductions import Introduced, LocalUsers, ProxyHeaders, UserNames
@@ -132,6 +133,35 @@ class Visitors(Clients):
             return False
         if identity is not None and identity.address is not None:
             self._peer(client).name = str(identity.address)
+        return True
+
+    # --- connections of the process before ---
+
+    def _take_back(self, returned: Returned) -> bool:
+        """Serve a connection that outlived a restart; returns whether it goes on."""
+        client, told = returned.client, returned.body.get("identity")
+        if told is None:
+            identity = self._identity_by_address(client)
+        else:
+            identity = Identity(
+                parse_address(told.get("address")), certificate=told.get("certificate")
+            )
+        peer = self._peer(client)
+        peer.carried, peer.since = returned.carried, -math.inf
+        if not self._admit(Introduced(client, identity)):
+            self._forget_peer(peer)
+            return False
+        watches = returned.body.get("watches", {})
+        for kind, table in (
+            ("jobs", self._client_job_watches),
+            ("machines", self._client_machine_watches),
+        ):
+            if kind in watches:
+                table[client] = None if watches[kind] is None else set(watches[kind])
+        if "events" in watches:
+            self._event_watches[client] = 0
+        peer.watch_bytes = self._watch_bytes(client)
+        self.memory.count(peer)
         return True
 
     def _close_visitor(self, client: socket.socket) -> None:

@@ -179,7 +179,8 @@ def test_input_that_is_never_finished_counts_towards_the_bound(
                 break
         else:
             pytest.fail("nobody was dropped")
-        assert server.memory.total <= 3_000_000
+        with server.controller.undisturbed:  # not between counting and dropping
+            assert server.memory.total <= 3_000_000
         for client in many:
             client.close()
 

@@ -69,8 +69,8 @@ def test_the_version_suits_every_published_client() -> None:
     assert (0, 4, 0) <= numbers < (2, 0, 0)
 
 
-def test_there_are_these_commands() -> None:
-    assert set(_COMMANDS) == {
+def test_all_commands_of_published_clients_are_there() -> None:
+    assert set(_COMMANDS) >= {
         "version", "create_job", "job_keepalive", "get_job_state", "get_job_machine_info",
         "power_on_job_boards", "power_off_job_boards", "destroy_job", "notify_job",
         "no_notify_job", "notify_machine", "no_notify_machine", "list_jobs", "list_machines",
