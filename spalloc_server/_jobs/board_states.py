@@ -86,6 +86,11 @@ class MachineBoards:
             for board in block(0, 0, self._machine.width, self._machine.height)
         ]
 
+    @cached_property
+    def out_of_service(self) -> frozenset[Board]:
+        """The boards that are out or unknown."""
+        return frozenset((x, y, z) for x, y, z, state, *_ in self.rows if state in (OUT, UNKNOWN))
+
     def _row(self, board: Board) -> Row:
         if board in self._job_ids:
             about = _trouble(board, self._out, self._unknown)

@@ -51,6 +51,9 @@ class ExpectedWaits:
         # The first span of each job that waits.
         self._given: dict[int, Span] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._waits)
+
     def note(self, machine: str, boards: int, waited: float) -> None:
         """Remember the wait of a job, seconds from its creation to its boards."""
         waits = self._waits.setdefault((machine, _size_class(boards)), deque(maxlen=MOST_WAITS))

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 MOST_AHEAD = 10
 #: Seconds for which a list of the queue is told again as it is (protocol).
 SECONDS_FRESH = 1.0
+#: Share of the loop's time that lists of the queue may take.
+_SHARE_OF_LOOP = 0.05
+#: Seconds of one list for finding out what requests wait for, and answers that are kept.
+_SECONDS_TO_FIND_OUT, _MOST_ANSWERS = 0.01, 10_000
 #: Boards named in a sentence. # arbitrary
 _MOST_NAMED = 3
 
@@ -90,16 +94,19 @@ class Reasons:
         self._made: dict[str, Any] = {}
         # By machine: free boards that are not kept for a job, while a list is made.
         self._free_outside: dict[str, int] = {}
-        self._made_at: float | None = None
+        self._fresh_until: float | None = None
+        self._awaited = AwaitedBoards(queue)
 
     # --- the answers of the protocol ---
 
     def list_queue(self) -> dict[str, Any]:
-        """Return ``list_queue``'s answer; the same object for a second."""
-        now = _clock.monotonic()
-        if self._made_at is None or now - self._made_at >= SECONDS_FRESH:
-            self._made_at = now
+        """Return ``list_queue``'s answer; the same object for a second or more."""
+        begun = _clock.monotonic()
+        if self._fresh_until is None or begun >= self._fresh_until:
             self._made = {"made": _clock.wall(), "jobs": self._outlooks()}
+            # A long list is made less often: it must not keep the loop busy.
+            cost = _clock.monotonic() - begun
+            self._fresh_until = begun + max(SECONDS_FRESH, cost / _SHARE_OF_LOOP)
         return self._made
 
     def outlook(self, job_id: int) -> dict[str, Any] | None:
@@ -128,6 +135,8 @@ class Reasons:
         """Return the objects of all waiting jobs, or of one."""
         line = Line()
         self._free_outside.clear()
+        self._awaited.begin(self._records.maps)
+        wall = _clock.wall()
         firsts = {name: self._queue.first_in_line(name) for name in self._records.maps}
         memo: dict[tuple[str, Request, bool], Reason] = {}
         outlooks = []
@@ -146,15 +155,16 @@ class Reasons:
                 if job.fault is not None:
                     why = f"{_moved(job)}; {why}"
                 told.append({"name": name, "why": why, "until": until})
-            expected = self._expected(job, request, machines)
+            expected = self._expected(job, request, machines, wall)
             outlooks.append(_outlook(job_id, ahead, first_ahead, told, expected))
         return outlooks
 
     def _expected(
-        self, job: _Job, request: Request, machines: Iterable[str]
+        self, job: _Job, request: Request, machines: tuple[str, ...], wall: float
     ) -> dict[str, float] | None:
         """Return the span of similar waits lately; None without enough history."""
-        wall = _clock.wall()
+        if not self._waits:
+            return None
         boards = _boards_wanted(request, 0)
         span = self._waits.span(job.id, machines, boards, wall - job.start_time, wall)
         return None if span is None else span._asdict()
@@ -164,7 +174,7 @@ class Reasons:
     def _reason(self, job_id: int, request: Request, name: str, first: int | None) -> Reason:
         if first is not None and first != job_id:
             return Reason(f"behind job {first}, which is first in line")
-        awaited = self._queue.awaited_boards(name, request)
+        awaited = self._awaited.of(name, request)
         if awaited:
             return self._out_of_service(name, awaited)
         boards = self._boards.of(name)
@@ -203,9 +213,9 @@ class Reasons:
             return Reason(text, _latest(boards))
         if resting and (free + resting >= wanted or not boards.counts[USED]):
             return _resting(boards)
-        out = {(x, y, z) for x, y, z, state, *_ in boards.rows if state in (OUT, UNKNOWN)}
-        if out and free + resting + len(out) >= wanted:
-            return self._out_of_service(name, out)
+        out = boards.counts[OUT] + boards.counts[UNKNOWN]
+        if out and free + resting + out >= wanted:
+            return self._out_of_service(name, boards.out_of_service)
         live = len(boards.rows) - boards.counts[DEAD]
         return Reason(f"jobs have {boards.counts[USED]} of {live} boards, {free} are free")
 
@@ -240,6 +250,42 @@ class Reasons:
         return Reason(f"boards {texts}{more} are out of service {what}", _next_test(cases))
 
 
+class AwaitedBoards:
+    """The boards in quarantine that requests wait for, found out a few at a time.
+
+    Parameters
+    ----------
+    queue : JobQueue
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        # By machine: the boards that were in quarantine, and the answers for requests.
+        self._known: dict[str, tuple[frozenset[Board], dict[Request, frozenset[Board]]]] = {}
+        self._end = 0.0
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Forget answers that may have changed, and begin a list."""
+        before, self._known = self._known, {}
+        for name in names:
+            out = self._queue.quarantined_on(name)
+            known = before.get(name)
+            answers = known[1] if known is not None and known[0] == out else {}
+            self._known[name] = out, answers if len(answers) < _MOST_ANSWERS else {}
+        self._end = _clock.monotonic() + _SECONDS_TO_FIND_OUT
+
+    def of(self, name: str, request: Request) -> frozenset[Board]:
+        """Return the boards that a request waits for; none where that is not known yet."""
+        out, answers = self._known[name]
+        if not out:
+            return out
+        if request not in answers and _clock.monotonic() < self._end:
+            found = self._queue.awaited_boards(name, request)
+            if found is not None:
+                answers[request] = found
+        return answers.get(request, frozenset())
+
+
 class Line:
     """Counts the jobs ahead of each, as they come by in order of arrival.
 
@@ -256,7 +302,10 @@ class Line:
         wanted = frozenset(machines)
         groups = [group for names, group in self._groups.items() if names & wanted]
         ahead = sum(count for count, _ in groups)
-        first = sorted(each for _, ids in groups for each in ids)[:MOST_AHEAD]
+        if len(groups) == 1:
+            first = list(groups[0][1])
+        else:
+            first = sorted(each for _, ids in groups for each in ids)[:MOST_AHEAD]
         count, ids = self._groups.get(wanted, (0, []))
         if len(ids) < MOST_AHEAD:
             ids.append((self._joined, job_id))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request, understand
@@ -126,13 +127,23 @@ class Holdings:
             return None
         machine = self._machines[machine_name]
         for job in machine.queue:
-            if job.pending and not machine.allocator.awaited_boards(job.request):
+            if job.pending and not self.awaited_boards(machine_name, job.request):
                 return job.id
         return None
 
-    def awaited_boards(self, machine_name: str, request: Request) -> frozenset[Board]:
-        """Tell for which boards in quarantine a request waits, see `Allocator.awaited_boards`."""
-        return self._machines[machine_name].allocator.awaited_boards(request)
+    def awaited_boards(self, machine_name: str, request: Request) -> frozenset[Board] | None:
+        """Tell for which boards in quarantine a request waits, see `Allocator.awaited_boards`.
+
+        None if that would take too long to find out in this round.
+        """
+        try:
+            return self._machines[machine_name].allocator.awaited_boards(request)
+        except UnfinishedError:
+            return None
+
+    def quarantined_on(self, machine_name: str) -> frozenset[Board]:
+        """Return the boards of a machine that are in quarantine."""
+        return self._machines[machine_name].allocator.quarantined
 
     def outcome_of(self, machine_name: str, allocation_id: int) -> Footprint:
         """Tell what an allocation took, see `Allocator.describe`."""
@@ -320,9 +331,7 @@ class Holdings:
                 machine.allocator = new
                 machine.faults_seen = -1
 
-    def _attach(
-        self, name: str, tags: set[str], allocator: Allocator | GridAllocator
-    ) -> _Machine:
+    def _attach(self, name: str, tags: set[str], allocator: Allocator | GridAllocator) -> _Machine:
         allocator.on_rested = partial(self._boards_rested, name)
         allocator.full_measure = self._full_measure
         machine = self._machines[name] = _Machine(name, tags, allocator)
@@ -395,6 +404,4 @@ class Holdings:
         for told in state["jobs"]:
             if told["machine"] is not None:
                 home = self._machines[told["machine"]]
-                home.settle(
-                    self._jobs[told["id"]], told["allocation_id"], told["allocated_for"]
-                )
+                home.settle(self._jobs[told["id"]], told["allocation_id"], told["allocated_for"])

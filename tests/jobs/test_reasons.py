@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._jobs.board_states import clock_time
-from spalloc_server._jobs.reasons import MOST_AHEAD, Line
+from spalloc_server._jobs.reasons import MOST_AHEAD, AwaitedBoards, Line
+from spalloc_server._places import Board
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
+from tests.support.hand_clock import HandClock
 
 A, B = (0, 0, 0), (0, 0, 1)
 
@@ -263,3 +266,65 @@ def test_a_job_is_told_how_long_similar_requests_waited(facility: Facility) -> N
     again = Controller.restore(book).get_job_outlook(facility.controller.list_jobs()[-1].job_id)
     assert again is not None
     assert again["expected"] is not None
+
+
+class Quarantined:
+    """Stands for a queue with one machine; each answer takes 4 ms."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.out = frozenset({A})
+        self.asked: list[Request] = []
+        self.unfinished = False
+
+    def quarantined_on(self, _name: str) -> frozenset[Board]:
+        return self.out
+
+    def awaited_boards(self, _name: str, request: Request) -> frozenset[Board] | None:
+        self.asked.append(request)
+        self.clock.advance(0.004)
+        return None if self.unfinished else self.out
+
+
+def test_what_requests_wait_for_is_found_out_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = Quarantined(HandClock(monkeypatch))
+    awaited = AwaitedBoards(queue)  # type: ignore[arg-type]
+    requests = [understand((n,), {}) for n in range(2, 7)]
+
+    awaited.begin(["m"])
+    assert [awaited.of("m", request) for request in requests] == [{A}, {A}, {A}, set(), set()]
+    awaited.begin(["m"])
+    assert [awaited.of("m", request) for request in requests] == [{A}] * 5
+    assert queue.asked == requests
+
+    queue.out = frozenset({B})
+    awaited.begin(["m"])
+    assert awaited.of("m", requests[0]) == {B}
+    queue.out, queue.unfinished = frozenset({A, B}), True
+    awaited.begin(["m"])
+    assert awaited.of("m", requests[0]) == set()
+    queue.out = frozenset()
+    awaited.begin(["m"])
+    assert awaited.of("m", requests[0]) == set()
+
+
+def test_a_list_that_takes_long_is_made_less_often(
+    facility: Facility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = facility.controller._reasons
+    made = []
+
+    def slow(only: int | None = None) -> list[dict[str, Any]]:
+        made.append(facility.time.now)
+        facility.time.now += 0.2
+        return []
+
+    monkeypatch.setattr(reasons, "_outlooks", slow)
+    begun = facility.time.now
+    for _ in range(50):
+        facility.controller.list_queue()
+        facility.time.now += 0.1
+
+    assert made == [begun, pytest.approx(begun + 4.0)]
