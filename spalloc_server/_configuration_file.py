@@ -37,7 +37,7 @@ class ConfigurationError(Exception):
     line : int or None
         1-based; None if no line is to blame, as of a missing file.
     message : str
-        What is wrong and what was expected.
+        The mistake, and the expected value.
     """
 
     def __init__(self, filename: str, line: int | None, message: str) -> None:
@@ -72,7 +72,7 @@ def load_configuration(filename: str | Path) -> Configuration:
     Raises
     ------
     ConfigurationError
-        If it cannot be read, run or used, for whatever reason.
+        If it cannot be read, run or used.
     """
     return parse_configuration(read_configuration_text(filename), filename)
 
@@ -94,7 +94,7 @@ def parse_configuration(text: str, filename: str | Path) -> Configuration:
     Raises
     ------
     ConfigurationError
-        If it cannot be run or used, for whatever reason.
+        If it cannot be run or used.
     """
     return run_configuration(text, filename).configuration
 
@@ -130,7 +130,7 @@ def run_configuration(text: str, filename: str | Path) -> LoadedConfiguration:
     Raises
     ------
     ConfigurationError
-        If it cannot be run or used, for whatever reason.
+        If it cannot be run or used.
     """
     name = str(filename)
     tree, code = _compiled(text, name)
@@ -227,7 +227,7 @@ def _is_raised_in(exc: BaseException, filename: str) -> bool:
 
 
 def _told(exc: BaseException) -> str:
-    """Say which exception it was, in one piece of text whatever it holds."""
+    """Say which exception it was, in one piece of text, even if it cannot be printed."""
     try:
         text = str(exc)
     except Exception as broken:  # noqa: BLE001 - the file's own class may do anything
@@ -236,11 +236,11 @@ def _told(exc: BaseException) -> str:
 
 
 def _failure(exc: BaseException) -> str:
-    """Say what ended the file, and what was expected of it."""
+    """Say why the file ended, and how it should have."""
     told = _told(exc)
     if isinstance(exc, SystemExit):
         return f"{told}: a configuration file must not exit; expected it to run to its end"
-    # What is wrong with a machine says itself what was expected.
+    # The mistakes of a machine say themselves which value was expected.
     if isinstance(exc, TypeError | ValueError) and ": expected " in told:
         return told
     return f"{told}: expected the file to run to its end"

@@ -1,7 +1,7 @@
 """One way to wait for descriptors, whichever the system has.
 
-Owns the difference between `select.epoll` and `select.poll`. Must not know what
-the descriptors belong to. On Linux the event bits of both are the same numbers.
+Owns the difference between `select.epoll` and `select.poll`. Must not know the
+owners of the descriptors. On Linux the event bits of both are the same numbers.
 """
 
 import os
@@ -14,7 +14,7 @@ POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
 POLLNVAL = select.POLLNVAL
 
-#: Seconds; who has been heard of again this soon is likely to be once more.  A client on this
+#: Seconds; a client that was heard of again this soon is likely to be once more.  A client on this
 #: computer that sends as soon as it is answered takes 20 to 100 us, most of it to be woken.
 _SHORT = 200e-6
 #: How often is looked before the thread goes to sleep; together about 50 us.
@@ -44,7 +44,7 @@ class EpollPoller:
 
     After a short wait the next one begins with looking again and again, for about
     as long as it takes to put a thread to sleep and to wake it: a client that sends
-    its next command as soon as it is answered finds us awake.  Whoever else wants
+    its next command as soon as it is answered finds us awake.  Another thread that wants
     the processor, or the interpreter, gets it between two looks.
     """
 

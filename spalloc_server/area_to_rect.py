@@ -1,7 +1,7 @@
 """Choose the shape of a rectangle from its area.
 
 Owns the trade between square shapes, exact areas and the room there is.  Must
-not know what the cells are or which are taken.
+not know the cells, nor which are taken.
 """
 
 import math

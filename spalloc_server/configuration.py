@@ -54,7 +54,7 @@ class Machine(_MachineFields):
     Parameters
     ----------
     name : str
-        What users call it; no two machines share one.
+        Users' word for it; no two machines share one.
     tags : set of str
         Jobs ask for machines by these.
     width, height : int or None

@@ -496,7 +496,7 @@ class Controller:
             self._lock.release()
 
     def facility(self) -> dict[str, Any]:
-        """Return what ``get_facility`` tells of the jobs' side.
+        """Return the jobs' part of ``get_facility``.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Queue jobs for machines, first come first served.
 
-Owns who waits for what, and who is next; what each has is in `_queueing.holdings`.
+Owns the order in which jobs wait; their boards are in `_queueing.holdings`.
 Must not know hardware, clients, keepalives or threads: it talks to its owner
 through callbacks only, which must not call back in.
 
@@ -226,7 +226,7 @@ class JobQueue(Holdings):
         name : str
             Of a known machine.
         tags, dead_boards, dead_links : optional
-            What to change.
+            The new ones.
 
         Raises
         ------
@@ -336,7 +336,7 @@ class JobQueue(Holdings):
         machine : str, optional
             Use this machine only.
         tags : iterable of str, optional
-            What the machine must have; None stands for "default" alone.
+            Those that the machine must have; None stands for "default" alone.
 
         Raises
         ------
@@ -370,7 +370,7 @@ class JobQueue(Holdings):
         machine : str, optional
             Use this machine only.
         tags : iterable of str, optional
-            What the machine must have; None stands for "default" alone.
+            Those that the machine must have; None stands for "default" alone.
 
         Raises
         ------
@@ -563,7 +563,7 @@ class JobQueue(Holdings):
         """Build all queues from the jobs, in order of arrival.
 
         Each job is served before the next one queues, as if they came now: it
-        gets the best machine that can run it, whatever comes behind it.
+        gets the best machine that can run it, without regard to the jobs behind it.
         """
         for machine in self._machines.values():
             machine.queue = deque()

@@ -29,7 +29,7 @@ _Sizes = tuple[tuple[int, int], ...]
 
 
 class FreeError(Exception):
-    """What was to be freed is not the bottom-left of an allocation."""
+    """The place to be freed is not the bottom-left of an allocation."""
 
 
 class PackTree:
@@ -54,7 +54,7 @@ class PackTree:
     -----
     Each node remembers the sizes of the free leaves below it, so that a walk
     enters only where there is room; and where the way down to them forks, so
-    that it need not go step by step through what is taken.  Both are brought
+    that it need not go step by step through taken rectangles.  Both are brought
     up to date from a changed node towards the root, until nothing changes.
     """
 
@@ -245,9 +245,9 @@ class PackTree:
         return x, y
 
     def take(self, x: int, y: int, width: int, height: int) -> None:
-        """Allocate one given block, whatever cuts there are.
+        """Allocate one given block, regardless of the present cuts.
 
-        Used to impose what was decided earlier.  Where the block lies across
+        Used to impose earlier decisions.  Where the block lies across
         a cut, the room around it is cut anew.
 
         Parameters
@@ -456,7 +456,7 @@ class PackTree:
         return None
 
     def _carve(self, x: int, y: int, width: int, height: int) -> None:
-        """Allocate a block inside this free leaf, cutting off what is around.
+        """Allocate a block inside this free leaf, cutting off the rest around it.
 
         The side with the largest gap is cut off first, so that the biggest
         free piece stays whole.
@@ -509,13 +509,13 @@ class PackTree:
         self.children = fresh._children
 
     def _free_sizes_changed(self) -> None:
-        """Bring what is remembered up to date from here to the root."""
+        """Bring the remembered sizes up to date from here to the root."""
         node: PackTree | None = self
         while node is not None and node._look_below():
             node = node._parent
 
     def _look_below(self) -> bool:
-        """Remember what is right below; tell whether that is new."""
+        """Remember the sizes right below; tell whether they are new."""
         fork = None
         if self._children is None:
             sizes: _Sizes = () if self._allocated else ((self.width, self.height),)

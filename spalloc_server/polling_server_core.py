@@ -1,8 +1,8 @@
 """Which channels are ready: the bottom of the server's loop.
 
 Owns the poll object, the table of channels by descriptor, the wake-up socket
-pair and listening sockets. Must not know what is read from a channel, nor
-what a server does when woken.
+pair and listening sockets. Must not know the bytes of a channel, nor
+the work of a server that is woken.
 """
 
 import errno
@@ -33,7 +33,7 @@ _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EN
 
 
 class Channel(Protocol):
-    """What can be waited for: a socket, or anything else with a descriptor."""
+    """A socket, or anything else with a descriptor, to be waited for."""
 
     def fileno(self) -> int:
         """Descriptor, or -1 if closed."""
@@ -57,7 +57,7 @@ class PollingServerCore:
         self._first_reserved = math.inf
         self.reserve_descriptors(0)
         #: Guards the sending end against being closed in the middle of a send, which
-        #: would reach whoever got its descriptor. Re-entrant, for signal handlers.
+        #: would reach the new holder of its descriptor. Re-entrant, for signal handlers.
         self._wake_lock = threading.RLock()
         self._notify_send, self._notify_recv = socket.socketpair()
         self._notify_send.setblocking(False)
@@ -198,7 +198,7 @@ class PollingServerCore:
         Yields
         ------
         Channel
-            Readable, hung up or broken; the wake-up is not among them. What is
+            Readable, hung up or broken; the wake-up is not among them. A channel that is
             unregistered before its turn is left out, also if something new has got
             its descriptor. Channels that only take output go to `_channel_writable`.
         """

@@ -32,10 +32,12 @@ from spalloc_server import _clock
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.book import Book, Outcome
-    from spalloc_server._jobs.events import Event
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 log = logging.getLogger(__name__)
+
+#: See `_jobs.events`.
+Event = dict[str, Any]
 
 #: Seconds until outcomes that no client was told of are written.  A crash that loses them
 #: costs nothing: the next start asks the hardware again.

@@ -77,7 +77,7 @@ def test_all_commands_of_published_clients_are_there() -> None:
         "get_board_position", "get_board_at_position", "where_is", "get_takeover_code",
         "take_over_job", "list_events", "notify_events", "no_notify_events", "get_facility",
         "list_boards", "list_places", "list_queue", "get_job_outlook", "list_ended_jobs",
-        "report_problem",
+        "report_problem", "operate",
     }  # fmt: skip
 
 
