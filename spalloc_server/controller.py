@@ -1,6 +1,6 @@
 """Jobs and machines behind one lock: the interface that everything above uses.
 
-Owns the lock's use and the assembly of the objects behind it::
+Owns the use of the lock; the objects behind it are put together in `_jobs.parts`::
 
     Controller ─┬─ JobLife ──── JobPower ──┬── Fleet ── frames' threads
                 ├─ Facility                ├── Health
@@ -20,13 +20,10 @@ from typing import Any
 from spalloc_server import _clock
 from spalloc_server._access.identity import host_principal, parse_address
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs.board_states import BoardStates
 from spalloc_server._jobs.board_states import Row as BoardRow
 from spalloc_server._jobs.census import Census, take_census
 from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, EndedJob, Ending
-from spalloc_server._jobs.facility import Facility
-from spalloc_server._jobs.fleet import Fleet
-from spalloc_server._jobs.health import Health, OutOfService
+from spalloc_server._jobs.health import OutOfService
 from spalloc_server._jobs.job import (
     JobMachineInfoTuple,
     JobState,
@@ -35,25 +32,20 @@ from spalloc_server._jobs.job import (
     MachineTuple,
     _Job,
 )
-from spalloc_server._jobs.job_life import JobLife, JobOnGrace
-from spalloc_server._jobs.job_power import JobPower
+from spalloc_server._jobs.job_life import JobOnGrace
 from spalloc_server._jobs.job_request import (
     JobRequest,
     keepalive_seconds,
     owner_name,
 )
-from spalloc_server._jobs.machine_map import to_plain
-from spalloc_server._jobs.notice import Notice
-from spalloc_server._jobs.power_downs import PowerDowns
-from spalloc_server._jobs.reasons import Reasons
+from spalloc_server._jobs.parts import Parts
 from spalloc_server._jobs.records import Records
-from spalloc_server._jobs.report_desk import ReportDesk, asked_board, asked_text
+from spalloc_server._jobs.report_desk import asked_board, asked_text
 from spalloc_server._jobs.whereabouts import where_is
 from spalloc_server._jobs.write_ahead import AtOnce, Outlet
 from spalloc_server._places import Board, Place
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine
-from spalloc_server.job_queue import JobQueue
 
 __all__ = (
     "Controller",
@@ -106,34 +98,29 @@ class Controller:
         *,
         outlet: Outlet | None = None,
     ) -> None:
-        outlet = outlet or AtOnce()
-        records = Records(next_id, max_retired_jobs, outlet, on_background_state_change)
-        queue = JobQueue(None, None, None, seconds_before_free)
-        # Users get fewer boards than they ask for only where they allow it.
-        queue.full_measure = True
-        fleet = Fleet(_make_frame, outlet)
-        health = Health(records, queue, fleet)
-        power_downs = PowerDowns(records, queue, fleet, health)
-        power = JobPower(records, queue, fleet, health, power_downs)
+        records = Records(
+            next_id, max_retired_jobs, outlet or AtOnce(), on_background_state_change
+        )
+        parts = Parts(records, _make_frame, seconds_before_free)
+        self._parts = parts
         self._records = records
-        self._job_queue = queue
-        self._fleet = fleet
-        self._health = health
-        self._power_downs = power_downs
-        self._power = power
-        self._life = JobLife(records, queue, power, power_downs)
-        self._facility = Facility(records, queue, fleet, health, power_downs, power)
-        self.notice = Notice(records)
-        self._boards = BoardStates(records, queue, power_downs, health)
-        self._reasons = Reasons(records, queue, self._boards, health, self._life.waits)
-        self._desk = ReportDesk(records, health)
+        self._job_queue = parts.queue
+        self._fleet = parts.fleet
+        self._health = parts.health
+        self._power_downs = parts.power_downs
+        self._power = parts.power
+        self._life = parts.life
+        self._facility = parts.facility
+        self._boards = parts.boards
+        self._reasons = parts.reasons
+        self.notice = parts.notice
         self._due: float | None = None
         self._lock = self.undisturbed = records.lock
         # The very tables, for other programs and for the commands that are asked most.
         self._jobs = records.jobs
         self._retired_jobs = records.ended.reasons
         self._machines = records.machines
-        self._bmp_controllers = fleet.frames
+        self._bmp_controllers = parts.fleet.frames
 
     # --- settings ---
 
@@ -542,28 +529,12 @@ class Controller:
             return None if where is None else where.all_places()
 
     def list_queue(self) -> dict[str, Any]:
-        """Return each waiting job's place in line, and why it waits.
-
-        Returns
-        -------
-        dict
-            made: Unix time at which it was made, at most a second ago; jobs: a dict for each
-            waiting job, by arrival: job_id, position (from 1), ahead (number of jobs that
-            came earlier and wait for the same machine), first_ahead (ids of at most 10 of
-            them), machines (name, why, until for each machine that it waits for; until is
-            the Unix time until which the reason holds, or None), expected
-            (low, high: seconds that 80 % of similar requests waited lately, made: the Unix
-            time at which that was worked out; None without enough history).
-        """
+        """Return each waiting job's place in line, and why it waits; see `Reasons.list_queue`."""
         with self._lock:
             return self._reasons.list_queue()
 
     def get_job_outlook(self, job_id: int) -> dict[str, Any] | None:
-        """Return one job's dict of `list_queue`; None if it does not wait.
-
-        A job that was moved as its boards failed still waits while its new boards are being
-        switched on; its position is 1.
-        """
+        """Return one job's dict of `list_queue`; None if it does not wait."""
         with self._lock:
             return self._reasons.outlook(job_id)
 
@@ -718,32 +689,10 @@ class Controller:
     def report_problem(
         self, host: str | None, job_id: int, board: str | Sequence[int], text: str
     ) -> str:
-        """Take a user's report of a board that misbehaves.
-
-        Parameters
-        ----------
-        host : str or None
-            IP address of the client; None for a call from within.
-        job_id : int
-            The job that had the board.
-        board : str or (x, y, z)
-            Its host name or address, or its place on the job's machine.
-        text : str
-            The user's observation.
-
-        Returns
-        -------
-        str
-            The consequence of the report, in words.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the board or the text is of bad form.
-        """
+        """Take a user's report of a board that misbehaves; see `ReportDesk.report`."""
         where, text = asked_board(board), asked_text(text)
         with self._lock:
-            return self._desk.report(_plain_text(host), job_id, where, text)
+            return self._parts.desk.report(_plain_text(host), job_id, where, text)
 
     # --- the end ---
 
@@ -788,54 +737,14 @@ class Controller:
             seconds_before_free=book["seconds_before_free"],
             outlet=outlet,
         )
-        # Before there are machines, which get their kind of allocator by it.
-        controller._job_queue.set_order(book["scheduling"], book["patience"])
-        controller._impose(book)
+        with controller._lock:
+            controller._parts.impose(book)
         return controller
-
-    def _impose(self, book: _book.Book) -> None:
-        queue = self._job_queue
-        with self._lock:
-            try:
-                with queue:
-                    self._facility.restore(book)
-                    self._records.ended.impose(book["retired"].items(), book["ended"])
-                    self._life.learn_waits()
-                    for name, allocations in book["resting"].items():
-                        for allocation_id, (outcome, rested) in allocations.items():
-                            queue.restore_resting(name, allocation_id, tuple(outcome), rested)
-                    self._power_downs.impose(book["going"], book["orphans"])
-                    for job_id, record in book["jobs"].items():
-                        self._life.impose(job_id, record, book["told_at"])
-                    # After the allocations, some of which may be of boards that are out.
-                    self._health.impose(book["quarantine"])
-                    self._health.ask_silent_frames()
-                    self.notice.impose(book["message"])
-            except BaseException:
-                self.give_up()
-                raise
 
     def __getstate__(self) -> _book.Book:
         """Return the whole state, as plain builtins (see `_jobs.book`)."""
         with self._lock:
-            return {
-                **_book.empty(),
-                "next_id": self._records.next_id,
-                "max_retired_jobs": self.max_retired_jobs,
-                "seconds_before_free": self.seconds_before_free,
-                "scheduling": self.scheduling,
-                "patience": self.patience,
-                "told_at": _clock.wall(),
-                "machines": {name: to_plain(m) for name, m in self._machines.items()},
-                "jobs": self._life.plain_jobs(),
-                "retired": dict(self._retired_jobs),
-                "ended": self._records.ended.plain_rows(),
-                "going": self._power_downs.plain_going(),
-                "resting": self._job_queue.resting(),
-                "orphans": self._power_downs.plain_orphans(),
-                "quarantine": self._health.to_plain(),
-                "message": self.notice.plain(),
-            }
+            return self._parts.plain()
 
     def __setstate__(self, book: _book.Book) -> None:
         """Impose a book, see `restore`."""

@@ -100,7 +100,19 @@ class Reasons:
     # --- the answers of the protocol ---
 
     def list_queue(self) -> dict[str, Any]:
-        """Return ``list_queue``'s answer; the same object for a second or more."""
+        """Return the answer of ``list_queue``; the same object for a second or more.
+
+        Returns
+        -------
+        dict
+            made: Unix time at which it was made; jobs: a dict for each waiting job, by
+            arrival: job_id, position (from 1), ahead (number of jobs that came earlier and
+            wait for the same machine), first_ahead (ids of at most 10 of them), machines
+            (name, why, until for each machine that it waits for; until is the Unix time
+            until which the reason holds, or None), expected (low, high: seconds that 80 %
+            of similar requests waited lately, made: the Unix time at which that was worked
+            out; None without enough history).
+        """
         begun = _clock.monotonic()
         if self._fresh_until is None or begun >= self._fresh_until:
             self._made = {"made": _clock.wall(), "jobs": self._outlooks()}

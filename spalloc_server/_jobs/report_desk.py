@@ -51,7 +51,24 @@ class ReportDesk:
         self._health = health
 
     def report(self, host: str | None, job_id: int, where: str | Board, text: str) -> str:
-        """Take a report; returns its consequence, in words."""
+        """Take a user's report of a board that misbehaves.
+
+        Parameters
+        ----------
+        host : str or None
+            IP address of the client; None for a call from within.
+        job_id : int
+            The job that had the board.
+        where : str or (x, y, z)
+            The board's host name or address, or its place on the job's machine.
+        text : str
+            The user's observation.
+
+        Returns
+        -------
+        str
+            The consequence, in words.
+        """
         tenancy = self._tenancy(job_id)
         if tenancy is None or tenancy.machine not in self._records.maps:
             return f"nothing is noted: job {job_id} had no boards here, or is forgotten"
