@@ -148,6 +148,30 @@ def test_overlapping_is_true_or_false(value: str) -> None:
     assert f"`overlap_power_on` is {value}: expected True or False" in str(error)
 
 
+def test_the_order_is_handed_over() -> None:
+    loaded = run_configuration(f'scheduling = "fcfs"\npatience = 0.5\n{MINIMAL}', "m.cfg")
+
+    assert (loaded.settings.scheduling, loaded.settings.patience) == ("fcfs", 0.5)
+    default = run_configuration(MINIMAL, "m.cfg").settings
+    assert (default.scheduling, default.patience) == ("overtaking", 7200)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("scheduling", "'fifo'", "one of 'overtaking', 'fcfs', 'fcfs-grid'"),
+        ("scheduling", "None", "one of 'overtaking', 'fcfs', 'fcfs-grid'"),
+        ("patience", "-1", "a number of seconds, 0 or more"),
+        ("patience", "'long'", "a number of seconds, 0 or more"),
+    ],
+)
+def test_an_order_that_is_not_there_is_refused(name: str, value: str, allowed: str) -> None:
+    error = refused(f"{MINIMAL}\n{name} = {value}\n")
+
+    assert error.line == 2
+    assert f"`{name}` is {value}: expected {allowed}" in str(error)
+
+
 # --- what cannot be used ---
 
 

@@ -1,6 +1,6 @@
 """Pictures of the manual, drawn from the geometry that the server itself uses.
 
-``spalloc-picture``  ``triads``, ``links`` or ``data-flow``
+``spalloc-picture``  ``triads``, ``links``, ``data-flow`` or a moment of `sharing_pictures`
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from html import escape
 from math import cos, pi, sin, sqrt
 from typing import Any, ClassVar
 
+import sharing_pictures
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 
@@ -171,6 +172,7 @@ class Picture(Directive):
         "triads": triads,
         "links": links,
         "data-flow": data_flow,
+        **sharing_pictures.DRAWINGS,
     }
 
     def run(self) -> list[nodes.Node]:
