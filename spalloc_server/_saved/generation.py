@@ -4,7 +4,7 @@ A crash or a power cut after any step leaves a pair that belongs together and
 holds everything that was promised::
 
     1  write the new snapshot, temporary name       fsync
-    2  the new journal has a temporary name         fsync
+    2  the new journal has a temporary name         fsync, also of the directory
     3  rename the snapshot into place               fsync of the directory
     4  rename the journal into place                fsync of the directory
     5  remove older versions' snapshots             fsync of the directory
@@ -144,6 +144,8 @@ class Generation:
         try:
             if self.journal is not None:
                 self.journal.fsync()
+                # Its name, too, for it has records that are in no snapshot.
+                place.disk.sync_directory(place.names.directory)
             self.newest_seen = place.leftovers.make_room()
             self.file = place.disk.look(temporary)
             if self.spoiled:

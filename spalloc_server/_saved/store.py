@@ -19,7 +19,7 @@ import functools
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class Store:
         # Notified when there is news, and when it was settled.
         self._changed = threading.Condition()
         self._syncer = Syncer(
-            self._on_fsync_failure, self._on_synced, self._check_snapshot, self._sync_delay()
+            self._on_fsync_failure, self._on_synced, self._check_files, self._sync_delay()
         )
         self._writer = SnapshotWriter(self._tell_news)
 
@@ -587,9 +587,16 @@ class Store:
         self._trouble.met(f"the saved state {self._own} is not safe on disk", error)
         self._tell_news()
 
-    def _check_snapshot(self) -> None:
-        """Check that a start would find the snapshot that was written."""
+    def _check_files(self, journals: Sequence[Journal]) -> None:
+        """Check that a start would find the journals and the snapshot that were written."""
         following = self._next
+        for journal in journals:
+            try:
+                journal.check()
+            except ChangedError:
+                # The next generation's journal takes the name of the one before.
+                if following is None or not following.counts or journal is following.journal:
+                    raise
         known = (self._file, None if following is None else following.file)
         file = self._disk.look(self._own)
         if self._file is not None and file not in known:
@@ -657,6 +664,8 @@ class Store:
 
     def _finish(self, generation: Generation) -> None:
         """Go on with a generation that is in place, or without it."""
+        if generation.counts:
+            self._file = generation.file  # before `_next`, since threads look at both
         self._next = None
         self._frozen = None
         journal = generation.journal
@@ -667,7 +676,6 @@ class Store:
             self.snapshots += 1
             self._drop_journal()
             self._journal = journal
-            self._file = generation.file
             largest = max(_JOURNAL_PER_SNAPSHOT * generation.size, _SMALLEST_LIMIT)
             self._limit = min(largest, _LARGEST_LIMIT)
             self._doubtful = self._doubtful and bool(self._alarms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spalloc_server import _clock
 from spalloc_server._saved.journal import Journal
@@ -23,7 +23,13 @@ _SECONDS_BETWEEN_LOOKS = 20.0
 
 
 def _nothing() -> None:
-    """Check nothing."""
+    """Tell nobody."""
+
+
+def check_all(journals: Sequence[Journal]) -> None:
+    """Check that all journals would be found."""
+    for journal in journals:
+        journal.check()
 
 
 class Syncer:
@@ -38,7 +44,7 @@ class Syncer:
     on_synced : callable
         Called without arguments, from this thread, when `synced` has risen.
     check : callable
-        Called without arguments, from this thread, after each fsync; OSError if
+        Called with the journals, from this thread, after each fsync; OSError if
         the saved state would not be found any more.
     delay : float
         Seconds from the first unsynced write until the fsync begins; may be set.
@@ -57,7 +63,7 @@ class Syncer:
         self,
         on_failure: Callable[[Exception], None],
         on_synced: Callable[[], None] = _nothing,
-        check: Callable[[], None] = _nothing,
+        check: Callable[[Sequence[Journal]], None] = check_all,
         delay: float = SECONDS_UNTIL_FSYNC,
     ) -> None:
         self._on_failure = on_failure
@@ -162,12 +168,10 @@ class Syncer:
     def _sync(self, journals: tuple[Journal, ...], position: int | None) -> None:
         if not journals:
             return
-        for journal in journals:
-            if position is None:
-                journal.check()
-            else:
-                journal.sync()
-        self._check()
+        if position is not None:
+            for journal in journals:
+                journal.fsync()
+        self._check(journals)
         if position is None:
             return
         with self._changed:

@@ -712,6 +712,7 @@ def test_every_crash_point_is_passed_in_its_place(
         "write",
         "fsync",
         "fsync",
+        "sync_directory",
         "before-rename",
         "rename",
         "after-rename",

@@ -187,7 +187,7 @@ def test_a_mistake_of_ours_in_an_fsync_is_told_and_the_thread_lives_on(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(world.journal, "sync", lambda: 1 // 0)
+        patch.setattr(world.journal, "fsync", lambda: 1 // 0)
         world.syncer.dirty(1)
         assert world.failed.wait(10)
 
