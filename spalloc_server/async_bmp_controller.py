@@ -116,7 +116,7 @@ class AsyncBMPController:
         self._stop = False
         self._holds = 0
         self._ended = False
-        # The frame's thread's own: batches whose boards configure their FPGAs.
+        # The frame's thread's own: batches of boards that configure their FPGAs.
         self._suspended: list[tuple[_Try, list[FPGAWait]]] = []
 
         # A daemon: a frame that is never stopped must not keep the process alive.
@@ -249,7 +249,7 @@ class AsyncBMPController:
         return done or self._abandoned.is_set()
 
     def _work_at(self, now: float, idle_since: float) -> Callable[[], object] | None:
-        """Choose what to do now; boards whose FPGAs are usable go before new requests."""
+        """Choose the next work; boards with usable FPGAs go before new requests."""
         if self._suspended and now >= self._usable_at():
             return self._continue
         if not self._holds:
@@ -295,7 +295,7 @@ class AsyncBMPController:
         return _Try(batch, run, run.run(), due)
 
     def _continue(self) -> None:
-        """Go on with the batch whose FPGAs are usable, unless a late answer says otherwise."""
+        """Go on with the batch that is due, unless a late answer puts it off."""
         self._frame.take_late_answers()
         first = min(self._suspended, key=_over_at)
         if _over_at(first) <= _clock.monotonic():
@@ -339,7 +339,7 @@ class AsyncBMPController:
         reason = self._reason(faults)
         with self._changed:
             again = self._queue.try_again(request, retry_at)
-        # Failures of known-bad boards are told by those who test them.
+        # Failures of known-bad boards are told by the tests.
         if again:
             level = logging.DEBUG if request.background else logging.WARNING
             self.statistics.retries += 1

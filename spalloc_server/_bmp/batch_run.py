@@ -26,7 +26,7 @@ POWER_ON_TRIES = 3
 
 
 class _State(Enum):
-    """What became of one request of the batch."""
+    """The outcome so far of one request of the batch."""
 
     LIVE = "not finished"
     DONE = "finished well"
@@ -64,7 +64,7 @@ class BatchRun:
     Attributes
     ----------
     failed : list of (AtomicRequests, faults)
-        Those whose try failed, in order of arrival, each with its list of BoardFault,
+        The requests that failed this time, in order of arrival, each with its list of BoardFault,
         which is empty if the frame's silence was the reason. Requests that are neither
         here nor were finished have not had their try.
     silent : bool
@@ -154,7 +154,7 @@ class BatchRun:
         return untouched
 
     def _finish(self, group: Collection[_Progress]) -> None:
-        """Set the links of requests whose boards are on, and power off."""
+        """Set the links of requests, for their boards are on, and power off."""
         for progress in group:
             progress.complete = not progress.links and not progress.request.power_off_boards
         self._takes_part = lambda p: p in group and p.links and not p.complete

@@ -75,7 +75,7 @@ class FrameStatistics:
     link_writes : int
         Links set or tried to set.
     retries : int
-        Requests whose first try failed and that were tried again.
+        Requests that failed once and were tried again.
     failures : int
         Requests that failed for good.
     shortages : int
@@ -188,7 +188,7 @@ class FrameHardware:
         Returns
         -------
         str or None
-            What is wrong; None if nothing is, or if the board's BMP cannot tell.
+            The fault; None if there is none, or if the board's BMP cannot tell.
 
         Raises
         ------

@@ -7,7 +7,7 @@ requests.
 import errno
 from typing import Protocol
 
-#: Errors of system calls that are this computer's fault, whatever was to be talked to.
+#: Errors of system calls that are this computer's fault, and never a peer's.
 _LACKS = {
     errno.EMFILE: "no file descriptors left",
     errno.ENFILE: "no file descriptors left in the system",
@@ -38,7 +38,7 @@ class ShortageError(Exception):
 
 
 class FPGAWait:
-    """Boards that were switched on and whose FPGAs configure.
+    """Boards that were switched on and configure their FPGAs.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def is_silence(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Say in one line what an exception from a transceiver was.
+    """Describe an exception from a transceiver in one line.
 
     Parameters
     ----------

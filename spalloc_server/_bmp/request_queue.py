@@ -58,7 +58,7 @@ class RequestQueue:
         """Queue a request behind all others.
 
         Background requests for the same boards that have not begun are overtaken: done
-        afterwards, they would switch off what this one switches on.
+        afterwards, they would switch off the boards that this one switches on.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class RequestQueue:
                 entry.under_way = under_way
 
     def due_retries(self, now: float) -> list[AtomicRequests]:
-        """List requests that failed once and whose second try is due.
+        """List requests that failed once and are due for their second try.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a frame can be asked to do, and how it says why it could not.
+"""Requests to a frame, and the reasons of their failures.
 
 Owns the data that passes between the controller and a frame's thread. Knows nothing
 of hardware, threads or the order in which requests are done.
@@ -31,7 +31,7 @@ class LinkRequest(NamedTuple):
 
 
 class BoardFault(NamedTuple):
-    """What happened to one board.
+    """A fault of one board.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class AtomicRequests:
         tried again. It is dropped, with a reason that blames no board, as soon as
         another request names one of its boards before it has begun.
     job_id : int or None
-        Whose request it is, for the log; settable.
+        The job that asks, for the log; settable.
     """
 
     __slots__ = (

@@ -1,6 +1,6 @@
 """Talks to one BMP: SCP in SDP in UDP, one question and its answer at a time.
 
-The one module that uses SpiNNMan, whose connection and message classes make and read the
+The one module that uses SpiNNMan: its connection and message classes make and read the
 packets, so that another release is adopted here. It is imported when a frame is first
 talked to: start-up does not wait for it. Owns the socket, the sending again and the
 matching of answers. Knows nothing of requests, versions or links.
@@ -83,7 +83,7 @@ class _PassingError(BMPAnswerError):
 
 
 class _SpiNNMan(NamedTuple):
-    """What is used of SpiNNMan."""
+    """The parts of SpiNNMan that are used."""
 
     connection: type[BMPConnection]
     connection_data: type[BMPConnectionData]
@@ -149,7 +149,7 @@ class Transceiver:
         self._hostname = hostname
         self._abandoned = threading.Event() if abandoned is None else abandoned
         self._connection: BMPConnection | None = None
-        # By sequence number: power-ons whose boards may still configure their FPGAs.
+        # By sequence number: power-ons of boards that may still configure their FPGAs.
         self._waits: dict[int, FPGAWait] = {}
         # Anywhere: a BMP may remember the numbers of this port's user before us.
         self._sequence = random.randrange(0x10000)

@@ -1,6 +1,6 @@
 """The handler that connects Python's logging with a `LineWriter`.
 
-Owns that logging never waits and never raises, whatever is logged.
+Owns the promise that logging never waits and never raises.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes lines in a thread of its own: nobody waits for a pipe or a disk.
 
-Owns the queue between those who log and the place where the lines go.  A line that
+Owns the queue between the threads that log and the place where the lines go.  A line that
 finds no room is dropped, counted, and told of later.  Knows nothing of log records.
 """
 

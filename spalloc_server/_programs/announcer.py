@@ -1,7 +1,7 @@
 """Tells the service manager how a server is: ready, reloading, well, stopping.
 
-Owns when what is told; runs in the main thread, which looks at the server now and
-then.  How it is told is in `_programs.sdnotify`, what is well in `_programs.pulse`.
+Owns the moments at which it is told; runs in the main thread, which looks at the server
+now and then.  `_programs.sdnotify` sends, `_programs.pulse` judges.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from spalloc_server._programs.running_server import RunningServer
     from spalloc_server._programs.sdnotify import ServiceManager
 
-#: Between two looks at what the status line says, seconds. # arbitrary
+#: Between two looks at the status line, seconds. # arbitrary
 _SECONDS_BETWEEN_STATUS = 5.0
 #: Seconds that the status line waits for a busy server.
 _PATIENCE = 0.2
 
 
 class Announcer:
-    """What the service manager knows of one server.
+    """The service manager's picture of one server.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Announcer:
         return 0.5 if self._feed_every is None else min(0.5, self._feed_every / 2)
 
     def look(self) -> None:
-        """Tell what is new, and feed the watchdog if the loop turns."""
+        """Tell the news, and feed the watchdog if the loop turns."""
         self._look_at_reload()
         now = _clock.monotonic()
         if self._feed_every is not None and now - self._fed >= self._feed_every / 2:

@@ -51,7 +51,7 @@ Resolve = Callable[[str], str | None]
 
 #: Names looked up at a time; one that is not answered takes seconds. # arbitrary
 _LOOKUPS = 16
-#: What the command line serves unless told otherwise.
+#: The port of the command line unless told otherwise.
 _STANDARD_PORT = 22244
 
 
@@ -65,7 +65,7 @@ class FrameSummary(NamedTuple):
 
 
 class MachineSummary(NamedTuple):
-    """What a configuration says of one machine; boards are (x, y, z)."""
+    """One machine of a configuration in short; boards are (x, y, z)."""
 
     name: str
     tags: list[str]
@@ -79,7 +79,7 @@ class MachineSummary(NamedTuple):
 
 
 class SavedJob(NamedTuple):
-    """A job as it was saved; `machine` is the one whose boards it has, or None."""
+    """A job as it was saved; `machine` is the one that it has boards of, or None."""
 
     job_id: int
     owner: str | None
@@ -87,7 +87,7 @@ class SavedJob(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What a server knew when it saved its state."""
+    """The jobs and machines of a saved state."""
 
     jobs: list[SavedJob]
     machines: list[Machine]
@@ -173,7 +173,7 @@ def findings(configuration: Configuration, resolve: Resolve = resolves) -> list[
 
 
 def summaries(configuration: Configuration) -> list[MachineSummary]:
-    """Sum up what a configuration says of each machine, highest priority first."""
+    """Sum up each machine of a configuration, highest priority first."""
     return [_summary(machine) for machine in configuration.machines]
 
 

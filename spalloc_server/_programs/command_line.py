@@ -1,6 +1,6 @@
 """The program ``spalloc_server``: log, signals, exit status.
 
-Owns the process: the order of its start and end, and who may end it.  Until the service
+Owns the process: the order of its start and end, and the causes of its end.  Until the service
 manager has been told READY=1 any fault ends the start, with words; from then on no fault
 in the main thread ends anything.  A server's own work is in `server`.
 """
@@ -55,7 +55,7 @@ _SECONDS_BETWEEN_SWITCHES = 0.0005
 
 
 class NotReadyError(Exception):
-    """Something that the server needs is missing; the text says what, for the administrator."""
+    """Something that the server needs is missing; the text names it for the administrator."""
 
 
 def run(args: Sequence[str] | None, make_server: MakeServer) -> int:
@@ -105,7 +105,7 @@ def _guarded(
         logs.complain(handler, f"{_NAME}: not started: {e}")
         return 2
     except BrokenPipeError:
-        raise  # only what --check and --diff print can meet it
+        raise  # only the output of --check and --diff can meet it
     except Exception as e:
         if (lack := shortage(e)) is None:
             log.exception("%s failed", _NAME)
@@ -116,7 +116,7 @@ def _guarded(
 
 
 def _look(chosen: argparse.Namespace) -> int:
-    """Say what a configuration file is, or what it would do, without running it."""
+    """Describe a configuration file, or the effect of its reload, without running it."""
     from spalloc_server._programs import check, saved_jobs  # noqa: PLC0415 - only where used
 
     if chosen.check:
@@ -226,7 +226,7 @@ def _watch(server: RunningServer, signals: StopSignals, announcer: Announcer | N
 
 
 def _greet(server: RunningServer, stack: ExitStack) -> None:
-    """Tell a new user what runs; a terminal that is gone or full is no reason to fail."""
+    """Greet a new user; a terminal that is gone or full is no reason to fail."""
     try:
         text = greeting(server.port, server.list_machines(None))
         writer = LineWriter("greeting", Stream(sys.stdout), "{} lines are missing".format)

@@ -1,4 +1,4 @@
-"""A small HTTP server that cannot be held up by those who ask.
+"""A small HTTP server that no client can hold up.
 
 Owns the threads that answer, how many there are at a time, and the time that a whole
 question may take.  Knows nothing of the pages.
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 10.0
 #: Questions answered at a time; others are turned away. # arbitrary
 MOST_AT_A_TIME = 16
-#: Between two looks at whose time is up.
+#: Between two looks at the deadlines.
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_WITHOUT_DESCRIPTORS = 0.5
 

@@ -18,7 +18,7 @@ from spalloc_server._logs.handler import BackgroundHandler
 from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._logs.stream import Stream
 
-#: What ``--log-format`` takes.
+#: Values of ``--log-format``.
 FORMATS = ("text", "json")
 
 #: Priorities of syslog(3), by the lowest level that has them.

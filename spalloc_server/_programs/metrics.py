@@ -1,4 +1,4 @@
-"""What can be measured of a running server, and reading it.
+"""The metrics of a running server, and reading them.
 
 Owns the table of metrics, from which the documentation is made, and where each
 number comes from.  Reads plain counters from whichever thread asks; must not
@@ -34,7 +34,7 @@ class Metric(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What a histogram shows: cumulative counts by upper bound, and the sum of all."""
+    """The value of a histogram: cumulative counts by upper bound, and the sum of all."""
 
     counts: list[tuple[float, int]]
     total: float

@@ -62,7 +62,7 @@ class MetricsPage:
 
 
 class Collector:
-    """What a prometheus_client registry asks for its numbers at each scrape."""
+    """Gives a prometheus_client registry its numbers at each scrape."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -117,7 +117,7 @@ def _bound(bound: float) -> str:
 
 
 def _application(registry: CollectorRegistry, pulse: Pulse) -> WSGIApplication:
-    """Return what answers requests: two pages, and no others."""
+    """Return the application that answers requests: two pages, and no others."""
     from prometheus_client import make_wsgi_app  # noqa: PLC0415 - likewise
 
     metrics: WSGIApplication = make_wsgi_app(registry)

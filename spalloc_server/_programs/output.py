@@ -1,7 +1,7 @@
 """How a program that prints something ends when nobody can read it.
 
 Owns the last flush and the exit status.  Nothing is said where the reader has gone, as
-in ``... | head``: that is what shells do too.
+in ``... | head``; shells do the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: What shells give to a program that died of a signal, plus the signal's number.
+#: The status that shells give to a program that died of a signal, less the signal's number.
 _SIGNALLED = 128
 
 
@@ -51,7 +51,7 @@ def printing(prog: str, body: Callable[[], int]) -> int:
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, if anybody reads it and in whatever encoding."""
+    """Print a line to standard error, if anybody reads it, in any encoding."""
     with contextlib.suppress(OSError, ValueError):
         print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""Reads command lines whose options stand before, between and after the other arguments.
+"""Reads command lines with options before, between and after the other arguments.
 
 Knows no option of any program.
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-#: What argparse takes for an option, known or not; numbers below zero are none.
+#: Words that argparse takes for an option, known or not; numbers below zero are none.
 _OPTION = re.compile(r"-(?!\d+$|\d*\.\d+$)[^ ]+")
 
 
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # the library's is a row of overloads
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Read the options first, then what is left; returns also what nobody knows."""
+        """Read the options first, then the other words; returns unknown words too."""
         given = list(sys.argv[1:] if args is None else args)
         options = [action for action in self._actions if action.option_strings]
         others = [action for action in self._actions if not action.option_strings]
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         namespace, left = self._only(options).parse_known_args(given[:end], namespace)
         unknown = [word for word in left if _OPTION.fullmatch(word)]
         words = [word for word in left if not _OPTION.fullmatch(word)] + given[end + 1 :]
-        # They are none, whatever they begin with.
+        # They are no options, even if they begin like some.
         quoted = ["--", *words] if words else []
         namespace, surplus = self._only(others).parse_known_args(quoted, namespace)
         return namespace, unknown + surplus

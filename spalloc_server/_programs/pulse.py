@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spalloc_server._programs.running_server import RunningServer
 
 #: Seconds without a turn after which a loop counts as stalled.  The longest honest
-#: turn is a reload of a configuration whose names are looked up in vain. # arbitrary
+#: turn is a reload of a configuration with names that are looked up in vain. # arbitrary
 STALLED_AFTER = 15.0
 #: A loop that is watched turns at least so often, seconds, also with nothing to do.
 LONGEST_WAIT = 2.5

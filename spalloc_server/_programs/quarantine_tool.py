@@ -178,7 +178,7 @@ def _row(plain: dict[str, Any]) -> OutOfService:
 
 
 def _saved(options: argparse.Namespace) -> list[OutOfService]:
-    """Read what a server saved that does not run now."""
+    """Read the saved state of a server that does not run now."""
     directory, name, label = server_control.state_of(options)
     found = recover(Names(directory, name, label), __version__, book, Disk())
     if found.state is None:

@@ -1,8 +1,8 @@
 """``spalloc_server --diff CONFIG``: which saved jobs a reload would end.
 
 Reads the saved state as a starting server would, changes no file, and needs no
-lock, so that a server may be running on it.  What ends is decided by the rules
-of the reload itself.
+lock, so that a server may be running on it.  The rules of the reload itself decide which
+jobs end.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _TRIES = 5
 
 
 class Difference(NamedTuple):
-    """What a reload would do to jobs: how many there are, and those that would end.
+    """The effect of a reload on jobs: their number, and those that would end.
 
-    `notes` say what to know of the saved state.
+    `notes` tell more of the saved state.
     """
 
     jobs: int

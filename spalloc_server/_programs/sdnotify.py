@@ -1,4 +1,4 @@
-"""Datagrams to systemd, or whoever started this as a service of ``Type=notify``.
+"""Datagrams to systemd, or another that started this as a service of ``Type=notify``.
 
 Owns the protocol of sd_notify(3): where to send, how it is written, how often
 the watchdog wants to be fed.  Nothing happens where NOTIFY_SOCKET is unset.
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ServiceManager:
-    """Who is told how the service is.
+    """The service manager that started this, if any.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ class ServiceManager:
         """Send assignments in one datagram; returns whether they were sent.
 
         A manager that does not take them is no reason to fail: it is logged, and
-        what must arrive comes again.
+        messages that must arrive are sent again.
         """
         if self._address is None:
             return False
         text = "".join(f"{name}={_line(value)}\n" for name, value in variables.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                # One that reads nothing must not hold up whoever tells it something.
+                # A manager that reads nothing must not hold up this program.
                 sender.settimeout(1.0)
                 sender.sendto(text.encode(), self._address)
         except OSError as e:

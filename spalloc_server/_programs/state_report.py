@@ -1,6 +1,6 @@
-"""What a state file or a journal holds, and what is wrong with it.
+"""The contents of a state file or a journal, and their faults.
 
-Only reads, asks no server, and shows also what a server would refuse to start
+Only reads, asks no server, and shows also files that a server would refuse to start
 with.  A state file is shown with what the journal beside it adds; a journal
 with its outcomes, and the state that they lead to if its snapshot is there.
 Must not know how any of it looks on a screen.
@@ -42,7 +42,7 @@ _STATE_NAMES = {1: "queued", 2: "power", 3: "ready"}
 class Report:
     """All that is to be said of one file.
 
-    `problems` are what a server would stumble over, `notes` what it would not.
+    `problems` would stop a server, `notes` would not.
     `records` are a journal's, each the outcomes of one commit.  `beside` is the
     other file of the pair, where there is one.  `state` is the whole state in
     today's format, or None if none can be told.
@@ -58,7 +58,7 @@ class Report:
 
 
 def examine(path: Path) -> Report:
-    """Read a state file or journal, sound or not; never raises for what is in it.
+    """Read a state file or journal, sound or not; never raises for its contents.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """A report on a state file or journal, for people to read.
 
-Takes what `_programs.state_report.as_data` gives; must not know files or classes.
+Takes the data of `_programs.state_report.as_data`; must not know files or classes.
 """
 
 from __future__ import annotations

@@ -94,11 +94,11 @@ def _problem(path: Path, text: str) -> Report:
 
 
 def _to_json(value: object) -> object:
-    """Turn what a state may hold but JSON may not into what comes closest."""
+    """Turn a value that JSON does not know into the closest one that it does."""
     return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else str(value)
 
 
-#: What adds each sub-command.
+#: The functions that add the sub-commands.
 _COMMANDS: tuple[Callable[[Commands], None], ...] = (
     _add_show,
     quarantine_tool.add_to,

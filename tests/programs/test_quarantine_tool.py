@@ -201,9 +201,7 @@ def test_a_dead_board_that_is_taken_out_is_told(server: SpallocServer, run: Run)
     assert told[-1] == "board (0, 0, 1) of machine m: dead by the configuration already"
 
 
-def test_boards_of_a_silent_frame_come_back_by_themselves(
-    server: SpallocServer, run: Run
-) -> None:
+def test_boards_of_a_silent_frame_come_back_by_themselves(server: SpallocServer, run: Run) -> None:
     where = server._recorded._records.maps["m"]
     with server._recorded.undisturbed:
         server._recorded._health.fall_silent("m", where.in_frame((0, 0, 0))[0])
