@@ -93,7 +93,7 @@ class SpallocServer(Server):
     port : int
         TCP; 0 lets the kernel choose.
     durability : str or None
-        "process", "always" or "none"; None is what the configuration file says.
+        "process", "always" or "none"; None leaves it to the configuration file.
     state_dir : str or Path or None
         Where the state is saved; None is beside the configuration file.
     stop_timeout : float
@@ -103,7 +103,7 @@ class SpallocServer(Server):
     before_hardware : callable or None
         Called with the saved state (see `_jobs.book`) before any hardware is.
     disk : Disk or None
-        What reads and writes the state; for tests.
+        Reads and writes the state; for tests.
     bind : sequence of Endpoint or None
         Where clients connect by TCP; None is where the configuration file says.
     more_endpoints : sequence of Endpoint
@@ -146,7 +146,7 @@ class SpallocServer(Server):
         self._job_rows = RowCache(job_row)
         self._machine_rows = RowCache(machine_row)
         self._questions = Questions()
-        # Whose outcomes are saved, whatever others put in its place.
+        # Its outcomes are saved, even if others put another in its place.
         self._recorded = Controller()
         self._stopped = False
         self._ownership = Ownership()
@@ -339,7 +339,7 @@ class SpallocServer(Server):
             # state tells: then the next start does that again.
             self._write_ahead.close(clean=finished)
         except Exception:
-            log.exception("the state was not saved; what the journal tells counts at next start")
+            log.exception("the state was not saved; the journal counts at the next start")
             self._write_ahead.abandon()
         if self._controller is not self._recorded:
             self._stop_stand_in(self._controller)
@@ -372,7 +372,7 @@ class SpallocServer(Server):
         return orders.carry_out(self._controller, policy, order, f"unix:{uid}")
 
     def _obey_operators(self) -> None:
-        """Carry out the orders of operators, who are told when the changes are safe."""
+        """Carry out the orders of operators; they are told when the changes are safe."""
         control, write_ahead = self._control, self._write_ahead
         if control is None:
             return
@@ -405,7 +405,7 @@ class SpallocServer(Server):
         return 0 if self._events is None else self._events.last
 
     def _host(self, client: Any) -> str | None:
-        """Return the address in whose name a client's present command is given."""
+        """Return the address for which a client's present command is given."""
         if not self._doorkeeper.open:
             identity = self._doorkeeper.acts_as(client).identity
             if identity.user is not None:
@@ -635,7 +635,7 @@ class SpallocServer(Server):
     def report_problem(self, client: Any, /, job_id: int, *where: Any, **keywords: Any) -> str:
         """Report a board that misbehaves, by its address or x, y, z, with a text.
 
-        Returns what is done with the report.
+        Returns the consequence in words.
         """
         job_id = whole_number("job_id", job_id)
         board, words = reported(where, keywords)
@@ -666,7 +666,7 @@ class SpallocServer(Server):
 
 
 def _who(port: int) -> str:
-    """Return who holds the state, for a second server that finds it locked."""
+    """Return the holder of the state, for a second server that finds it locked."""
     return f"process {os.getpid()} on {socket.gethostname()}, port {port}"
 
 

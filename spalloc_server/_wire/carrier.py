@@ -1,8 +1,8 @@
 """Connections and listening sockets that outlive the process.
 
 Owns which of them are in the service manager's store, under which names, and the judgement of
-those that the process was started with.  Whom they belong to, and what is done with them, is the
-server's business.  Loop thread only, but for the beginning and the end.
+those that the process was started with.  Serving them is the server's business.  Loop thread only,
+but for the beginning and the end.
 
 A connection is kept once it has lived for a second and has spoken for a job or watches something.
 At the next start the kernel's counts are compared with its record: any difference is a command
@@ -52,7 +52,7 @@ _WORTH = frozenset(
     }
 )
 _CONNECTION, _LISTENING = "c", "l"
-#: Our names are longer; what is shorter is another's. # arbitrary
+#: Our names are longer; shorter ones belong to others. # arbitrary
 _SHORTEST = 5
 
 
@@ -71,7 +71,7 @@ class Carrier:
     ----------
     store : FdStore
     inherited : iterable of Inherited
-        What the process was started with.
+        Descriptors that the process was started with.
 
     Attributes
     ----------
@@ -137,12 +137,12 @@ class Carrier:
     # --- connections ---
 
     def note_command(self, peer: Peer, name: str) -> None:
-        """Note what a client has asked: it may be worth keeping from now on."""
+        """Note a client's command: the connection may be worth keeping from now on."""
         if name in _WORTH and peer.carried is None and isinstance(peer.client, socket.socket):
             self._candidates[peer] = None
 
     def tend(self, body_of: Callable[[Peer], dict[str, Any]]) -> None:
-        """Keep the connections that are old enough, and send what the store is to know."""
+        """Keep the connections that are old enough, and tell the store."""
         now = _clock.monotonic()
         if self._candidates and now - self._looked >= _SECONDS_BETWEEN_LOOKS:
             self._looked = now
@@ -272,14 +272,14 @@ def _is_ours(name: str) -> bool:
 def body_of(
     watches: Mapping[str, Any], identity: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what a record says beside the counts.
+    """Return the body of a record: all but the counts.
 
     Parameters
     ----------
     watches : mapping
         {kind: None for all, or the ids or names}; kinds that are not watched are left out.
     identity : mapping or None
-        What a proxy said of the client; None if its address says all.
+        The client's identity as a proxy told it; None if its address says all.
     """
     plain = {
         kind: None if watched is None else sorted(watched) for kind, watched in watches.items()

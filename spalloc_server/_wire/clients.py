@@ -1,8 +1,8 @@
-"""Whom the server talks with: what clients send, what they are answered and told.
+"""The clients of the server: their commands, their answers and their notifications.
 
 Owns the client sockets, with one `Peer` for each, and the memory that they make the server hold.
-What the bytes say is in `_wire.messages`, which commands there are in `server`, when anything is
-done in `_wire.serving`.
+The form of the bytes is in `_wire.messages`, the commands are in `server`, the order of a turn is
+in `_wire.serving`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Clients(PollingServerCore):
         self._backlog: dict[Peer, None] = {}
         # Peers with output that no send was tried for.
         self._unsent: dict[Peer, None] = {}
-        # Those whose replies wait until a position is safe, oldest first.
+        # Peers with replies that wait until a position is safe, oldest first.
         self._held_back: deque[tuple[int, dict[Peer, None]]] = deque()
         # When the last command was done.
         self._ran_until = -math.inf
@@ -131,7 +131,7 @@ class Clients(PollingServerCore):
         self.connections = 0
         self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
         self.command_errors = Counter(dict.fromkeys(commands, 0))
-        #: Set by whoever has the loop.
+        #: Set by the class that has the loop.
         self._server_thread: threading.Thread
 
     # --- loop thread only ---
@@ -196,7 +196,7 @@ class Clients(PollingServerCore):
         return peer
 
     def _handle_commands(self, client: Any) -> None:
-        """Read what a client has sent, and run its commands."""
+        """Read a client's input, and run its commands."""
         peer = self._peers.get(client)
         if peer is None:
             peer = self._peer(client)
@@ -249,7 +249,7 @@ class Clients(PollingServerCore):
         return True
 
     def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
-        """Read what has arrived; with it, how the client went away if it did."""
+        """Read the bytes that have arrived, and how the client went away if it did."""
         received = b""
         try:
             while piece := client.recv(_READ):
@@ -326,7 +326,7 @@ class Clients(PollingServerCore):
                 continue
             command = messages.decode(line)
             if not peer.gone:
-                # It goes out when what the turn changed is written.
+                # It goes out when the changes of this turn are written.
                 self._add_reply(peer, self._run_command(peer.client, command))
             elif command.name not in self._read_only:
                 self._run_command(peer.client, command)
@@ -357,10 +357,10 @@ class Clients(PollingServerCore):
                 self._await_answer(client, value)
                 return b""
             return messages.returned(value)
-        except BaseException as e:  # noqa: BLE001 - told to the client, whose command it was
+        except BaseException as e:  # noqa: BLE001 - told to the client that gave the command
             self.command_errors[name] += 1
-            what = f"{self._called(client)}: {name} refused"
-            self._refusals.note(client, Refusal(what, str(e), _job_spoken_of(command)), e)
+            event = f"{self._called(client)}: {name} refused"
+            self._refusals.note(client, Refusal(event, str(e), _job_spoken_of(command)), e)
             return messages.raised(e)
         finally:
             self._ran_until = ended = _clock.monotonic()
@@ -408,7 +408,7 @@ class Clients(PollingServerCore):
                 self._client_buffers[peer.client] = b""
                 self._unsent[peer] = None
                 return
-            peer.gone = True  # nothing more of it is run, whatever sending tells
+            peer.gone = True  # nothing more of it is run, even if sending fails
             peer.output.release(position)
             try:
                 peer.output.send(peer.client)
@@ -458,7 +458,7 @@ class Clients(PollingServerCore):
         self._send_waiting(peer)
 
     def _send_waiting(self, peer: Peer) -> None:
-        """Send what the kernel takes, and see what is next for a peer."""
+        """Send as much as the kernel takes, and choose the next step for a peer."""
         if peer.carried is not None:
             self._foretell(peer, peer.output.size)
         try:
@@ -472,13 +472,13 @@ class Clients(PollingServerCore):
     def _foretell(peer: Peer, size: int) -> None:
         """Note that a peer has all its answers once so much more output is with the kernel.
 
-        Said before the output goes, so that it is true at whatever moment the process ends.
+        Said before the output goes, so that it is true at every moment.
         """
         if peer.carried is not None and peer.all_answered and not peer.output.held:
             peer.carried.note_output(peer.output.handed + size)
 
     def _go_on(self, peer: Peer) -> None:
-        """See what is next for a peer, after its input or output changed.
+        """Choose the next step for a peer, after its input or output changed.
 
         ========================================  ==================================
         It has commands that can be run           it gets its turn again
@@ -508,7 +508,7 @@ class Clients(PollingServerCore):
         self._drop_fullest()
 
     def _wait_for(self, peer: Peer) -> None:
-        """Wait for what a client can do for us: send commands, read answers, or both."""
+        """Wait until a client sends commands, reads answers, or both."""
         events = POLLOUT if peer.output.size > peer.output.held else 0
         if not peer.paused and not peer.ending:
             events |= POLLIN
@@ -537,7 +537,7 @@ class Clients(PollingServerCore):
         peer.output.clear()
 
     def _lose(self, peer: Peer, error: OSError) -> None:
-        """Carry out what a client had sent before it went away, and drop it."""
+        """Carry out the commands that a client sent before it went away, and drop it."""
         if peer.closed or peer.gone:
             return
         self._mark_gone(peer, error)
@@ -578,7 +578,7 @@ class Clients(PollingServerCore):
     # --- messages, and a `_msg_client` that other programs put in the place of ours ---
 
     def _msg_client(self, client: Any, message: object) -> None:
-        """Send one message behind what already waits for a client, before returning."""
+        """Send one message behind the output that waits for a client, before returning."""
         self._write_ahead.commit_and_wait()
         self._transmit(self._peer(client), messages.message(message))
 
@@ -677,13 +677,13 @@ class Clients(PollingServerCore):
         self._drop_fullest()
 
     def _note_watches(self, client: Any) -> None:
-        """Have the next process know what a client watches, before this one answers."""
+        """Have the next process know a client's watches, before this one answers."""
         peer = self._peers.get(client)
         if self._carrier is not None and peer is not None and peer.carried is not None:
             self._carrier.note_body(peer, self._body_of(peer))
 
     def _body_of(self, peer: Peer) -> dict[str, Any]:
-        """Return what the next process must know of a client."""
+        """Return a client's watches and identity, for the next process."""
         client = peer.client
         tables = {"jobs": self._client_job_watches, "machines": self._client_machine_watches}
         watches = {kind: table[client] for kind, table in tables.items() if client in table}
@@ -713,7 +713,7 @@ class Clients(PollingServerCore):
         return name
 
     def _called(self, client: Any) -> str:
-        """Return what the log calls a client."""
+        """Return the name of a client in the log."""
         name = self._name(client)
         if name is not None:
             return f"client {name}"

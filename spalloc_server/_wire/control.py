@@ -1,12 +1,12 @@
 """The server's control socket, and how its orders get into the loop.
 
-A thread of its own talks to operators; what they ask is done by the loop, when
-it comes by, and answered when it is written to disk::
+A thread of its own talks to operators; the loop carries out their orders when it
+comes by, and they are answered when the outcome is on disk::
 
     operator --line--> this thread --order--> loop: carry_out, commit, settle
              <--line--             <--answer--
 
-Must not know what orders mean.
+Must not know the meaning of orders.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Control:
     # --- loop thread ---
 
     def carry_out(self, do: Callable[[str, int], str]) -> bool:
-        """Do what operators asked meanwhile; they hear of it at `settle`.
+        """Carry out the orders that came meanwhile; operators hear of it at `settle`.
 
         Returns
         -------
@@ -113,15 +113,15 @@ class Control:
         return True
 
     def settle(self) -> None:
-        """Answer what was carried out, now that it is on disk."""
+        """Answer the orders that were carried out, now that the outcome is on disk."""
         orders, self._carried_out = self._carried_out, []
         for order in orders:
             order.done.set()
 
-    # --- whoever stops the server, when the loop has ended ---
+    # --- the thread that stops the server, when the loop has ended ---
 
     def stop(self) -> None:
-        """Answer who still waits, end the thread, remove the socket; twice is harmless."""
+        """Answer the operators who wait, end the thread, remove the socket; twice is harmless."""
         with self._lock:
             if self._stopped:
                 return
@@ -165,7 +165,7 @@ class Control:
         return True
 
     def _serve(self, descriptor: int) -> None:
-        # What takes long is the loop's answer: then it is not the operator that was idle.
+        # The loop's answer may take long: then it is not the operator that was idle.
         goes_on = self._connections[descriptor].go_on()
         self._heard.pop(descriptor)
         self._heard[descriptor] = _clock.monotonic()

@@ -1,6 +1,6 @@
 """Control sockets: a line of text in, a line of JSON out, for the owner alone.
 
-Owns the Unix socket's file and both ends' framing. Must not know what the lines mean.
+Owns the Unix socket's file and both ends' framing. Must not know the meaning of the lines.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _MAX_NAME = 80  # of these, for the file itself; the rest names its folder
 _RECEIVE = 65536
 
 
-class ControlFailed(Exception):  # noqa: N818 - says what happened
+class ControlFailed(Exception):  # noqa: N818 - names the event
     """The control socket cannot be made or reached; its text says why."""
 
 
@@ -60,7 +60,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening and remove the file, if it is still this socket's and the disk lets us.
 
-        One that stays is replaced by the next who listens there.
+        One that stays is replaced by the next program that listens there.
         """
         self.socket.close()
         with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ class Lines:
         self._received = b""
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take what was received.
+        """Take received bytes.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class Connection:
         self._lines = Lines(answer, max_line)
 
     def go_on(self) -> bool:
-        """Send what waits, else read and answer.
+        """Send the waiting output, else read and answer.
 
         Returns
         -------
@@ -213,7 +213,7 @@ def ask(path: Path, line: str, whom: str, timeout: float = 10.0) -> bytes:
     line : str
         Without newline.
     whom : str
-        What is asked, for errors.
+        The program's name, for errors.
     timeout : float
         Seconds to wait for each step.
 

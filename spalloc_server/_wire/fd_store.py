@@ -2,7 +2,7 @@
 
 Owns the datagrams that put descriptors in and out (FDSTORE=1, FDSTOREREMOVE=1 of sd_notify(3))
 and the descriptors that the process was started with (LISTEN_FDS of sd_listen_fds(3)).  Must not
-know what they are for.  Datagrams are sent in order and without waiting; those that the manager
+know their use.  Datagrams are sent in order and without waiting; those that the manager
 does not take yet are sent later.
 """
 

@@ -1,7 +1,7 @@
 r"""Lines cut out of a stream of bytes.
 
 Owns the bytes of one connection that have come in and are not taken yet.  Pure: knows neither
-sockets nor what a line says.
+sockets nor the meaning of a line.
 
 ::
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from spalloc_server._wire.messages import MAX_LINE, MalformedError
 
-#: Bytes that are copied without a thought; what is longer is appended to in place. # arbitrary
+#: Bytes that may be copied; longer pieces are appended to in place. # arbitrary
 _SHORT = 4096
 
 

@@ -1,7 +1,7 @@
 """Connections that are being closed politely.
 
-A socket that is closed while something it has not read is still coming in
-sends a reset, which can destroy what its peer has yet to read.  So each is shut
+A socket that is closed while unread input is still coming in sends a reset,
+which can destroy output that its peer has yet to read.  So each is shut
 for sending, read until its peer is done or its time is over, and then closed.
 Loop thread only.
 """
@@ -24,7 +24,7 @@ _READ, _READS = 1 << 16, 8
 
 
 class Lingering:
-    """Sockets whose client has been disconnected, until they can be closed.
+    """Sockets of disconnected clients, until they can be closed.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Lingering:
 
 
 def _drained(client: socket.socket) -> bool:
-    """Throw away what has come in; returns whether the peer has ended its side."""
+    """Throw away the input; returns whether the peer has ended its side."""
     try:
         client.setblocking(False)
         for _ in range(_READS):

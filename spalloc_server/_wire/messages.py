@@ -1,7 +1,7 @@
-"""Lines of JSON: what the bytes of a connection say.
+"""Lines of JSON: the form of commands, replies and notifications.
 
 Owns the form of commands, replies and notifications.  Pure:
-knows neither sockets nor what any command does.
+knows neither sockets nor the effect of any command.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RETURNED, _END = b'{"return": ', b"}\n"
 
 
 class MalformedError(ValueError):
-    """What a client sent is no command; it is to be disconnected."""
+    """A line is no command; its client is to be disconnected."""
 
 
 class Command(NamedTuple):
@@ -60,7 +60,7 @@ class Row(dict[str, Any]):
 
     @property
     def json(self) -> bytes:
-        """The object as JSON; may be set by whoever knows it."""
+        """The object as JSON; may be set by code that knows it."""
         try:
             return self._json
         except AttributeError:
@@ -191,7 +191,7 @@ class Later:
 
 
 def returned_json(value: bytes) -> bytes:
-    """Return the reply of a command whose value is JSON already."""
+    """Return the reply of a command with a value that is JSON already."""
     return _RETURNED + value + _END
 
 
@@ -233,7 +233,7 @@ def message(value: object) -> bytes:
 
 
 def _plain(value: object) -> list[Any]:
-    """Return what JSON has instead of a set: an array, in order where there is one."""
+    """Return a set as JSON has it: an array, in order where there is one."""
     if not isinstance(value, (set, frozenset)):
         raise TypeError(f"{type(value).__name__} does not go into JSON: {value!r}")
     try:
@@ -244,7 +244,7 @@ def _plain(value: object) -> list[Any]:
 
 _encode = json.JSONEncoder(default=_plain, check_circular=False).encode
 _decode = json.JSONDecoder().decode
-#: What some lines say; they are known with their line end, as they come in.
+#: The commands of some lines; they are known with their line end, as they come in.
 _remembered: dict[bytes, Command] = {}
 #: Return the command that some data is, if it is one whole line that is remembered; else None.
 known: Callable[[bytes], Command | None] = _remembered.get

@@ -1,6 +1,6 @@
 """Output of one client that waits until the kernel takes it.
 
-Owns the bytes and how many there are; knows nothing of what they say, nor of polling.  A client
+Owns the bytes and how many there are; knows nothing of their meaning, nor of polling.  A client
 is any object with ``send(data)``.  Loop thread only.
 """
 
@@ -50,7 +50,7 @@ class Output:
         self.allowed = MAX_UNREAD
         self._pieces: deque[bytes] | None = None
         self.held = 0
-        # (position, bytes) of each hold, oldest first; what was added since is behind them.
+        # (position, bytes) of each hold, oldest first; later output is behind them.
         self._batches: deque[tuple[int, int]] | None = None
         # Bytes of the first piece that were sent.
         self._offset = 0
@@ -164,7 +164,7 @@ class Output:
             self.size -= sent
 
     def _send_piece(self, client: Client, data: bytes) -> int:
-        """Have the kernel take what it can of a piece; returns how many bytes it took."""
+        """Have the kernel take a piece as far as it can; returns how many bytes it took."""
         rest: bytes | memoryview = data
         if self._offset:
             # A long reply is sent in many parts: the rest of it is not copied for each.

@@ -1,6 +1,6 @@
-"""Who listens on a TCP port of this computer, for whoever finds it taken.
+"""The process that listens on a TCP port of this computer, for the words of an error.
 
-Reads what Linux tells under /proc; knows nothing of this server.
+Reads /proc; knows nothing of this server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The answers to questions that came with version 1.1 of the protocol.
 
 Owns their form on the wire, the limits of their arguments, and their JSON as long as the model's
-answer stays the same object.  What the answers say is the controller's.
+answer stays the same object.  Their content is the controller's.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _PAIR, _WORD = struct.Struct("@QQ"), struct.Struct("@Q")
 
 
 class Told(NamedTuple):
-    """What a record says: the counts of which one is right, and the body."""
+    """The content of a record: two pairs of counts, one of them right, and the body."""
 
     counts: tuple[Counts, Counts]
     body: dict[str, Any]
@@ -100,7 +100,7 @@ class Record:
 
 
 def read_record(descriptor: int) -> Told | None:
-    """Return what a record says; None if it is void, or no record.
+    """Return the content of a record; None if it is void, or no record.
 
     Raises
     ------

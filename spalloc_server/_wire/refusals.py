@@ -1,7 +1,7 @@
-"""What the log says of refused commands: each client's once a second at most.
+"""Refused commands in the log: each client's once a second at most.
 
-Owns the counts of refusals that were not logged by themselves.  Knows neither sockets nor what
-commands do.  Loop thread only.
+Owns the counts of refusals that were not logged by themselves.  Knows neither sockets nor
+commands.  Loop thread only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
 
     Attributes
     ----------
-    what : str
+    event : str
         Client and command, such as ``client 10.0.0.7: create_job refused``.
     text : str
         The error in words.
@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
         The job that the command was about.
     """
 
-    what: str
+    event: str
     text: str
     job_id: int | None = None
 
@@ -91,7 +91,7 @@ class Refusals:
         self._log.log(
             level,
             "%s: %s",
-            refusal.what,
+            refusal.event,
             escaped(refusal.text[:_LONGEST]),
             exc_info=None if known else error,
             extra={"job_id": refusal.job_id},
@@ -102,7 +102,7 @@ class Refusals:
         return max(0.0, min(quiet.until for quiet in self._quiet.values()) - now)
 
     def tell(self, now: float) -> None:
-        """Log the counts of those whose second is over."""
+        """Log the counts that are a second old."""
         for key, quiet in [item for item in self._quiet.items() if item[1].until <= now]:
             del self._quiet[key]
             if quiet.count:
@@ -122,7 +122,7 @@ class Refusals:
             self._log.log(
                 level,
                 "%s, the last of %d more within a second: %s",
-                quiet.last.what,
+                quiet.last.event,
                 quiet.count,
                 escaped(quiet.last.text[:_LONGEST]),
             )

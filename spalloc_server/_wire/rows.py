@@ -21,7 +21,7 @@ Told = TypeVar("Told", bound="tuple[Any, ...]")
 
 
 def state_row(state: JobStateTuple) -> Row:
-    """Return what ``get_job_state`` answers."""
+    """Return the answer of ``get_job_state``."""
     return Row(state._asdict())
 
 

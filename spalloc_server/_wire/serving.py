@@ -1,4 +1,4 @@
-"""The server's loop: when what is done, and for how long it may sleep.
+"""The server's loop: the order of a turn, and for how long it may sleep.
 
 Owns the loop's thread, the listening socket and the reading of the configuration.
 Who is talked with is in `_wire.clients`, which commands there are in `server`, and what
@@ -73,7 +73,7 @@ class Server(Visitors, ConfigurationReloader):
     controller : Controller
         Not yet configured.
     write_ahead : WriteAhead
-        What writes its changes before anybody is told of them.
+        It writes the changes before anybody is told of them.
     bind : sequence of Endpoint or None
         Where clients connect; None is where the configuration says.
     more_endpoints : sequence of Endpoint
@@ -84,7 +84,7 @@ class Server(Visitors, ConfigurationReloader):
     Attributes
     ----------
     longest_wait : float
-        Seconds that the loop may sleep at most, whatever the configuration says,
+        Seconds that the loop may sleep at most, beside the configuration's limit,
         so that `last_turn` tells whether it still turns.
     last_turn : float
         Monotonic time at which a turn last came to its end; `turns` counts them.
@@ -164,7 +164,7 @@ class Server(Visitors, ConfigurationReloader):
     # --- to be overridden ---
 
     def _after_turn(self) -> None:
-        """Do what must not delay anybody's answers."""
+        """Do work that must not delay anybody's answers."""
 
     # --- loop thread only ---
 
@@ -174,7 +174,7 @@ class Server(Visitors, ConfigurationReloader):
                 try:
                     self._turn()
                 except BaseException:  # noqa: BLE001 - `_survive` logs it
-                    # SystemExit too: whatever it is, the thread must go on.
+                    # SystemExit too: the thread must go on after any fault.
                     self._survive()
         finally:
             self.ended_by_fault = not self._stop
@@ -185,11 +185,11 @@ class Server(Visitors, ConfigurationReloader):
             log.exception("a turn of the loop failed; going on")
         except Exception:  # noqa: BLE001 - nobody is left to be told
             self.unlogged_faults += 1
-        # What fails before it waits would fail again at once, for ever.
+        # A turn that fails before it waits would fail again at once, for ever.
         time.sleep(_SECONDS_AFTER_FAILURE)
 
     def _turn(self) -> None:
-        """Wait, read, run, write what must last, answer, tend to time, tell."""
+        """Wait, read, run, write outcomes, answer, tend to time, tell."""
         judged = self._judging
         began: float | None = None
         ready = self.ready_channels(self._seconds_to_wait())
@@ -246,7 +246,7 @@ class Server(Visitors, ConfigurationReloader):
         return not self._served_before
 
     def _see_to_jobs(self, judged: float | None, now: float) -> None:
-        """End the jobs whose deadline had passed at `judged`, and do what else is due."""
+        """End the jobs with a deadline before `judged`, and do all else that is due."""
         model = self._model()
         if model is not self._controller:
             self._judging = None
@@ -259,7 +259,7 @@ class Server(Visitors, ConfigurationReloader):
             self._tend(now)
 
     def _tend(self, now: float) -> None:
-        """Do what is due."""
+        """Do all that is due."""
         deadline = self._controller.next_deadline()
         if deadline is not None and deadline < now and self._judging is None:
             self._judging = now
@@ -297,7 +297,7 @@ class Server(Visitors, ConfigurationReloader):
     # --- accepting ---
 
     def _clients_among(self, ready: Iterable[Channel]) -> Iterator[Channel]:
-        """Take in who has connected, and hand out all others that can be read."""
+        """Take in new connections, and hand out all other channels that can be read."""
         for channel in ready:
             if channel in self._client_buffers:
                 yield channel
@@ -309,7 +309,7 @@ class Server(Visitors, ConfigurationReloader):
                 self._unread = True
 
     def _accept_all(self, listening: socket.socket) -> bool:
-        """Take in who has connected; returns whether more may be waiting."""
+        """Take in new connections; returns whether more may be waiting."""
         kind = self._listening.kind_of(listening)
         for _ in range(_MAX_ACCEPTS):
             client = self._accept(listening)
@@ -381,7 +381,7 @@ class Server(Visitors, ConfigurationReloader):
         )
 
     def _take_last_clients(self, listening: socket.socket) -> None:
-        """Take in those who have connected, whom closing would reset, and wait no longer."""
+        """Take in the connections that closing would reset, and wait no longer."""
         # The kernel keeps no more waiting; connections without end must not keep us here.
         for _ in range(BACKLOG // _MAX_ACCEPTS + 1):
             if not self._accept_all(listening):
@@ -409,7 +409,7 @@ class Server(Visitors, ConfigurationReloader):
         self.close_polling()
 
     def _leave_connections(self, carrier: Carrier) -> None:
-        """Leave to the next process the connections whose commands are all answered."""
+        """Leave the connections with all commands answered to the next process."""
         for peer in list(self._peers.values()):
             if peer.output.size:
                 self._answer(peer)

@@ -1,8 +1,8 @@
 """Objects that other programs put in the place of ours.
 
 Test suites and scripts written for the original server hand in clients that are no sockets and
-controllers with the specified methods only.  What is done for them alone is here, so that the
-loop need not know them.  Must not be needed by a server that nobody tampers with.
+controllers with the specified methods only.  All that is done for them alone is here, so that
+the loop need not know them.  Must not be needed by a server that nobody tampers with.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each is written by one thread and read by others without a lock: a reader may
 see a turn's numbers half written, never a wrong one.  Knows nothing of metrics'
-names or of who reads.
+names or of readers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What clients watch: jobs by id and machines by name, or all of them.
+"""Watches of clients: on jobs by id and machines by name, or on all of them.
 
 Owns the rules by which watches come and go, and the memory that one takes.  The tables
 {client: set of ids or names, or None for all} belong to the server, where other programs may read
