@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +112,8 @@ class SpallocServer(Server):
         Where the audit is written; None is where the state is saved.
     carrier : Carrier or None
         Keeps connections over a restart; None has a stop close them.
+    listening : mapping or None
+        {endpoint: socket} that a service manager opened.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class SpallocServer(Server):
         first_id: int | str | None = None,
         audit_dir: str | Path | None = None,
         carrier: Carrier | None = None,
+        listening: Mapping[Endpoint, socket.socket] | None = None,
     ) -> None:
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
@@ -181,6 +184,7 @@ class SpallocServer(Server):
             bind=bind,
             more_endpoints=more_endpoints,
             carrier=carrier,
+            listening=listening,
         )
         try:
             self._start(cold_start, before_hardware)

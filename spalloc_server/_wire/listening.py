@@ -130,7 +130,7 @@ class Listening:
 
     def _open(self, endpoint: Endpoint) -> socket.socket:
         port = self.port if endpoint.port is None else endpoint.port
-        listening = self._inherited.pop(endpoint, None)
+        listening = inherited = self._inherited.pop(endpoint, None)
         if listening is None and self._carrier is not None:
             listening = self._carrier.take_listening(endpoint, port)
         if listening is not None:
@@ -144,7 +144,8 @@ class Listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             if endpoint.port is None:
                 self.port = listening.getsockname()[1]
-        if self._carrier is not None:
+        # A socket that the service manager opened is in its hands already.
+        if self._carrier is not None and inherited is None:
             port = 0 if endpoint.is_unix else listening.getsockname()[1]
             self._carrier.keep_listening(endpoint, port, listening)
         self.sockets[listening] = endpoint

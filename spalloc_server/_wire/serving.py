@@ -29,7 +29,7 @@ from spalloc_server._configuration_file import (
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.clients import MAX_READ, Handler
-from spalloc_server._wire.endpoints import Endpoint, tcp_endpoints
+from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import Peer
@@ -80,6 +80,9 @@ class Server(Visitors, ConfigurationReloader):
         Unix sockets and places for proxies, beside those.
     carrier : Carrier or None
         Keeps connections over a restart; without one each client sees an end of file.
+    listening : mapping or None
+        {endpoint: socket} that a service manager opened: in the place of the configuration's
+        addresses, but not of `bind`.
 
     Attributes
     ----------
@@ -112,18 +115,22 @@ class Server(Visitors, ConfigurationReloader):
         bind: Sequence[Endpoint] | None = None,
         more_endpoints: Sequence[Endpoint] = (),
         carrier: Carrier | None = None,
+        listening: Mapping[Endpoint, socket.socket] | None = None,
     ) -> None:
         Visitors.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
         # Endpoints of the command line, which no reload changes: in the place of the
         # configuration's addresses, and beside them.
-        self._bind = bind
-        self._more_endpoints = more_endpoints
+        opened = listening or {}
+        for_clients = [each for each in opened if each.kind is Kind.tcp]
+        self._bind = bind or for_clients or None
+        self._more_endpoints = [*more_endpoints, *(e for e in opened if e not in for_clients)]
         self._listening = Listening(
             self._open_tcp,
             self.register_channel,
             self._take_last_clients,
             port,
+            inherited=listening,
             receive_buffer=_RECEIVE_BUFFER,
             carrier=carrier,
         )
