@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from spalloc_web._facility.connection import CommandRefusedError, ConnectionLostError
 from spalloc_web._facility.follower import Follower
 from spalloc_web._facility.picture import Machine
-from spalloc_web._facility.replies import UnreadableReplyError, read
+from spalloc_web._facility.questions import Questions
+from spalloc_web._facility.replies import EventReply, UnreadableReplyError, read
 
 #: Commands sent at a time: a few milliseconds of the server's loop.
 PORTION = 200
@@ -49,6 +50,9 @@ class Places:
         self._follower = follower
         self._known: dict[str, tuple[_Key, dict[tuple[int, int, int], Place]]] = {}
         self._asking: dict[str, asyncio.Lock] = {}
+        # The connection that they are from: a server that comes back may have other machines.
+        self._source: Questions | None = None
+        follower.on_events(self._note)
 
     async def of(self, machine: Machine) -> dict[tuple[int, int, int], Place]:
         """Return the places of a machine's boards.
@@ -60,12 +64,12 @@ class Places:
         """
         lock = self._asking.setdefault(machine.name, asyncio.Lock())
         async with lock:
-            key = (
-                machine.width,
-                machine.height,
-                len(machine.boards),
-                hash(tuple(row[:3] for row in machine.boards)),
-            )
+            questions = self._follower.questions
+            if questions is not None and questions is not self._source:
+                self._known.clear()
+                self._source = questions
+            boards = hash(tuple(row[:3] for row in machine.boards))
+            key = (machine.width, machine.height, len(machine.boards), boards)
             known = self._known.get(machine.name)
             if known and known[0] == key:
                 return known[1]
@@ -73,12 +77,11 @@ class Places:
             self._known[machine.name] = key, places
             return places
 
-    def forget(self, name: str | None = None) -> None:
-        """Have a machine's places, or all, asked for anew."""
-        if name is None:
-            self._known.clear()
-        else:
-            self._known.pop(name, None)
+    def _note(self, events: list[EventReply]) -> None:
+        """Forget the places of machines that were changed in the configuration."""
+        for event in events:
+            if event.kind == "machine changed":
+                self._known.pop(str(event.more.get("machine")), None)
 
     async def _ask(self, machine: Machine) -> dict[tuple[int, int, int], Place]:
         questions = self._follower.questions

@@ -10,6 +10,12 @@ export class Places {
     this.known = new Map();
   }
 
+  /** Ask anew: machines have changed. */
+  forget() {
+    this.asked.clear();
+    this.known.clear();
+  }
+
   ask(name) {
     if (!this.asked.has(name)) {
       const address = `${this.base}/api/v1/machines/${encodeURIComponent(name)}/places`;

@@ -38,6 +38,7 @@ export class Maps {
 
   #build() {
     this.maps.clear();
+    this.places.forget();
     for (const svg of document.querySelectorAll("svg.map[data-machine]")) {
       const name = svg.dataset.machine;
       const machine = this.store.machines.get(name);
