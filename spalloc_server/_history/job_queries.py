@@ -64,8 +64,9 @@ def list_jobs(
         return Page([], None)
     if after is not None:
         created, key = _cursor(after)
+        # The first part is for the index, which the second would not use.
         query = query.where(
-            or_(jobs.c.created < created, and_(jobs.c.created == created, jobs.c.id < key))
+            jobs.c.created <= created, or_(jobs.c.created < created, jobs.c.id < key)
         )
     limit = max(1, min(limit, MOST_ROWS))
     query = query.order_by(jobs.c.created.desc(), jobs.c.id.desc()).limit(limit + 1)

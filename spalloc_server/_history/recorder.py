@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 Event = Mapping[str, Any]
 
 
+#: The largest number that is written: a request may ask for any.
+_MOST_BOARDS = 2**31 - 1
+
+
 class Recorder:
     """Writes events, all in one transaction.
 
@@ -64,8 +68,8 @@ class Recorder:
         if writer is None:
             return True
         try:
-            writer(event)
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            writer({name: _storable(value) for name, value in event.items()})
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
             log.warning("event left out: %s: %s: %r", type(e).__name__, e, dict(event))
             return False
         return True
@@ -117,7 +121,7 @@ class Recorder:
                 created=float(event["time"]),
                 args=json.dumps(args),
                 kwargs=json.dumps(event.get("kwargs") or {}),
-                asked=boards_asked(args),
+                asked=min(boards_asked(args), _MOST_BOARDS),
                 keepalive=event.get("keepalive"),
                 moves=0,
                 imported=state < 0,
@@ -335,6 +339,13 @@ class Recorder:
             return None
         row = self._known(event)
         return None if row is None else int(row.id)
+
+
+def _storable(value: Any) -> Any:
+    """Return text without characters that databases refuse, and anything else as it is."""
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _subjects(owner_id: int, network_id: int | None) -> list[Subject]:

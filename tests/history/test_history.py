@@ -148,6 +148,18 @@ def test_an_event_without_sense_is_left_out_and_logged(
     assert "event left out: ValueError: neither a board nor a frame" in caplog.text
 
 
+def test_text_and_numbers_of_any_kind_are_kept(history: Make) -> None:
+    story = Story()
+    story.created(1, 0.0, 10**40, owner="a\0b\ud800c\u00e9")
+    story.ended(1, 1.0, reason="\ud800")
+
+    told = history(story).job(1)
+
+    assert told is not None
+    assert (told.job.owner, told.job.reason) == ("a\\x00b\\ud800c\u00e9", "\\ud800")
+    assert (told.job.args, told.job.asked) == ([10**40], 2**31 - 1)
+
+
 def test_a_host_that_is_no_ipv4_address_has_no_network(history: Make) -> None:
     story = Story()
     story.created(1, host="fe80::1")
