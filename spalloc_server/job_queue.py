@@ -545,20 +545,6 @@ class JobQueue(Holdings):
         if self.on_blocked is not None:
             self.on_blocked(job.id, machine.name, missing)
 
-    def blocked(self) -> dict[int, dict[str, frozenset[Board]]]:
-        """Tell which queued jobs wait for boards in quarantine.
-
-        Returns
-        -------
-        dict
-            {job id: {machine name: boards}}, in order of arrival per machine.
-        """
-        found: dict[int, dict[str, frozenset[Board]]] = {}
-        for name, machine in self._machines.items():
-            for job_id, missing in machine.blocked().items():
-                found.setdefault(job_id, {})[name] = missing
-        return found
-
     def _regenerate_queues(self) -> None:
         """Build all queues from the jobs, in order of arrival.
 
@@ -576,20 +562,8 @@ class JobQueue(Holdings):
                 heads = (m.queue and m.queue[0] is job for m in self._machines.values())
                 if one_by_one and any(heads):
                     self._process_queue()
-        self._end_stray_regions()
+        self._overtaking.end_stray_regions(allowed=self._scheduling == "overtaking")
         self._process_queue()
-
-    def _end_stray_regions(self) -> None:
-        """End regions of jobs that can have none on their machine any more."""
-        for machine in self._machines.values():
-            region = machine.region
-            job = None if region is None else self._jobs.get(region.job.id)
-            if job is None or not job.pending or machine not in job.waits_for:
-                machine.region = None
-            if region is not None and self._scheduling != "overtaking":
-                machine.region = None
-            if region is not None and machine.region is None and job is not None and job.pending:
-                self._region_changed(job)
 
     # --- helpers ---
 

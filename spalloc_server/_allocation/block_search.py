@@ -181,7 +181,11 @@ class BlockSearch:
         -------
         (x, y, width, height) or None
         """
-        if not sizes or sizes[0][0] * sizes[0][1] > opening.largest:
+        if not sizes:
+            return None
+        width, height = sizes[0]
+        # Most requests that fail do so because all that is free is too small.
+        if opening.tallest(width) < height and width * height > opening.largest:
             return None
         numbered = enumerate(sizes)
         for _, alike in groupby(numbered, key=lambda one: one[1][0] * one[1][1]):

@@ -194,6 +194,20 @@ class Holdings:
             return None
         return _clock.monotonic() - job.allocated_at
 
+    def blocked(self) -> dict[int, dict[str, frozenset[Board]]]:
+        """Tell which queued jobs wait for boards in quarantine.
+
+        Returns
+        -------
+        dict
+            {job id: {machine name: boards}}, in order of arrival per machine.
+        """
+        found: dict[int, dict[str, frozenset[Board]]] = {}
+        for name, machine in self._machines.items():
+            for job_id, missing in machine.blocked().items():
+                found.setdefault(job_id, {})[name] = missing
+        return found
+
     # --- put back after a restart, deciding nothing ---
 
     def restore_resting(

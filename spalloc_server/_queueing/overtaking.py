@@ -302,6 +302,24 @@ class Overtaking:
             if self._has_region(machine, job):
                 self._drop(machine)
 
+    def end_stray_regions(self, *, allowed: bool) -> None:
+        """End the regions of jobs that can have none on their machine any more.
+
+        Parameters
+        ----------
+        allowed : bool
+            Whether there may be regions at all.
+        """
+        for machine in self._machines():
+            if machine.region is None:
+                continue
+            job = self._job_of(machine.region)
+            if allowed and job.pending and machine in job.waits_for:
+                continue
+            machine.region = None
+            if job.pending:
+                self._hooks.region_changed(job)
+
     @staticmethod
     def _job_of(region: Region) -> _Job:
         assert isinstance(region.job, _Job)
