@@ -47,10 +47,10 @@ man: install
 	COLUMNS=80 $(BIN)/python -m sphinx -W -q -t man -c docs -D root_doc=spalloc -D suppress_warnings=toc.not_included \
 		-D today="version $$($(BIN)/python -c 'import spalloc_server as s; print(s.__version__)')" \
 		-d docs/_build/man-doctrees -b man docs/commands docs/_build/man
-	mkdir -p man client/man web/man
+	mkdir -p docs/man client/man web/man
 	cp $(addprefix docs/_build/man/, $(CLIENT_PAGES)) client/man
 	cp $(addprefix docs/_build/man/, $(WEB_PAGES)) web/man
-	cp $(addprefix docs/_build/man/, $(SERVER_PAGES)) man
+	cp $(addprefix docs/_build/man/, $(SERVER_PAGES)) docs/man
 
 # Beside the public server that this one replaces; ARGS="--help" tells more.
 bench: install

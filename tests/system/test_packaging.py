@@ -88,7 +88,7 @@ def test_the_wheel_has_the_packages_and_nothing_else(
     assert files <= set(names)
 
 
-WITH_MAN_PAGES = {"spalloc_server", "spalloc_client"}
+WITH_MAN_PAGES = {"spalloc_server", "spalloc_client", "spalloc_web"}
 
 
 @pytest.mark.parametrize("distribution", sorted(WITH_MAN_PAGES))
