@@ -188,7 +188,7 @@ class BoardAllocator(Ledger):
     def _has_live_board(self) -> bool:
         return any(board not in self.dead_boards for board in self._all_boards())
 
-    # --- what a request waits for ---
+    # --- waiting for boards in quarantine ---
 
     def waits_for(self, *what: int | None, **limits: Any) -> frozenset[Board]:
         """Tell for which boards in quarantine a request waits; see `awaited_boards`.

@@ -1,8 +1,8 @@
 """Sets of dead boards or links that belong to somebody else.
 
-Owns what may be asked of them, and how it is noticed that they changed: their
+Owns the questions that they are asked, and how changes are noticed: their
 owner replaces them, or changes them in place, without a word.  Must not know
-what being dead means.
+the meaning of being dead.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class DeadSet(Protocol):
-    """Boards or links that do not work, with whatever else is in there.
+    """Boards or links that do not work; other things may be in there too.
 
     No more is asked of it than this; in particular it is not iterated, unless
     it is exactly a `set` or a `frozenset`.
@@ -33,7 +33,7 @@ class Watch:
         self._copies: tuple[frozenset[object] | None, ...] = ()
 
     def same(self, *sets: DeadSet) -> bool:
-        """Whether the sets hold what they held when last asked about.
+        """Whether the sets have the same members as at the last question.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ def plain_places(dead: DeadSet, places: Iterable[tuple[int, ...]]) -> DeadSet:
     dead : container
         To be copied.
     places : iterable of tuple of int
-        What a container is asked for that cannot be iterated.
+        The members to look for in a container that cannot be iterated.
 
     Returns
     -------

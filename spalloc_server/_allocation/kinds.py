@@ -1,4 +1,4 @@
-"""What a request for boards means.
+"""The meaning of a request for boards.
 
 Owns the kinds of requests and their limits.  Must not know any machine: whether a
 machine has such boards is the allocator's question.
@@ -146,12 +146,12 @@ def _without_nulls(what: tuple[int | None, ...]) -> tuple[int, ...]:
     while what and what[-1] is None:
         what = what[:-1]
     if len(what) > 3:
-        raise TypeError(f"at most 3 numbers say what to allocate, not {what!r}")
+        raise TypeError(f"at most 3 numbers make a request, not {what!r}")
     numbers = []
     for number in what:
         if number is None:
             raise ValueError(f"a number after a null means nothing: {what!r}")
-        _check_whole("what to allocate", number)
+        _check_whole("each number of a request", number)
         # A plain int, since it may be saved: it may be numpy's or an enumeration's.
         numbers.append(int(index(number)))
     return tuple(numbers)

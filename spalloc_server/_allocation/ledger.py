@@ -1,4 +1,4 @@
-"""What is taken of one machine: allocated, resting after use, or in quarantine.
+"""The taken boards of one machine: allocated, resting after use, or in quarantine.
 
 Owns the records that both kinds of allocator keep, and their way from and to a
 saved state.  Must not know how a place is found, nor jobs, queues or hardware.
@@ -49,8 +49,7 @@ class Ledger(ABC):
         idle machine has them; else for as many as any block has.  If not, it
         gets the first block of the right size.
     on_rested : callable or None
-        Called with the list of identifiers of allocations whose boards came
-        back from resting.
+        Called with the list of identifiers of allocations that have rested.
     """
 
     def __init__(  # noqa: PLR0917 - the signature is fixed by spec
@@ -168,9 +167,9 @@ class Ledger(ABC):
         return frozenset(self._single_boards.quarantined)
 
     def quarantine(self, board: Board) -> None:
-        """Hand out a board no more; who has it keeps it.
+        """Hand out a board no more; a present job keeps it.
 
-        It counts as taken, not as dead: what is possible stays possible.  Its
+        It counts as taken, not as dead: possible requests stay possible.  Its
         triad serves single boards as soon as it is free, so that blocks are
         packed around it and its neighbours are of use.
 
@@ -204,7 +203,7 @@ class Ledger(ABC):
 
     @property
     def allocations(self) -> dict[int, Footprint]:
-        """What each allocation took, those resting left out."""
+        """The footprints of all allocations, those resting left out."""
         return dict(self._in_use)
 
     def in_use(self) -> Mapping[int, Footprint]:
@@ -222,7 +221,7 @@ class Ledger(ABC):
         return self._waiting_list.next_due(self.seconds_before_free)
 
     def describe(self, allocation_id: int) -> Footprint:
-        """Tell what an allocation took.
+        """Return the footprint of an allocation.
 
         Parameters
         ----------
@@ -346,9 +345,9 @@ class Ledger(ABC):
 
 
 def _footprint(told: Sequence[Any]) -> Footprint:
-    """Read what an allocation took."""
+    """Read a footprint."""
     footprint = tuple(told)
     kinds = {4: ("board",), 5: ("triads", "boards")}
     if not footprint or footprint[0] not in kinds.get(len(footprint), ()):
-        raise ValueError(f"{told!r} does not tell what an allocation took")
+        raise ValueError(f"{told!r} is not the footprint of an allocation")
     return footprint

@@ -1,4 +1,4 @@
-"""What a place for free triads must be able to do.
+"""The common methods of the two kinds of room for free triads.
 
 Owns the few methods that a tree of free rectangles and a mask of free triads
 have in common.

@@ -1,4 +1,4 @@
-"""Triads whose boards are handed out one at a time.
+"""Triads that serve single boards.
 
 Owns which triads are opened, and which of their boards are spare or left out
 because they are dead or in quarantine.  Must not know allocations.
@@ -47,7 +47,7 @@ class SingleBoards:
         self._left_out: dict[Triad, set[int]] = {}
         self._watch = Watch()
         #: Whether all that is left out is dead or in quarantine, as far as
-        #: the dead boards are still what `_watch` has seen.
+        #: the dead boards are still those that `_watch` has seen.
         self._reviewed = True
 
     # --- hand out and take back ---
@@ -200,7 +200,7 @@ class SingleBoards:
     # --- quarantine ---
 
     def quarantine(self, board: Board, room: Room, dead_boards: DeadSet) -> None:
-        """Hand out a board no more; who has it keeps it.
+        """Hand out a board no more; a present job keeps it.
 
         Parameters
         ----------
@@ -319,7 +319,7 @@ class SingleBoards:
         spare = self.spare.get(triad, set())
         if z not in spare:
             return False
-        # Somebody else may have made spare what was left out here.
+        # Another program may have made a board spare that was left out here.
         self._left_out.get(triad, set()).discard(z)
         self._note(triad, spare - {z})
         return True
@@ -372,7 +372,7 @@ class SingleBoards:
         self._note(triad, self.spare.get(triad, set()) - {z})
 
     def _note(self, triad: Triad, spare: set[int]) -> None:
-        """Enter what is spare in a triad into the one table for it."""
+        """Enter the spare boards of a triad into the one table for it."""
         if spare:
             self.spare[triad] = spare
             self.full.discard(triad)

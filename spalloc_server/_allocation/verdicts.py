@@ -1,7 +1,7 @@
-"""What was found out about a machine's boards, for as long as it holds.
+"""Findings about a machine's boards, for as long as they hold.
 
 Owns remembered verdicts and the one rule by which they go stale: the dead
-boards or dead links are not what they were.  Must not know which blocks are
+boards or dead links have changed.  Must not know which blocks are
 taken, for no verdict depends on that.
 """
 
@@ -31,9 +31,9 @@ class Verdicts:
         return len(self._verdicts)
 
     def refresh(self, dead_boards: DeadSet, dead_links: DeadSet) -> None:
-        """Forget what does not hold any more.
+        """Forget all findings if the dead sets have changed.
 
-        To be called first by every method that uses what is remembered; the
+        To be called first by every method that uses a remembered finding; the
         sets cannot change before that method returns.
 
         Parameters
@@ -64,7 +64,7 @@ class Verdicts:
         return answer
 
     def answer(self, key: _Key, find_out: Callable[[], bool]) -> bool:
-        """Answer a question, finding out only what is not remembered.
+        """Answer a question, from memory if it was answered before.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Boards that rest after use.
 
-Owns what rests and since when.  Must not know what resting boards are made
-of; time is read through `_clock`.
+Owns the resting allocations and the times at which they began to rest.  Must not
+know boards; time is read through `_clock`.
 """
 
 from bisect import insort
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from spalloc_server import _clock
 
-#: What an allocation took: ("triads" or "boards", x, y, width, height) for a
+#: The boards of an allocation: ("triads" or "boards", x, y, width, height) for a
 #: block, ("board", x, y, z) for a single board.
 Footprint = tuple[str, int, int, int] | tuple[str, int, int, int, int]
 
@@ -24,7 +24,7 @@ class _Entry(NamedTuple):
 
 
 class WaitingList:
-    """Allocations whose boards rest, longest first."""
+    """Allocations that rest, longest first."""
 
     def __init__(self) -> None:
         self._entries: deque[_Entry] = deque()
@@ -37,7 +37,7 @@ class WaitingList:
         allocation_id : int
             Not on the list.
         footprint : tuple
-            What it took.
+            Its boards.
         rested : float
             Seconds that it has been resting already.
         """
@@ -85,7 +85,7 @@ class WaitingList:
         return self._entries[0].since + seconds if self._entries else None
 
     def find(self, allocation_id: int) -> Footprint | None:
-        """Tell what a resting allocation took; None if it is not here."""
+        """Return the boards of a resting allocation; None if it is not here."""
         for entry in self._entries:
             if entry.allocation_id == allocation_id:
                 return entry.footprint

@@ -1,7 +1,7 @@
-"""Who has which boards: jobs, machines, and what is taken or rests.
+"""The records of jobs, machines, and boards that are taken or rest.
 
 Owns the records of a `JobQueue`, how they are told as plain builtins and put back after
-a restart.  Decides nothing: who gets what, and when, is the queue's business.
+a restart.  Decides nothing: the queue does.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Holdings:
         for machine in self._machines.values():
             machine.allocator.full_measure = full
 
-    # --- what there is ---
+    # --- looking ---
 
     def allocation_of(self, job_id: int) -> tuple[str, int] | None:
         """Where a job's boards are.
@@ -146,11 +146,11 @@ class Holdings:
         return self._machines[machine_name].allocator.quarantined
 
     def outcome_of(self, machine_name: str, allocation_id: int) -> Footprint:
-        """Tell what an allocation took, see `Allocator.describe`."""
+        """Return the footprint of an allocation, see `Allocator.describe`."""
         return self._machines[machine_name].allocator.describe(allocation_id)
 
     def resting(self) -> dict[str, dict[int, list[Any]]]:
-        """Tell what rests: {machine name: {allocation id: [outcome, seconds rested]}}."""
+        """Tell the resting boards: {machine name: {allocation id: [outcome, seconds rested]}}."""
         return {
             name: {number: [list(outcome), rested] for number, outcome, rested in resting}
             for name, machine in self._machines.items()
@@ -394,7 +394,7 @@ class Holdings:
         }
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
-        """Take over what `__getstate__` told."""
+        """Take over a state from `__getstate__`."""
         self._full_measure = state["full_measure"]
         self._scheduling = state["scheduling"]
         for told in state["jobs"]:
