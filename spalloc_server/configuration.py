@@ -6,7 +6,6 @@ not know how a configuration file is found, run or reloaded
 """
 
 import csv
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from spalloc_server._checks import machine_checks
 from spalloc_server._checks.ip_arithmetic import parse_ipv4, strided_address
 from spalloc_server._checks.machine_checks import AnySet, BoardLink, PlainFrame, PlainPlace
+from spalloc_server._checks.values import is_finite
 from spalloc_server._places import Board
 from spalloc_server.coordinates import chip_to_board
 
@@ -285,11 +285,14 @@ class Configuration(_ConfigurationFields):
         )
         if not isinstance(ip, str):
             raise TypeError(f"ip is {ip!r}: expected text, empty for all addresses of this host")
-        _check_number("timeout_check_interval", timeout_check_interval, "a number")
-        _check_number("max_retired_jobs", max_retired_jobs, "a whole number")
-        _check_number("seconds_before_free", seconds_before_free, "a number")
         return super().__new__(
-            cls, listed, port, ip, timeout_check_interval, max_retired_jobs, seconds_before_free
+            cls,
+            listed,
+            port,
+            ip,
+            _number("timeout_check_interval", timeout_check_interval, "a number"),
+            int(_number("max_retired_jobs", max_retired_jobs, "a whole number")),
+            _number("seconds_before_free", seconds_before_free, "a number"),
         )
 
 
@@ -424,9 +427,11 @@ def _check_used_once(what: str, uses: Iterable[tuple[str, str]]) -> None:
         seen[value] = machine
 
 
-def _check_number(what: str, number: float, expected: str) -> None:
+def _number(what: str, number: float, expected: str) -> float:
+    """Return a number as a plain int or float."""
     wanted: tuple[type, ...] = (int,) if expected == "a whole number" else (int, float)
     if not isinstance(number, wanted) or isinstance(number, bool):
         raise TypeError(f"{what} is {number!r}: expected {expected}, at least 0")
-    if not (math.isfinite(number) and number >= 0):
+    if not (is_finite(number) and number >= 0):
         raise ValueError(f"{what} is {number!r}: expected {expected}, at least 0")
+    return int(number) if isinstance(number, int) else float(number)

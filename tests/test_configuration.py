@@ -559,3 +559,15 @@ def test_a_column_z_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"line 1: column 'z': expected x and y to be chips"):
         board_locations_from_spinner(path)
+
+
+@pytest.mark.parametrize("name", ["timeout_check_interval", "max_retired_jobs"])
+def test_numbers_are_kept_as_plain_numbers(name: str) -> None:
+    configuration = Configuration(**{name: Links.north})  # type: ignore[arg-type]
+
+    assert type(getattr(configuration, name)) is int
+
+
+def test_a_number_beyond_all_floats_is_refused() -> None:
+    with pytest.raises(ValueError, match="seconds_before_free is 1000"):
+        Configuration(seconds_before_free=10**400)

@@ -6,11 +6,11 @@ or of the parts of the server that obey a setting.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from spalloc_server._access.policy import Policy
+from spalloc_server._checks.values import is_finite, plain
 
 #: The values of `durability`, see the reliability chapter.
 DURABILITIES = ("process", "always", "none")
@@ -86,7 +86,7 @@ def seconds(least: float = 0.0) -> _Rule:
 
     def allows(value: object) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value) and value >= least  # type: ignore[arg-type,operator]
+        return number and is_finite(value) and value >= least  # type: ignore[arg-type,operator]
 
     return _Rule(allows, f"a number of seconds, {least:g} or more")
 
@@ -129,7 +129,8 @@ def settings_among(names: Mapping[str, object]) -> Settings:
         if not rule.allows(value):
             raise SettingError(name, value, rule.allowed)
     settings: Any = Settings
-    return settings(**given)  # type: ignore[no-any-return]
+    plain_values = {name: plain(value) for name, value in given.items()}
+    return settings(**plain_values)  # type: ignore[no-any-return]
 
 
 def _shown(value: object) -> str:

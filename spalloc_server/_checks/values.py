@@ -5,6 +5,8 @@ Knows nothing of jobs, machines or the protocol.
 
 from __future__ import annotations
 
+import math
+
 #: Longest owner, reason, machine name or tag, in characters (protocol).
 MAX_TEXT = 1024
 
@@ -70,3 +72,24 @@ def escaped(text: object) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in words
     )
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is finite as a float, too."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def plain(value: object) -> object:
+    """Return a number or text as the plain type that a saved state holds.
+
+    Enumerations and the like are numbers and texts of classes of their own.
+    """
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value) if kind is not str else str.__str__(value)
+    return value

@@ -82,7 +82,10 @@ def _add_boards(commands: Commands) -> None:
     back.add_argument("boards", nargs="*", metavar="BOARD", help="which ones, see below")
     back.add_argument("--all", action="store_true", help="all boards that are out of service")
     test = _command(
-        commands, "test", "Test boards that are out of service now, not at their time.", _test,
+        commands,
+        "test",
+        "Test boards that are out of service now, not at their time.",
+        _test,
         boards,
     )
     test.add_argument("boards", nargs="+", metavar="BOARD", help="which ones, see below")
@@ -238,9 +241,7 @@ def _add_message(commands: Commands) -> None:
 
 
 def _say(options: argparse.Namespace) -> None:
-    done = ask_running(options,
-        do="message", text=options.text, accepting=not options.no_new_jobs
-    )
+    done = ask_running(options, do="message", text=options.text, accepting=not options.no_new_jobs)
     print("no message" if done["text"] is None else f"message: {escaped(done['text'])}")
     print("new jobs are accepted" if done["accepting"] else "new jobs are refused")
 

@@ -34,6 +34,7 @@ def printing(prog: str, body: Callable[[], int]) -> int:
         with a line on standard error if the output cannot be written.
     """
     _open_missing_streams()
+    _escape_odd_characters()
     try:
         try:
             status = body()
@@ -64,6 +65,14 @@ def _open_missing_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _escape_odd_characters() -> None:
+    """Have characters that the terminal cannot show written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        # Streams that other programs put in place may not know of encodings.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _abandon_output() -> None:

@@ -30,6 +30,7 @@ from spalloc_server._saved.saved_file import (
 # ".my.cfg.state.1.0.0", ".my.cfg.journal", and either with ".unreadable.1" behind it.
 _NAME = re.compile(r"(\..+\.)(?:state\..+|journal(?:\..+)?)")
 
+
 def is_saved(path: Path) -> bool:
     """Whether a file has the name of a state file or journal, set aside or not."""
     return _NAME.fullmatch(path.name) is not None

@@ -6,6 +6,7 @@ import pytest
 
 from spalloc_server._checks import settings
 from spalloc_server._checks.settings import SettingError, Settings, seconds, settings_among
+from spalloc_server.links import Links
 
 
 def test_every_setting_has_a_rule_that_allows_its_default() -> None:
@@ -35,3 +36,18 @@ def test_seconds_are_numbers(value: float) -> None:
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "5", None, 1j])
 def test_other_values_are_no_seconds(value: object) -> None:
     assert not seconds().allows(value)
+
+
+def test_settings_are_kept_as_plain_numbers_and_texts() -> None:
+    class Word(str):
+        """Text of a class of its own."""
+
+    found = settings_among({"patience": Links.north, "durability": Word("none")})
+
+    assert type(found.patience) is int
+    assert type(found.durability) is str
+    assert (found.patience, found.durability) == (2, "none")
+
+
+def test_a_number_beyond_all_floats_is_no_number_of_seconds() -> None:
+    assert not seconds().allows(10**400)

@@ -1,5 +1,6 @@
 """How a program that prints ends when nobody can read it."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,19 @@ def test_help_into_a_pipe_that_nobody_reads() -> None:
         reader.wait()
 
         assert run("print('usage'); raise SystemExit(0)", reader.stdin) == (141, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+
+    assert output.printing("prog", lambda: print("mü \ud800") or 0) == 0
+
+    shown = b"m\xc3\xbc" if encoding == "utf-8" else b"m\\xfc"
+    assert written.getvalue() == shown + b" \\ud800\n"
 
 
 def test_complaints_fit_any_terminal(capsys: pytest.CaptureFixture[str]) -> None:
