@@ -279,7 +279,7 @@ def body_of(
     watches : mapping
         {kind: None for all, or the ids or names}; kinds that are not watched are left out.
     identity : mapping or None
-        The client's identity as a proxy told it; None if its address says all.
+        The client's address and certificate, None if the socket's address says all.
     """
     plain = {
         kind: None if watched is None else sorted(watched) for kind, watched in watches.items()

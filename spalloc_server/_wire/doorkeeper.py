@@ -113,10 +113,13 @@ class Doorkeeper:
         found = self._standings.get(client)
         return Standing(Identity(), AccessClass.use) if found is None else found
 
-    def plain_identity(self, client: Any) -> dict[str, str] | None:
-        """Return an identity that a proxy told, as JSON has it; None if the address is all."""
+    def plain_identity(self, client: Any) -> dict[str, str | None] | None:
+        """Return a client's address and certificate as JSON has them; None if it has no address.
+
+        A proxy may have told them: the address of the socket is the proxy's then.
+        """
         identity = self.standing(client).identity
-        if identity.certificate is None or identity.address is None:
+        if identity.address is None:
             return None
         return {"address": str(identity.address), "certificate": identity.certificate}
 

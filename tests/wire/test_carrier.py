@@ -13,6 +13,7 @@ import pytest
 
 from spalloc_server import _clock
 from spalloc_server._wire.carrier import Carrier
+from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server._wire.fd_store import FdStore, Inherited
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
@@ -59,11 +60,13 @@ class Life:
         self.store = KeepingStore(self.kept)
         self.port = 0
 
-    def server(self) -> SpallocServer:
+    def server(self, **options: Any) -> SpallocServer:
         self.store.close()
         self.store = KeepingStore(self.kept)
         carrier = Carrier(self.store, self.store.inherited())
-        server = SpallocServer(self._config, port=self.port, durability="none", carrier=carrier)
+        server = SpallocServer(
+            self._config, port=self.port, durability="none", carrier=carrier, **options
+        )
         self.port = server.port
         return server
 
@@ -127,6 +130,23 @@ def test_a_connection_goes_on_with_its_watches(life: Life, now: list[float]) -> 
             while {"jobs_changed": [job_id]} not in client.notifications:
                 client.notifications.append(client.line())
             assert client.call("list_jobs") == []
+
+
+def test_a_client_behind_a_proxy_is_still_itself(life: Life, now: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        place = Endpoint(Kind.proxy, *probe.getsockname())
+    header = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes([10, 9, 8, 7, 127, 0, 0, 1])
+    with life.server(more_endpoints=[place]) as server, TcpClient(place.port or 0) as client:
+        client.send(header + b"\x11\x11\x22\x22")
+        client.call("create_job", owner="me", keepalive=60)
+        wait_until(life, 1, now)
+
+        server.stop_and_join()
+        with life.server(more_endpoints=[place]) as again:
+            client.call("job_keepalive", 1)
+            assert [job["keepalivehost"] for job in client.call("list_jobs")] == ["10.9.8.7"]
+            (peer,) = again._peers.values()
+            assert again._called(peer.client) == "client 10.9.8.7"
 
 
 def test_who_watches_is_told_of_all_that_may_have_changed_meanwhile(
