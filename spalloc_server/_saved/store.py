@@ -597,11 +597,15 @@ class Store:
                 # The next generation's journal takes the name of the one before.
                 if following is None or not following.counts or journal is following.journal:
                     raise
-        known = (self._file, None if following is None else following.file)
-        file = self._disk.look(self._own)
-        if self._file is not None and file not in known:
-            why = "others removed or changed the snapshot" if file else "the snapshot is gone"
-            raise ChangedError(errno.ENOENT, why, str(self._own))
+        # Twice, since the loop may begin or finish a generation meanwhile.
+        if not self._has_its_snapshot() and not self._has_its_snapshot():
+            raise ChangedError(errno.ENOENT, "others removed or changed it", str(self._own))
+
+    def _has_its_snapshot(self) -> bool:
+        following = self._next
+        newest = self._file
+        expected = {newest, None if following is None else following.file} - {None}
+        return newest is None or self._disk.look(self._own) in expected
 
     # --- the next generation ---
 
