@@ -83,7 +83,7 @@ def run(bench: Bench) -> None:
         number = _QUICK_JOBS if bench.quick else _JOBS
         bench.say(f"a history of {number:,} jobs ...")
         build(path, number)
-        with closing(History(str(path))) as history:
+        with closing(History(str(path), seconds=60.0)) as history:
             for name in asked:
                 _measure(bench, chosen[name], history, questions[name])
         bench.result(chosen[asked[0]]).note = f"{number:,} jobs, {path.stat().st_size >> 20} MiB"
