@@ -149,7 +149,7 @@ async def drain_stream(address: str) -> None:
 
 
 async def many_pages(pages: int, rate: int, seconds: float) -> None:
-    """Measure what many open pages cost while boards change."""
+    """Measure the cost of many open pages while boards change."""
     facility = busy(*SIZES[1200])
     boards = list(facility.machines["machine"].boards)
     late: list[float] = []

@@ -103,7 +103,7 @@ def address_of(settings: Settings, runner: web.AppRunner) -> str:
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:
-    """Return what TLS needs; None if pages are served without.
+    """Return certificate and key for TLS; None if pages are served without.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the administrator has set: the command line and a file, the command line first.
+"""The administrator's settings: command line and file, the command line first.
 
 The file is INI::
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from spalloc_web._sight import Sight
 
-#: Kinds of notices, and what each is about.
+#: Kinds of notices, and the subject of each.
 NOTICE_KINDS = {
     "board": "a board goes out of service or comes back",
     "frame": "a frame does not answer, or answers again",
@@ -49,7 +49,7 @@ _WEB_OPTIONS = (
 
 
 class SettingError(Exception):
-    """A setting that cannot be; the text names it, its value and what is allowed."""
+    """A setting that cannot be; the text names it, its value and the values allowed."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class Settings:
     history : str or None
         URL of the history database, or the path of a SQLite file.
     base : str
-        What stands before all paths: empty, or ``/prefix`` without a final slash.
+        The first part of all paths: empty, or ``/prefix`` without a final slash.
     health : str or None
         Address of the server's ``/health`` page, for notices of disk trouble.
     state_dir : Path or None
-        Folder for what has to be remembered of notices.
+        Folder for the memory of notices.
     """
 
     server: tuple[str, int]

@@ -48,7 +48,7 @@ class Reader:
 async def narrow_connection(
     port: int | None,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect with a small buffer, so that what is not read soon stays with the sender."""
+    """Connect with a small buffer, so that unread bytes soon stay with the sender."""
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     narrow.setblocking(False)
@@ -137,7 +137,7 @@ def busy_picture() -> Picture:
 
 
 async def test_a_page_that_does_not_read_gets_the_newest_state_and_delays_nobody() -> None:
-    # Large enough that the kernel's buffers cannot hold what is not read.
+    # Large enough that the kernel's buffers cannot hold all of it.
     async with site(busy(30, 30)) as place, stream(place) as quick:
         reader, writer = await narrow_connection(place.client.port)
         writer.transport.pause_reading()  # type: ignore[attr-defined]

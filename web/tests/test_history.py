@@ -1,4 +1,4 @@
-"""Questions to the history: threads, time limits, and what pages say of trouble."""
+"""Questions to the history: threads, time limits, and the pages' words about trouble."""
 
 from __future__ import annotations
 

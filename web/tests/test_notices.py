@@ -1,4 +1,4 @@
-"""Notices: what is worth one, what is sent when, and what is remembered."""
+"""Notices: which events are worth one, when they are sent, and the memory of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages: what they show, to whom, and what they say of bad requests."""
+"""Pages: their content for each reader, and their words about bad requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown to whom, and that changes add up to the whole."""
+"""The content for each reader; changes add up to the whole."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def as_json(value: Any) -> Any:
 
 
 def apply(frame: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
-    """Do with a frame of changes what the page's store does."""
+    """Apply a frame of changes as the page's store does."""
     assert frame["base"] == shown["n"]
     jobs = {job["job_id"]: job for job in shown["jobs"]}
     for job in frame.get("jobs", []):

@@ -1,8 +1,8 @@
 """A connection to a spalloc server, for asyncio.
 
 Owns one socket, the order of its replies, and the framing: a JSON object per line, in both
-directions.  Notifications are handed to a callback as they arrive.  Knows nothing of what
-commands mean.
+directions.  Notifications are handed to a callback as they arrive.  Knows nothing of the
+meaning of commands.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class EndedJobs:
     Parameters
     ----------
     follower
-        Whose server is asked.
+        Of the server that is asked.
     """
 
     def __init__(self, follower: Follower) -> None:

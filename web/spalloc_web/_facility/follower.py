@@ -1,7 +1,7 @@
 """Keeps the picture of the server current, and comes back by itself when the server does.
 
 One task, one connection, one subscription, however many pages are open.  A notification
-says what has changed; the follower then asks for that anew, at most ten times a second.
+names the changes; the follower then asks for that anew, at most ten times a second.
 Knows nothing of HTTP.
 """
 
@@ -54,7 +54,7 @@ class Follower:
     Attributes
     ----------
     picture : Picture
-        The newest.  It keeps what was last known while the server is away.
+        The newest.  It stays as last known while the server is away.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Follower:
 
     @property
     def questions(self) -> Questions | None:
-        """What can be asked of the server now; None while it is away."""
+        """The questions that the server answers now; None while it is away."""
         return self._questions
 
     async def run(self) -> None:

@@ -94,7 +94,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Status:
-    """How the connection to the server stands, and what the server says of itself.
+    """How the connection to the server stands, and the server's words about itself.
 
     Attributes
     ----------

@@ -43,7 +43,7 @@ class Places:
     Parameters
     ----------
     follower
-        Whose server is asked.
+        Of the server that is asked.
     """
 
     def __init__(self, follower: Follower) -> None:

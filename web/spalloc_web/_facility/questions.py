@@ -56,7 +56,7 @@ _NO_BOARD_CHANGES = frozenset({"created", "message", "power", "ready"})
 
 
 class Questions:
-    """What is asked on one connection, and the parts of the picture that are old.
+    """The questions on one connection, and the parts of the picture that are old.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Questions:
     version : str
         Of the server, after `greet`.
     commands : frozenset of str
-        What `get_facility` lists.
+        As `get_facility` lists them.
     events : list of EventReply
         New ones, until `take_events`.
     """
@@ -96,7 +96,7 @@ class Questions:
         self._next = {"machines": 0.0, "queue": 0.0, "facility": 0.0, "all": 0.0}
         self._old = {"machines", "queue", "facility"}
 
-    # --- what is old ------------------------------------------------------------------------
+    # --- old parts -------------------------------------------------------------------------
 
     @property
     def pending(self) -> bool:
@@ -117,7 +117,7 @@ class Questions:
         return max(0.0, min([*due, self._next["facility"], self._next["all"]]) - now)
 
     def note(self, word: str, value: Any) -> None:
-        """Take a notification: remember what it makes old."""
+        """Take a notification: remember the parts that it makes old."""
         if word == "jobs_changed":
             self._jobs_old = True
             self._old.add("queue")
@@ -129,7 +129,7 @@ class Questions:
             self._events_old = True
 
     def look_at_due(self) -> None:
-        """Mark as old what has not been looked at for a long time."""
+        """Mark all parts as old that have not been looked at for a long time."""
         now = time.monotonic()
         if self._next["facility"] <= now:
             self._old.add("facility")
@@ -373,7 +373,7 @@ class Questions:
             missing=tuple(name for name in WANTED if name not in self.commands),
         )
 
-    # --- what single pages ask --------------------------------------------------------------
+    # --- for single pages -------------------------------------------------------------------
 
     async def call(self, command: str, *args: object, **kwargs: object) -> Any:
         """Send a command that only reads; see `Connection.call`."""

@@ -97,7 +97,7 @@ class FacilityReply(msgspec.Struct, frozen=True):
 
 
 class EventReply(msgspec.Struct, frozen=True):
-    """An event of `list_events`; what else it carries is kept in `more`."""
+    """An event of `list_events`; all that it carries is kept in `more`."""
 
     number: int
     kind: str

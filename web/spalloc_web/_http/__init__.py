@@ -1,4 +1,4 @@
-"""HTTP: pages for people, JSON for programs, files, and what holds for every answer.
+"""HTTP: pages for people, JSON for programs, files, and the rules for every answer.
 
 Imports all of this distribution's other packages; none imports it.
 """

@@ -16,7 +16,7 @@ from spalloc_web._past.history import HistoryAwayError
 from spalloc_web._past.shapes import PastPage
 
 PREFIX = "/api/v1"
-#: Spreadsheets take what begins with one of these for a formula.
+#: Spreadsheets take text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,7 +26,7 @@ def routes(base: str) -> list[web.RouteDef]:
     Parameters
     ----------
     base
-        What stands before all paths.
+        The first part of all paths.
     """
     made = [web.get(f"{base}{PREFIX}/openapi.json", _openapi(base))]
     for endpoint in ENDPOINTS:

@@ -1,4 +1,4 @@
-"""What handlers need, and how much a reader may see."""
+"""The objects behind handlers, and how much a reader may see."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sight_of(request: web.Request) -> Sight:
     Raises
     ------
     aiohttp.web.HTTPUnauthorized
-        If readers who are not logged in see nothing.
+        If readers that are not logged in see nothing.
     """
     sight = request.app[CONTEXT].settings.anonymous
     if sight is Sight.NONE:
@@ -61,7 +61,7 @@ def sight_of(request: web.Request) -> Sight:
 
 
 def names_seen(request: web.Request, what: str) -> None:
-    """Refuse readers who may not see owners and hosts.
+    """Refuse readers that may not see owners and hosts.
 
     Parameters
     ----------

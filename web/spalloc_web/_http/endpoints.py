@@ -1,4 +1,4 @@
-"""The table of the JSON interface: paths, parameters, answers, and what gives them.
+"""The table of the JSON interface: paths, parameters, answers, and the functions that give them.
 
 The OpenAPI document is made of the same table, so that the two cannot differ.
 """
@@ -107,7 +107,7 @@ class PastFilter(msgspec.Struct, frozen=True):
 
 
 class UsageFilter(Span, frozen=True):
-    """What use to tell of."""
+    """The use to tell of."""
 
     by: Name = "machine"
 

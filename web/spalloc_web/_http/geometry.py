@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from spalloc_web._facility.picture import Machine
 
-#: Half the height of a hexagon whose sides are 2 units long.
+#: Half the height of a hexagon with sides of 2 units.
 HALF = math.sqrt(3)
 #: Units left free around the map, where wrap-around is hinted.
 MARGIN = 2.5

@@ -1,4 +1,4 @@
-"""What holds for every answer: headers that tie the page down, and errors in words."""
+"""The rules for every answer: headers that tie the page down, and errors in words."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def error(
     Parameters
     ----------
     request
-        Programs, who ask below ``/api/``, get JSON.
+        Paths below ``/api/`` get JSON.
     status
         Of HTTP.
     text

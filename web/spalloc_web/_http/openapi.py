@@ -27,7 +27,7 @@ def document(prefix: str) -> dict[str, Any]:
     Parameters
     ----------
     prefix
-        What stands before the paths.
+        The first part of the paths.
     """
     answers = [endpoint.answer for endpoint in ENDPOINTS]
     schemas, components = msgspec.json.schema_components(

@@ -45,7 +45,7 @@ PAGE = 100
 
 
 class NowChoice(msgspec.Struct, frozen=True):
-    """What the first page keeps in its address."""
+    """The choices that the first page keeps in its address."""
 
     machine: Name | None = None
     owner: Name | None = None

@@ -1,4 +1,4 @@
-"""Reads the parameters of requests into typed values, or says what is wrong with them."""
+"""Reads the parameters of requests into typed values, or says why they cannot be."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For what takes none."""
+    """For pages that take none."""
 
 
 def read_parameters(request: web.Request, shape: type[Parameters]) -> Parameters:

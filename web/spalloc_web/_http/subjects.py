@@ -1,4 +1,4 @@
-"""Gathers what is known of one job or board; pages and JSON show the same."""
+"""Gathers all that is known of one job or board; pages and JSON show the same."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def span(seconds: float | None) -> str:
 
 
 def size_of(args: list[Any] | tuple[Any, ...]) -> str:
-    """Say what a job asked for, given its positional arguments."""
+    """Put a job's request into words, given its positional arguments."""
     given = [arg for arg in args if arg is not None]
     if len(given) == 3:
         return f"board ({given[0]}, {given[1]}, {given[2]})"

@@ -24,7 +24,7 @@ class Frame:
     Parameters
     ----------
     content
-        What the frame carries, for JSON.
+        The frame's content, for JSON.
     """
 
     def __init__(self, content: msgspec.Struct) -> None:

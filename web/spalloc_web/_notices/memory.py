@@ -1,4 +1,4 @@
-"""What is remembered of notices over restarts: news that wait, and what was sent when.
+"""The memory of notices over restarts: news that wait, and times of messages.
 
 A SQLite file of its own, written by the notices' thread alone.
 """
@@ -74,7 +74,7 @@ class Memory:
             )
 
     def waiting(self, destination: str) -> list[tuple[int, News]]:
-        """Return what waits for a destination, oldest first, with its key."""
+        """Return the news that wait for a destination, oldest first, with their keys."""
         rows = self._file.execute(
             "SELECT id, number, time, kind, text FROM waiting WHERE destination = ? ORDER BY id",
             (destination,),
@@ -82,7 +82,7 @@ class Memory:
         return [(row[0], News(*row[1:])) for row in rows]
 
     def forget(self, keys: list[int]) -> None:
-        """Take away what waits no longer."""
+        """Take away news that wait no longer."""
         with self._file:
             self._file.executemany("DELETE FROM waiting WHERE id = ?", [(key,) for key in keys])
 

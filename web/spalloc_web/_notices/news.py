@@ -1,4 +1,4 @@
-"""What is worth a notice: words made of the server's events.
+"""Events that are worth a notice, in words.
 
 Knows the kinds of events; knows nothing of destinations.
 """

@@ -1,4 +1,4 @@
-"""What to send now, and what to give up: decided from what waits, without sending anything.
+"""Decides from the waiting news which to send and which to give up; sends nothing itself.
 
 At most `MOST` messages an hour go to one destination; after that, news wait and go out
 together as a digest when the hour is over.  News that could not be sent for a day are given up.
@@ -35,7 +35,7 @@ class Message(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to do for one destination.
+    """The messages for one destination.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 def plan(waiting: list[tuple[int, News]], sent_lately: int, now: float) -> Plan:
-    """Decide what to send.
+    """Decide which messages to send.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ from spalloc_web._settings import Destination, SettingError, Settings
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at what waits.
+#: Seconds between looks at the waiting news.
 PERIOD = 5.0
 #: Seconds until a message that could not be sent is tried again: doubling from first to last.
 FIRST_WAIT, LAST_WAIT = 30.0, 1800.0
@@ -43,7 +43,7 @@ Deliver = Callable[[Destination, Message], bool]
 
 
 class _Route:
-    """One destination: when it is tried next, and what went wrong."""
+    """One destination: when it is tried next, and its troubles."""
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
@@ -73,7 +73,7 @@ class Sender:
     Attributes
     ----------
     period : float
-        Seconds between looks at what waits.
+        Seconds between looks at the waiting news.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Sender:
     async def _take_arrived(self, questions: Questions | None) -> None:
         """Take down the events of a connection that has been caught up with.
 
-        Those of a newer one wait: what happened between the two has to come first.
+        Those of a newer one wait: events between the two have to come first.
         """
         while self._arrived and self._arrived[0][0] is questions:
             await self.take(self._arrived.popleft()[1])
@@ -147,7 +147,7 @@ class Sender:
     # --- taking news down -----------------------------------------------------------------
 
     async def take(self, events: list[EventReply]) -> None:
-        """Take down what is new in events."""
+        """Take down the news in events."""
         if not events:
             return
         now = self._clock()
@@ -169,7 +169,7 @@ class Sender:
         self._memory_trouble = text
 
     async def _catch_up(self, questions: Questions) -> None:
-        """Take down what happened while this process was away, as far as the server knows.
+        """Take down events of the time without this process, as far as the server knows.
 
         A destination without a cursor begins now: nobody wants a history of mails.
         """
@@ -213,7 +213,7 @@ class Sender:
     # --- sending --------------------------------------------------------------------------
 
     async def send_due(self) -> None:
-        """Send what is due; a destination that is slow goes on by itself."""
+        """Send due messages; a destination that is slow goes on by itself."""
         sending = [
             asyncio.create_task(self._send_to(route), name=f"notices-{route.destination.name}")
             for route in self._routes
@@ -309,7 +309,7 @@ def make_sender(settings: Settings) -> Sender | None:
     except ImportError as e:
         raise SettingError("notices need Apprise: install spalloc-web[notices]") from e
 
-    # Its lines hold addresses, and these hold passwords; what matters is logged here.
+    # Its lines hold addresses, and these hold passwords; the outcome is logged here.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     doors = {}
     for destination in settings.destinations:

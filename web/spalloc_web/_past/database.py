@@ -123,7 +123,7 @@ class Database:
     def board(
         self, deadline: float, machine: str, board: tuple[int, int, int]
     ) -> BoardPast:
-        """Return what happened to a board."""
+        """Return a board's past."""
         faults = self._ask(deadline, lambda h: h.faults(machine, board, limit=MOST_ROWS))
         reports = self._ask(deadline, lambda h: h.reports(machine, board, limit=MOST_ROWS))
         page = self._ask(deadline, lambda h: h.board_jobs(machine, board))

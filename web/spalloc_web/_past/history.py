@@ -66,7 +66,7 @@ class Source(Protocol):
     def board(
         self, deadline: float, machine: str, board: tuple[int, int, int]
     ) -> BoardPast:
-        """Return what happened to a board."""
+        """Return a board's past."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -103,7 +103,7 @@ class History:
         since, until
             Unix time, seconds.
         by
-            What the rows are about.
+            The subject of the rows.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class History:
         return await self._ask(lambda deadline: self._source.job(deadline, job_id))
 
     async def board(self, machine: str, board: tuple[int, int, int]) -> BoardPast:
-        """Return what happened to a board."""
+        """Return a board's past."""
         return await self._ask(lambda deadline: self._source.board(deadline, machine, board))
 
     async def _ask(self, question: Callable[[float], _Answer]) -> _Answer:

@@ -14,7 +14,7 @@ def open_history(settings: Settings) -> History | None:
     Raises
     ------
     SettingError
-        If its address is none, or what reads it is not installed.
+        If its address is none, or the reading functions are not installed.
     """
     if settings.history is None:
         return None

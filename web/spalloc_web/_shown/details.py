@@ -1,4 +1,4 @@
-"""Shapes of single jobs and boards, with what is known of their past."""
+"""Shapes of single jobs and boards, with their past."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PlaceRow(Shape, frozen=True):
 
 
 class BoardDetail(Shape, frozen=True):
-    """A board: its state now, where it is, the first chip, and what happened to it.
+    """A board: its state now, its place, the first chip, and its past.
 
     `history` says why the past is missing, where it is.
     """

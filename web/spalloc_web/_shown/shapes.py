@@ -66,7 +66,7 @@ class JobShown(Shape, frozen=True):
     """A job that has not ended.
 
     `letter` and `colour` (0 to 7) mark it on maps while it has boards.  Times are Unix
-    seconds.  `owner` and `host` are null for readers who may not see them.
+    seconds.  `owner` and `host` are null for readers that may not see them.
     """
 
     job_id: int
@@ -117,9 +117,9 @@ class Whole(Shape, frozen=True, kw_only=True):
 
 
 class Changes(Shape, frozen=True, kw_only=True, omit_defaults=True):
-    """A frame with what has changed from picture `base` to picture `n`.
+    """A frame with all changes from picture `base` to picture `n`.
 
-    Machines whose size or set of boards has changed come whole; of the others, the boards
+    Machines with another size or set of boards come whole; of the others, the boards
     that have changed.
     """
 

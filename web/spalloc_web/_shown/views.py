@@ -115,7 +115,7 @@ def whole(picture: Picture, sight: Sight, status: StatusShown) -> Whole:
 
 
 def changes(old: Picture, new: Picture, sight: Sight, status: StatusShown) -> Changes:
-    """Show what differs between two pictures.
+    """Show the differences between two pictures.
 
     Parameters
     ----------

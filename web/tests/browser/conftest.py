@@ -87,7 +87,7 @@ class Window:
 async def window(
     place: Site, expected: tuple[str, ...] = (), **options: Any
 ) -> AsyncIterator[Window]:
-    """Open a window on a site; nothing may go wrong in it but what is expected."""
+    """Open a window on a site; nothing may go wrong in it except as expected."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--force-color-profile=srgb"]

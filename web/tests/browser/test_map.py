@@ -1,4 +1,4 @@
-"""The map equals what the server tells, whatever happens."""
+"""The map equals the server's list in all circumstances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rows(facility: Facility, name: str = "machine") -> list[list[Any]]:
 
 
 async def shows(view: Window, facility: Facility, name: str = "machine") -> None:
-    """Wait until the map shows exactly what the facility is."""
+    """Wait until the map equals the facility."""
     wanted = {
         f"{x},{y},{z}": [state, None if job is None else str(job)]
         for x, y, z, state, job in rows(facility, name)
@@ -287,6 +287,6 @@ async def test_nothing_moves_when_things_change(packed: bool) -> None:
                 .map(s => document.querySelector(s).getBoundingClientRect()))"""
         )
         assert json.loads(places) == json.loads(first)
-        # What moved is inside the lists, which scroll by themselves.
+        # All movement is inside the lists, which scroll by themselves.
         shifts = await view.page.evaluate("() => window.shifts")
         assert sum(value for value, _ in shifts[before:]) < 0.05, shifts[before:]

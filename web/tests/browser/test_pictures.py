@@ -1,7 +1,7 @@
 """Makes the pictures of the manual: ``PICTURES=yes pytest tests/browser/test_pictures.py``.
 
-PICTURES=all makes many more, to look at.  Without it they go to a temporary folder, and only what
-can be told without eyes is looked at: that there is something on each.
+PICTURES=all makes many more, to look at.  Without it they go to a temporary folder, and a
+check sees only that there is something on each.
 """
 
 from __future__ import annotations

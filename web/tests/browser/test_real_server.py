@@ -76,7 +76,7 @@ class Place:
         self.program = await asyncio.to_thread(Program, *self._words)
 
     async def same(self, name: str) -> None:
-        """Wait until the map is what the server lists, asked by ourselves."""
+        """Wait until the map equals the server's own list."""
         async with await self.server.connect() as connection:
             for _ in range(100):
                 rows = (await connection.call("list_boards", name))["boards"]

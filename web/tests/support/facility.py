@@ -42,7 +42,7 @@ class FakeMachine:
 
 
 class Facility:
-    """What a fake server shares.
+    """The content of a fake server.
 
     Changes are made by methods; `notes` collects the notifications they cause.
     """
@@ -135,7 +135,7 @@ class Facility:
         self.message = message
         self.event("message", text=message)
 
-    # --- what commands answer ---------------------------------------------------------------
+    # --- answers of commands ----------------------------------------------------------------
 
     def list_machines(self) -> list[dict[str, Any]]:
         return [
@@ -243,7 +243,7 @@ def busy(width: int, height: int, seed: int = 1, name: str = "machine") -> Facil
 
 
 def full(width: int, height: int, name: str = "machine") -> Facility:
-    """One machine whose boards are all used, by jobs of one row each."""
+    """One machine with all boards used, by jobs of one row each."""
     facility = empty(width, height, name)
     for y in range(height):
         job_id = facility.create(OWNERS[y % 3], [width, 1])

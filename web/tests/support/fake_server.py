@@ -39,8 +39,8 @@ class FakeServer:
     facility
         Its content; replace `facility` at will, then `notify`.
     version
-        What it answers; below 1.1.0 it has only the old commands, and like the real one
-        it disconnects whoever sends another.
+        Its answer; below 1.1.0 it has only the old commands, and like the real one
+        it disconnects a client that sends another.
     """
 
     def __init__(self, facility: Facility, version: str = "1.1.0") -> None:
