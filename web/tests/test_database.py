@@ -13,6 +13,7 @@ from spalloc_web._past.opening import open_history
 from spalloc_web._settings import SettingError, settings_of
 
 from tests.conftest import site
+from tests.support.facility import empty
 
 pytest.importorskip("spalloc_server._history", reason="the extra `history` is not installed")
 pytest.importorskip("sqlalchemy", reason="the extra `history` is not installed")
@@ -73,7 +74,7 @@ def opened(where: object) -> History:
 
 
 async def test_pages_and_interface_tell_what_was_written(path: Path) -> None:
-    async with site(history=opened(path)) as place:
+    async with site(empty(4, 2), history=opened(path)) as place:
         async def ask(address: str) -> Any:
             response = await place.client.get(f"/api/v1/{address}")
             assert response.status == 200, await response.text()
@@ -88,7 +89,6 @@ async def test_pages_and_interface_tell_what_was_written(path: Path) -> None:
         assert [first["jobs"][0]["job_id"], second["jobs"][0]["job_id"]] == [2, 1]
 
         job = await ask("jobs/1")
-        # A job of that number lives now: the page tells of both.
         assert [spell["place"] for spell in job["spells"]] == [[0, 0, 1, 1], [1, 0, 1, 1]]
         assert job["spells"][0]["fault"] == "board (0, 0, 1): power on refused"
 
@@ -112,8 +112,6 @@ async def test_pages_and_interface_tell_what_was_written(path: Path) -> None:
 
 
 async def test_a_boards_past_is_told(path: Path) -> None:
-    from tests.support.facility import empty
-
     async with site(empty(4, 2, "m"), history=opened(path)) as place:
         answer = await (await place.client.get("/api/v1/machines/m/boards/0/0/1")).json()
 
@@ -187,3 +185,25 @@ def test_an_address_that_is_none_is_said() -> None:
     with pytest.raises(SettingError, match="history"):
         open_history(settings_of({"history": "://nonsense"}))
     assert open_history(settings_of({})) is None
+
+
+async def test_a_live_job_has_its_past_but_not_that_of_a_namesake(path: Path) -> None:
+    facility = empty(4, 2)
+    facility.create("eve", [1])
+    facility.create("brian", [1])
+    facility.jobs[2]["start_time"] = MARCH + 7300
+    facility.jobs[1]["start_time"] = MARCH + 10.5
+    async with site(facility, history=opened(path)) as place:
+        answer = await (await place.client.get("/api/v1/jobs/1")).json()
+        assert answer["job"]["allocated"] == MARCH + 70
+        assert answer["job"]["ready"] == MARCH + 90
+        assert len(answer["spells"]) == 2
+
+        facility.jobs[1]["start_time"] = MARCH + 9999
+        facility.notes.append({"jobs_changed": [1]})
+        place.server.notify()
+        await place.watcher.until(lambda p: p.jobs[1].created == MARCH + 9999)
+        answer = await (await place.client.get("/api/v1/jobs/1")).json()
+        assert answer["spells"] == []
+        assert answer["past"] is None
+        assert answer["job"]["allocated"] is None

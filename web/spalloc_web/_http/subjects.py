@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 from msgspec import structs
 
 from spalloc_web._facility.ended_jobs import EndedJobReply
-from spalloc_web._facility.picture import Machine
+from spalloc_web._facility.picture import Job, Machine
 from spalloc_web._facility.places import AwayError, Place
 from spalloc_web._http.context import CONTEXT, sight_of
 from spalloc_web._past.history import HistoryAwayError
@@ -17,6 +19,8 @@ from spalloc_web._sight import Sight
 
 #: Said where no database is named.
 NO_HISTORY = "No history database is set up."
+#: Seconds between the beginnings of one job, as told by server and history.
+SAME = 1.0
 #: Chips of a board's first chip within its triad of 12 x 12, by z.
 _CHIP_IN_TRIAD = ((0, 0), (8, 4), (4, 8))
 
@@ -135,6 +139,15 @@ async def job_of(request: web.Request, job_id: int) -> JobDetail:
     job = picture.jobs.get(job_id)
     waiting = next((each for each in picture.queue if each.job_id == job_id), None)
     past, trouble = await _past_of_job(request, job_id)
+    if job and past and not _same(job, past.job):
+        # Numbers repeat after a cold start: that one is another job.
+        past = None
+    if job and past:
+        job = replace(
+            job,
+            allocated=job.allocated or past.job.allocated,
+            ready=job.ready or past.job.ready,
+        )
     ended = past.job if past else None
     if job is None and (ended is None or ended.ended is None):
         ended = await _ended_job(request, job_id) or ended
@@ -154,6 +167,13 @@ async def job_of(request: web.Request, job_id: int) -> JobDetail:
         ],
         history=trouble,
     )
+
+
+def _same(job: Job, past: PastJob) -> bool:
+    """Whether a job of the history is the one that lives now: they began together."""
+    return None not in (job.created, past.created) and abs(
+        (job.created or 0.0) - (past.created or 0.0)
+    ) < SAME
 
 
 async def _past_of_job(request: web.Request, job_id: int) -> tuple[JobPast | None, str | None]:
