@@ -11,7 +11,7 @@ CLIENT_PAGES := spalloc.1 spalloc-ps.1 spalloc-machine.1 spalloc-job.1 spalloc-w
 SERVER_PAGES := spalloc_server.1 spalloc-state.1 spalloc-simulator.1 spalloc-history.1
 WEB_PAGES := spalloc-web.1
 
-.PHONY: run install test test-server test-client test-web soak lint types docs man bench profile house test-all clean
+.PHONY: run install test test-server test-client test-web soak lint types docs man bench profile house mutants test-all clean
 
 install: $(VENV)/.installed
 
@@ -84,6 +84,11 @@ test-web: lint web/.venv/.installed
 house: install
 	$(BIN)/python -m tests.support.house $(ARGS)
 	$(BIN)/python -m tests.support.walk
+
+# Changes one thing in the source at a time, and tells of changes that no test notices.
+mutants: install
+	$(PIP) install -q -e '.[mutants]'
+	$(BIN)/python -m tests.support.mutants $(ARGS)
 
 # Wheels and sdists, tried in empty environments with every Python that is found.
 test-all: install
