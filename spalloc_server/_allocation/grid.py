@@ -46,6 +46,7 @@ class Grid:
         self._columns.append(self.full // ((1 << width) - 1))
         self._first_column = self._columns[height]
         self._last_column = self._first_column << width - 1
+        self._places_by_width: dict[int, int] = {}
 
     def bit(self, x: int, y: int) -> int:
         """Mask of one triad."""
@@ -204,7 +205,11 @@ class Grid:
 
     def _places(self, width: int) -> int:
         """Triads from which a block of some width does not stick out to the right."""
-        return ((1 << self.width - width + 1) - 1) * self._first_column
+        places = self._places_by_width.get(width)
+        if places is None:
+            places = ((1 << self.width - width + 1) - 1) * self._first_column
+            self._places_by_width[width] = places
+        return places
 
 
 class Opening:
@@ -283,17 +288,18 @@ def _tallest(runs: int, stride: int) -> int:
     if not runs:
         return 0
     # by[n] has the places with which 2 ** n bits begin.
-    by = [runs]
-    while taller := by[-1] & by[-1] >> (stride << len(by) - 1):
+    by, distance = [runs], stride
+    while taller := by[-1] & by[-1] >> distance:
         by.append(taller)
-    height = 1 << len(by) - 1
+        distance *= 2
     stack = by.pop()
+    height = step = 1 << len(by)
     while by:
-        step = len(by) - 1
+        step //= 2
         further = stack & by.pop() >> height * stride
         if further:
             stack = further
-            height += 1 << step
+            height += step
     return height
 
 
