@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.board_states import BoardStates
+from spalloc_server._jobs.book_check import check_book
 from spalloc_server._jobs.facility import Facility
 from spalloc_server._jobs.fleet import Fleet
 from spalloc_server._jobs.health import Health
@@ -91,6 +92,7 @@ class Parts:
         KeyError, TypeError, ValueError
             If the book contradicts itself; no frame is left running.
         """
+        check_book(book)
         queue = self.queue
         # Before there are machines, which get their kind of allocator by it.
         queue.set_order(book["scheduling"], book["patience"])

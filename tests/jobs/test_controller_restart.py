@@ -239,10 +239,10 @@ def test_a_book_that_contradicts_itself_leaves_no_frame_running(
     made = new_controller(rack)
     made.create_job(None, owner="me")
     book = copy.deepcopy(made.__getstate__())
-    book["jobs"][1]["allocation"]["boards"] = [[7, 7, 0]]
+    book["jobs"][2] = copy.deepcopy(book["jobs"][1])
     rack.frames.clear()
 
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="known already"):
         Controller.__new__(Controller).__setstate__(book)
 
     assert rack.frames
