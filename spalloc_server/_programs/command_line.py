@@ -146,7 +146,6 @@ def _serve(
     stack.callback(sys.setswitchinterval, sys.getswitchinterval())
     sys.setswitchinterval(_SECONDS_BETWEEN_SWITCHES)
     carrier = carrier_options()  # before anything opens descriptors
-    _import_spinnman()
     descriptors.raise_limit()
     page = _listen_for_monitors(chosen, stack)
     keywords = {**_server_options(chosen), **carrier}
@@ -164,6 +163,7 @@ def _serve(
         **keywords,
     )
     with _stopped_at_the_end(server, signals) as told:
+        _import_spinnman()
         if chosen.simulate and not chosen.quiet:
             _greet(server, stack)
         if page is not None:
@@ -180,7 +180,7 @@ def _serve(
 
 
 def _import_spinnman() -> None:
-    """Import SpiNNMan while nobody can take the descriptors and memory that it takes."""
+    """Import SpiNNMan, now that clients are served; there are descriptors in reserve for it."""
     try:
         transceiver.prepare()
     except (ImportError, OSError, MemoryError) as e:
@@ -200,6 +200,11 @@ def _stopped_at_the_end(
         yield told
     except KeyboardInterrupt:
         log.info("stopping")
+    except BaseException:
+        # A start that failed: the next one finishes the work of the hardware.
+        if signals.on_second is not None:
+            signals.on_second()
+        raise
     finally:
         for announcer in told:
             if announcer is not None:

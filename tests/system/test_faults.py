@@ -150,7 +150,8 @@ def spinnman(scene: Scene, said: Said) -> None:
     text = said()
     assert "not started: SpiNNMan cannot be imported" in text
     assert "Traceback" not in text
-    assert scene.program.server is None
+    assert scene.program.server is not None
+    assert not scene.program.server.is_alive()
 
 
 @cause
