@@ -31,7 +31,6 @@ from spalloc_server._saved.event_log import EventLog
 from spalloc_server._saved.store import Loaded, Store
 from spalloc_server._wire import orders, stand_ins
 from spalloc_server._wire.carrier import Carrier
-from spalloc_server._wire.clients import Handler
 from spalloc_server._wire.control import Control, control_path
 from spalloc_server._wire.control_socket import ControlFailed
 from spalloc_server._wire.doorkeeper import NotAllowedError
@@ -40,6 +39,7 @@ from spalloc_server._wire.messages import Later, Row, Rows
 from spalloc_server._wire.ownership import Ownership
 from spalloc_server._wire.questions import MOST_ROWS, Questions, ended_rows, how_many, reported
 from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
+from spalloc_server._wire.running import Handler
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
 
@@ -260,8 +260,8 @@ class SpallocServer(Server):
 
     def _note_events(self, last: int) -> None:
         """Note, in the thread of the events file, up to which number it can be asked."""
-        self._events_until = last
-        if self._event_watches:
+        self._telling.events_until = last
+        if self._telling.event_watches:
             self.wake()
 
     def _recover(self, state: book.Book) -> Controller | None:
@@ -571,13 +571,13 @@ class SpallocServer(Server):
     def notify_events(self, client: Any) -> None:
         """Tell this client up to which number events can be asked for."""
         if client is not None:
-            self._event_watches[client] = 0
+            self._telling.event_watches[client] = 0
             self._note_watches(client)
 
     @spalloc_command
     def no_notify_events(self, client: Any) -> None:
         """Tell this client of events no more."""
-        self._event_watches.pop(client, None)
+        self._telling.event_watches.pop(client, None)
         self._note_watches(client)
 
     @spalloc_command

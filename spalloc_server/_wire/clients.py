@@ -12,9 +12,8 @@ import logging
 import math
 import socket
 import threading
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from spinn_utilities.overrides import overrides
@@ -24,6 +23,7 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
+from spalloc_server._wire.accepted import prepare, receive
 from spalloc_server._wire.carrier import Carrier, body_of
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
@@ -32,26 +32,18 @@ from spalloc_server._wire.memory import Memory
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.peer import Peer
 from spalloc_server._wire.refusals import Refusal, Refusals
-from spalloc_server._wire.tally import Tally
+from spalloc_server._wire.running import Handler, Runner
+from spalloc_server._wire.telling import Telling
 from spalloc_server._wire.watches import Watches, bytes_of, how_many, unwatch, watch
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
 
 log = logging.getLogger(__name__)
 
-#: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
-MAX_READ = 256 << 10
-_READ = 64 << 10
 #: One client's commands in a turn: seconds, and how many, before another client has its turn.
 _SLICE, _MOST_IN_A_SLICE = 0.0005, 128
 #: Blank lines that are skipped between two looks at the clock. # arbitrary
 _BLANKS = 256
-#: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-#: Commands whose first argument, a number, is no job's id.
-_NOT_OF_A_JOB = frozenset({"create_job"})
-
-Handler = Callable[..., object]
 #: Ids of jobs and names of machines that changed.
 Changes = tuple[set[int], set[str]]
 
@@ -109,28 +101,19 @@ class Clients(PollingServerCore):
         self._unsent: dict[Peer, None] = {}
         # Peers with replies that wait until a position is safe, oldest first.
         self._held_back: deque[tuple[int, dict[Peer, None]]] = deque()
-        # When the last command was done.
-        self._ran_until = -math.inf
         # Keeps connections over a restart, if the program is a service that may.
         self._carrier: Carrier | None = None
         self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
         self._refusals = Refusals(log)
+        self._runner = Runner(commands, self._doorkeeper, self._refusals)
         self._lingering = Lingering()
         # Answers of other threads.
         self._late: deque[tuple[Peer, bytes]] = deque()
-        # {client: number of the last event that it was told of}.
-        self._event_watches: dict[Any, int] = {}
-        # Number of the last event that can be asked for.
-        self._events_until = 0
-        # Changes that were taken before later ones could mix with them.
-        self._taken: list[Changes] = []
-        # Those that are told when a position is safe, oldest first.
-        self._untold: deque[tuple[int, list[Changes]]] = deque()
+        self._telling = Telling(write_ahead, self._tell)
         # Replies need not take the way through `_msg_client` as long as that is our own.
         self._own_msg_client = Clients._msg_client.__get__(self)
         self.connections = 0
-        self.command_times = defaultdict(Tally, {name: Tally() for name in commands})
-        self.command_errors = Counter(dict.fromkeys(commands, 0))
+        self.command_times, self.command_errors = self._runner.times, self._runner.errors
         #: Set by the class that has the loop.
         self._server_thread: threading.Thread
 
@@ -148,7 +131,7 @@ class Clients(PollingServerCore):
                 try:
                     step(client)
                     if changes := controller.take_changes():
-                        self._put_aside(changes)
+                        self._telling.put_aside(changes)
                 except BaseException:
                     log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
@@ -160,25 +143,13 @@ class Clients(PollingServerCore):
             return controller
         return stand_ins.OtherController(controller)
 
-    def _put_aside(self, changes: tuple[set[int], set[str]]) -> None:
-        """Keep changes, so that later ones of the same jobs are told separately."""
-        if self._taken and not changes[0] & self._taken[-1][0]:
-            self._taken[-1][0].update(changes[0])
-            self._taken[-1][1].update(changes[1])
-        else:
-            self._taken.append(changes)
-
     # --- reading ---
 
     def _welcome(self, client: socket.socket) -> bool:
         """Begin to serve a client; False if it has gone already."""
         try:
             self._name(client)  # None if it was reset, which leaves its commands readable
-            if client.family != socket.AF_UNIX:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for option, value in _KEEPALIVE:
-                    client.setsockopt(socket.IPPROTO_TCP, option, value)
+            prepare(client)
             self._client_buffers[client] = b""
             self.register_channel(client)
         except OSError as e:
@@ -202,7 +173,7 @@ class Clients(PollingServerCore):
             peer = self._peer(client)
         elif (peer.ending or peer.output.size or peer in self._backlog) and self._put_off(peer):
             return
-        received, error = self._receive(client)
+        received, error = receive(client)
         carried = peer.carried
         if carried is not None:
             carried.read += len(received)
@@ -213,7 +184,7 @@ class Clients(PollingServerCore):
         # Most clients wait for each answer before they ask again: one line comes alone, and
         # is answered at once if nothing is to be written first.
         try:
-            reply = self._run_command(client, command)
+            reply = self._runner.run(self, client, command)
         except MalformedError as e:
             self._refuse(peer, e)
             return
@@ -247,21 +218,6 @@ class Clients(PollingServerCore):
         # Its input is not waited for, so this can only be a hang-up.
         self._lose(peer, OSError("connection lost"))
         return True
-
-    def _receive(self, client: Any) -> tuple[bytes, OSError | EOFError | None]:
-        """Read the bytes that have arrived, and how the client went away if it did."""
-        received = b""
-        try:
-            while piece := client.recv(_READ):
-                received += piece
-                if len(piece) != _READ or len(received) >= MAX_READ:
-                    # That was all, or enough; a stand-in may give more than it was asked for.
-                    return received, None
-        except (BlockingIOError, InterruptedError):
-            return received, None
-        except OSError as e:
-            return received, e
-        return received, EOFError("end of file")
 
     def _take_in(self, peer: Peer, received: bytes, error: OSError | EOFError | None) -> None:
         """Take what was received, and run the command in it, or see to it that many are run."""
@@ -327,44 +283,12 @@ class Clients(PollingServerCore):
             command = messages.decode(line)
             if not peer.gone:
                 # It goes out when the changes of this turn are written.
-                self._add_reply(peer, self._run_command(peer.client, command))
+                self._add_reply(peer, self._runner.run(self, peer.client, command))
             elif command.name not in self._read_only:
-                self._run_command(peer.client, command)
+                self._runner.run(self, peer.client, command)
             done += 1
-            if done >= most or self._ran_until >= until:
+            if done >= most or self._runner.ended >= until:
                 return
-
-    def _run_command(self, client: Any, command: messages.Command) -> bytes:
-        """Run one command, and return its reply; empty if another thread works it out."""
-        name, args, kwargs = command
-        handler = self._commands.get(name)
-        if handler is None:
-            raise MalformedError(f"unknown command {name!r}")
-        if self._carrier is not None:
-            self._carrier.note_command(self._peer(client), name)
-        began = _clock.monotonic()
-        try:
-            # The usual cases apart, as empty keywords take their time as well.
-            if not self._doorkeeper.open:
-                value = self._doorkeeper.run(
-                    client, command, _job_spoken_of(command), partial(handler, self, client)
-                )
-            elif kwargs:
-                value = handler(self, client, *args, **kwargs)
-            else:
-                value = handler(self, client, *args)
-            if type(value) is messages.Later:
-                self._await_answer(client, value)
-                return b""
-            return messages.returned(value)
-        except BaseException as e:  # noqa: BLE001 - told to the client that gave the command
-            self.command_errors[name] += 1
-            event = f"{self._called(client)}: {name} refused"
-            self._refusals.note(client, Refusal(event, str(e), _job_spoken_of(command)), e)
-            return messages.raised(e)
-        finally:
-            self._ran_until = ended = _clock.monotonic()
-            self.command_times[name].note(ended - began)
 
     def _await_answer(self, client: Any, later: messages.Later) -> None:
         """Have another thread work out an answer; until then the client waits."""
@@ -543,7 +467,7 @@ class Clients(PollingServerCore):
         self._mark_gone(peer, error)
         lines = peer.lines
         if isinstance(peer.client, socket.socket):  # a stand-in was read to its end
-            lines.feed(self._receive(peer.client)[0])
+            lines.feed(receive(peer.client)[0])
         if self._in_loop() and lines.has_line():
             self._client_buffers[peer.client] = lines.settle()
             self._go_on(peer)
@@ -609,51 +533,25 @@ class Clients(PollingServerCore):
 
     def _send_change_notifications(self) -> None:
         """Tell the clients that watch of the changes since the last call, when they are safe."""
-        jobs, machines = self._controller.changed_jobs, self._controller.changed_machines
-        if not jobs and not machines and not self._taken and not self._untold:
-            return
-        taken, self._taken = [*self._taken, (jobs, machines)], []
-        if not self._client_job_watches and not self._client_machine_watches:
-            self._untold.clear()
-            return
-        # After taking, so that every change that is told is written.
-        self._untold.append((self._write_ahead.commit(), taken))
-        while self._untold and self._untold[0][0] <= self._write_ahead.safe:
-            for jobs, machines in self._untold.popleft()[1]:
-                self._notify(self._client_job_watches, "jobs_changed", jobs)
-                self._notify(self._client_machine_watches, "machines_changed", machines)
+        controller = self._controller
+        changes = controller.changed_jobs, controller.changed_machines
+        self._telling.tell_changes(
+            changes, self._client_job_watches, self._client_machine_watches
+        )
 
-    def _tell_events(self) -> None:
-        """Tell the clients that want it up to which number events can be asked for.
+    def _tell(self, client: Any, line: bytes) -> None:
+        """Send a notification; a client that cannot be told is dropped alone."""
+        try:
+            if self._messages_itself():
+                self._transmit(self._peer(client), line)
+            else:
+                self._message(self._peer(client), line)
+        except Exception:
+            log.exception("%s: dropped, since telling it failed", self._called(client))
+            self._disconnect_client(client)
 
-        One such line may wait for a client; a later number makes it needless.
-        """
-        until = self._events_until
-        tell = self._transmit if self._messages_itself() else self._message
-        for client, told in list(self._event_watches.items()):
-            peer = self._peer(client)
-            if told < until and not peer.output.size:
-                self._event_watches[client] = until
-                tell(peer, messages.message({"events_until": until}))
-
-    def _notify(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
-        if not changed or not watches:
-            return
-        tell = self._transmit if self._messages_itself() else self._message
-        everything = messages.changed(kind, sorted(changed))
-        for client, watched in list(watches.items()):
-            if client not in watches:
-                continue  # dropped meanwhile
-            line = everything
-            if watched is not None:
-                if watched.isdisjoint(changed):
-                    continue
-                line = messages.changed(kind, sorted(watched.intersection(changed)))
-            try:
-                tell(self._peer(client), line)
-            except Exception:
-                log.exception("%s: dropped, since telling it failed", self._called(client))
-                self._disconnect_client(client)
+    def _has_read_all(self, client: Any) -> bool:
+        return not self._peer(client).output.size
 
     def _change_watch(
         self, watches: Watches, client: Any, name: int | str | None, *, on: bool
@@ -687,7 +585,7 @@ class Clients(PollingServerCore):
         client = peer.client
         tables = {"jobs": self._client_job_watches, "machines": self._client_machine_watches}
         watches = {kind: table[client] for kind, table in tables.items() if client in table}
-        if client in self._event_watches:
+        if client in self._telling.event_watches:
             watches["events"] = None
         return body_of(
             watches,
@@ -736,7 +634,7 @@ class Clients(PollingServerCore):
             self._client_buffers,
             self._client_job_watches,
             self._client_machine_watches,
-            self._event_watches,
+            self._telling.event_watches,
         ):
             table.pop(client, None)
         peer = self._peers.get(client)
@@ -764,10 +662,3 @@ class Clients(PollingServerCore):
 
     def _in_loop(self) -> bool:
         return threading.current_thread() is self._server_thread
-
-
-def _job_spoken_of(command: messages.Command) -> int | None:
-    """Id of the job that a command is about, for the log."""
-    told = command.kwargs.get("job_id", command.args[0] if command.args else None)
-    about_a_job = type(told) is int and command.name not in _NOT_OF_A_JOB
-    return told if about_a_job else None

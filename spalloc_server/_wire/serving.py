@@ -27,13 +27,14 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire.accepted import MAX_READ
 from spalloc_server._wire.carrier import Carrier
-from spalloc_server._wire.clients import MAX_READ, Handler
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import Peer
 from spalloc_server._wire.port_holder import holder_of
+from spalloc_server._wire.running import Handler
 from spalloc_server._wire.tally import Tally
 from spalloc_server._wire.visitors import Visitors
 from spalloc_server.configuration_reloader import ConfigurationReloader
@@ -135,6 +136,8 @@ class Server(Visitors, ConfigurationReloader):
             carrier=carrier,
         )
         self._carrier = carrier
+        if carrier is not None:
+            self._runner.on_command = self._note_command
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all that clients had sent by then was served.
         self._judging: float | None = None
@@ -225,8 +228,8 @@ class Server(Visitors, ConfigurationReloader):
         if self._unknown:
             self._introduce_all(now)
         self._send_change_notifications()
-        if self._event_watches:
-            self._tell_events()
+        if self._telling.event_watches:
+            self._telling.tell_events(self._has_read_all)
         self._after_turn()
         self._write_ahead.tend()
         if self._carrier is not None:
@@ -434,6 +437,11 @@ class Server(Visitors, ConfigurationReloader):
                 table.pop(peer.client, None)
             peer.client.close()
 
+    def _note_command(self, client: Any, name: str) -> None:
+        """Have the carrier know that a client gave a command."""
+        if self._carrier is not None:
+            self._carrier.note_command(self._peer(client), name)
+
     def _take_back_all(self) -> None:
         """Serve the connections of the process before, and tell them of all changes meanwhile."""
         if self._carrier is None:
@@ -442,7 +450,7 @@ class Server(Visitors, ConfigurationReloader):
         for returned in self._carrier.returned():
             self._take_back(returned)
         jobs = {job.job_id for job in self._controller.list_jobs()}
-        self._taken.append((jobs, set(self._controller.machines)))
+        self._telling.put_aside((jobs, set(self._controller.machines)))
 
 
 def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:

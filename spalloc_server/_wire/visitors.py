@@ -18,9 +18,10 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.carrier import Returned
-from spalloc_server._wire.clients import Clients, Handler
+from spalloc_server._wire.clients import Clients
 from spalloc_server._wire.endpoints import Kind, user_id_of
 from spalloc_server._wire.introductions import Introduced, LocalUsers, ProxyHeaders, UserNames
+from spalloc_server._wire.running import Handler
 from spalloc_server.controller import Controller
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class Visitors(Clients):
             if kind in watches:
                 table[client] = None if watches[kind] is None else set(watches[kind])
         if "events" in watches:
-            self._event_watches[client] = 0
+            self._telling.event_watches[client] = 0
         peer.watch_bytes = self._watch_bytes(client)
         self.memory.count(peer)
         return True

@@ -67,7 +67,7 @@ def test_the_loop_is_profiled(capfd: pytest.CaptureFixture[str]) -> None:
     assert turn_profile.main(options) == 0
 
     out = capfd.readouterr().out
-    assert "_run_command" in out
+    assert "(run)" in out
     assert " turns, " in out
 
 

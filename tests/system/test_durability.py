@@ -226,7 +226,7 @@ def test_what_is_told_is_taken_first_and_written_then(
     steps: list[str] = []
     with facility.server() as server, Client(server.port) as client:
         client.call("notify_job")
-        notify, commit = server._notify, server._write_ahead.commit
+        notify, commit = server._tell, server._write_ahead.commit
         taken = type(server.controller).changed_machines
 
         def take(controller: Any) -> set[str]:
@@ -244,7 +244,7 @@ def test_what_is_told_is_taken_first_and_written_then(
 
         monkeypatch.setattr(type(server.controller), "changed_machines", property(take))
         monkeypatch.setattr(server._write_ahead, "commit", write)
-        monkeypatch.setattr(server, "_notify", tell)
+        monkeypatch.setattr(server._telling, "_tell", tell)
 
         client.call("create_job", owner="me", keepalive=None)
         client.next_notification()

@@ -13,7 +13,7 @@ import pytest
 import spalloc_server
 from spalloc_server import controller, server
 from spalloc_server._jobs import job_life, job_power
-from spalloc_server._wire import clients, memory, messages, output, watches
+from spalloc_server._wire import accepted, memory, messages, output, watches
 from tests.support.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -246,7 +246,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         ("no more of its commands are taken", f"{output.PAUSE_ABOVE >> 20} MiB"),
         ("before it is dropped", f"{output.MAX_UNREAD >> 20} MiB"),
         ("before the fullest is dropped", f"{memory.MAX_TOTAL >> 20} MiB"),
-        ("in a turn of the loop", f"{clients.MAX_READ >> 10} KiB"),
+        ("in a turn of the loop", f"{accepted.MAX_READ >> 10} KiB"),
         ("after faults of its boards", f"{job_power.MAX_MOVES}"),
     ):
         assert f"{name} - {what}" in manual

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
+from spalloc_server._wire import accepted, memory, messages
 from spalloc_server._wire import clients as clients_module
-from spalloc_server._wire import memory, messages
 from spalloc_server.server import SpallocServer
 from tests.support.fake_client import FakeClient
 from tests.support.tcp_client import TcpClient
@@ -130,7 +130,7 @@ def test_blank_lines_are_no_way_to_keep_the_loop(
 def test_commands_of_somebody_who_hung_up_wait_for_their_turn_too(
     server: SpallocServer, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients_module, "_READ", 5 * len(line("gone")))  # the end comes with it
+    monkeypatch.setattr(accepted, "_READ", 5 * len(line("gone")))  # the end comes with it
     client = FakeClient(line("gone") * 5, ConnectionResetError())
     server._client_buffers[client] = b""
 

@@ -26,7 +26,7 @@ import spalloc_server
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._poller import POLLIN
-from spalloc_server._wire import clients as _clients
+from spalloc_server._wire import accepted as accepted_module
 from spalloc_server._wire import lingering, memory, messages, output, peer, refusals, serving
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
@@ -284,7 +284,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
         sender.start()
         for _ in range(50):
             assert quick.call("version") == VERSION_NUMBER
-        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * _clients.MAX_READ
+        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * accepted_module.MAX_READ
 
         answers = [slow.line() for _ in range(count)]
 
@@ -981,7 +981,7 @@ def test_a_client_that_cannot_be_prepared_is_let_go(
     caplog.set_level(logging.INFO)
     assert client.call("version") == VERSION_NUMBER
     with monkeypatch.context() as patch:
-        patch.setattr(_clients, "_KEEPALIVE", ((9999, 1),))
+        patch.setattr(accepted_module, "_KEEPALIVE", ((9999, 1),))
         with TcpClient(server.port) as other:
             assert other.rest() == []
 
@@ -1047,7 +1047,7 @@ def test_only_blank_lines_after_the_last_answer_end_the_connection(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(_clients, "_READ", 1)  # so that the end is read with the lines
+    monkeypatch.setattr(accepted_module, "_READ", 1)  # so that the end is read with the lines
     with TcpClient(server.port) as ending:
         assert ending.call("version") == VERSION_NUMBER
         with HeldLoop(server, client, monkeypatch):
@@ -1061,7 +1061,7 @@ def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(_clients, "_READ", 1)
+    monkeypatch.setattr(accepted_module, "_READ", 1)
     after_turn = server._after_turn
     going = TcpClient(server.port)
     assert going.call("version") == VERSION_NUMBER

@@ -1,0 +1,120 @@
+"""The carrying out of commands: one at a time, each with its reply.
+
+Owns the time that commands take, the count of their errors, and the line in the log for a refused
+one.  Must not know how commands come in, nor how replies go out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from spalloc_server import _clock
+from spalloc_server._wire import messages
+from spalloc_server._wire.doorkeeper import Doorkeeper
+from spalloc_server._wire.messages import MalformedError
+from spalloc_server._wire.refusals import Refusal, Refusals
+from spalloc_server._wire.tally import Tally
+
+#: Commands whose first argument, a number, is no job's id.
+_NOT_OF_A_JOB = frozenset({"create_job"})
+
+Handler = Callable[..., object]
+
+
+class Owner(Protocol):
+    """The object whose methods the commands are."""
+
+    _commands: Mapping[str, Handler]
+
+    def _called(self, client: Any, /) -> str:
+        """Return the name of a client in the log."""
+
+    def _await_answer(self, client: Any, later: messages.Later, /) -> None:
+        """Have another thread work out an answer."""
+
+
+class Runner:
+    """Carries out commands.  Loop thread, and the threads of calls from within.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of all commands, to be counted from the beginning.
+    doorkeeper : Doorkeeper
+        Judges each command, unless every client may give every command.
+    refusals : Refusals
+        Logs the commands that are answered with an exception.
+
+    Attributes
+    ----------
+    times : {command: Tally}
+        Seconds in each command.
+    errors : dict
+        {command: number of those that were answered with an exception}.
+    ended : float
+        Monotonic time at which the last command was done.
+    on_command : callable or None
+        ``on_command(client, name)`` is called before each command.
+    """
+
+    def __init__(self, names: Iterable[str], doorkeeper: Doorkeeper, refusals: Refusals) -> None:
+        self._doorkeeper = doorkeeper
+        self._refusals = refusals
+        names = list(names)
+        self.times = defaultdict(Tally, {name: Tally() for name in names})
+        self.errors = Counter(dict.fromkeys(names, 0))
+        self.ended = float("-inf")
+        self.on_command: Callable[[Any, str], object] | None = None
+
+    def run(self, owner: Owner, client: Any, command: messages.Command) -> bytes:
+        """Carry out one command.
+
+        Returns
+        -------
+        bytes
+            Its reply; empty if another thread works it out.
+
+        Raises
+        ------
+        MalformedError
+            If there is no such command.
+        """
+        name, args, kwargs = command
+        handler = owner._commands.get(name)
+        if handler is None:
+            raise MalformedError(f"unknown command {name!r}")
+        if self.on_command is not None:
+            self.on_command(client, name)
+        began = _clock.monotonic()
+        try:
+            # The usual cases apart, as empty keywords take their time as well.
+            if not self._doorkeeper.open:
+                value = self._doorkeeper.run(
+                    client, command, job_spoken_of(command), partial(handler, owner, client)
+                )
+            elif kwargs:
+                value = handler(owner, client, *args, **kwargs)
+            else:
+                value = handler(owner, client, *args)
+            if type(value) is messages.Later:
+                owner._await_answer(client, value)
+                return b""
+            return messages.returned(value)
+        except BaseException as e:  # noqa: BLE001 - told to the client that gave the command
+            self.errors[name] += 1
+            event = f"{owner._called(client)}: {name} refused"
+            self._refusals.note(client, Refusal(event, str(e), job_spoken_of(command)), e)
+            return messages.raised(e)
+        finally:
+            self.ended = ended = _clock.monotonic()
+            self.times[name].note(ended - began)
+
+
+def job_spoken_of(command: messages.Command) -> int | None:
+    """Return the id of the job that a command is about, for the log."""
+    told = command.kwargs.get("job_id", command.args[0] if command.args else None)
+    about_a_job = type(told) is int and command.name not in _NOT_OF_A_JOB
+    return told if about_a_job else None
