@@ -137,7 +137,7 @@ class OurServer:
 
 def make_job(port: int, *what: int, **kwargs: object) -> Job:
     """Make a job at a real server, which may take its time to answer."""
-    given: dict[str, object] = {"owner": "me@example.org", "timeout": 30.0, **kwargs}
+    given: dict[str, object] = {"owner": "me@example.org", "timeout": 60.0, **kwargs}
     return Job(*what, hostname="localhost", port=port, config_filenames=[], **given)  # type: ignore[arg-type]
 
 

@@ -40,11 +40,15 @@ class FakeSession:
     def connect(self) -> None:
         pass
 
+    def offers(self, *_: str) -> bool:
+        return False
+
 
 class FakeGuard:
     """Looks in vain."""
 
     bell = None
+    lost = True
 
     def look(self) -> float:
         return 60.0

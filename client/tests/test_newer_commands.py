@@ -4,6 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from spalloc_client import Job
+from spalloc_client._endpoint import Endpoint
+from spalloc_client._session import Session
+from spalloc_client.scripts._hold import Guard
+from spalloc_client.scripts._progress import Progress
 
 from tests.commands import Run, runner
 from tests.fake_server import MACHINE, NEW_COMMANDS, FakeServer
@@ -317,6 +322,40 @@ def test_boards_that_change_at_once_are_another_try(server: FakeServer, run: Run
     assert spalloc(run, "-c", "true")[2].splitlines()[-1] == (
         "Job 4: power - powering 1 board of demo, try 2"
     )
+
+
+class Said(Progress):
+    """Keeps the lines that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=False)
+        self.lines: list[str] = []
+
+    def say(self, text: str, even_if_quiet: bool = False) -> None:
+        self.lines.append(text)
+
+
+def test_trouble_with_boards_that_are_held_is_told_once(server: FakeServer) -> None:
+    talk = Session(Endpoint("127.0.0.1", server.port), 10.0, 0.01)
+    said = Said()
+    with (
+        Job(
+            hostname="127.0.0.1", port=server.port, resume_job_id=1, config_filenames=[]
+        ) as job,
+        Guard(job, talk, said) as guard,
+    ):
+        for _ in range(2):
+            assert guard.look() == 60.0
+        server.board_states.clear()
+        guard.look()
+        server.board_states["demo", (0, 0, 0)] = ("free", "out: since 15:00 UTC (reported)")
+        guard.look()
+    talk.close()
+
+    assert said.lines == [
+        "job 1: (0,0,0): unknown: its frame does not answer",
+        "job 1: (0,0,0): out: since 15:00 UTC (reported)",
+    ]
 
 
 def test_all_boards_of_the_fake_are_drawn(server: FakeServer) -> None:

@@ -26,7 +26,10 @@ def three_boards(port: int) -> Iterator[Job]:
 
 
 @pytest.fixture
-def run(port: int, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(
+    port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    monkeypatch.setenv("SPALLOC_TIMEOUT", "60")  # the computer may be busy
     return runner("localhost", port, capfd)
 
 

@@ -33,7 +33,10 @@ def port(ours: OurServer) -> int:
 
 
 @pytest.fixture
-def run(port: int, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(
+    port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    monkeypatch.setenv("SPALLOC_TIMEOUT", "60")  # the computer may be busy
     return runner("localhost", port, capfd)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from spalloc_client._board_states import reasons
+from spalloc_client._extensions import read_boards
 from spalloc_client._program import CommandError, Terminated, shield
 from spalloc_client._session import Session
 from spalloc_client._watch import Bell
@@ -26,6 +28,9 @@ from spalloc_client.states import JobState
 #: How long a command gets to end by itself after Ctrl-C, and after SIGTERM, seconds.  # arbitrary
 _PATIENCE_AFTER_INTERRUPT = 10.0
 _PATIENCE_AFTER_TERMINATE = 5.0
+
+#: Seconds between looks at the state of our boards, of which nobody notifies us.  # arbitrary
+_ROUND = 60.0
 
 #: Statuses that shells give to commands that cannot be run.
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
@@ -39,7 +44,8 @@ class Guard:
         self._session = session
         self._progress = progress
         self._state = JobState.ready
-        self._lost = False
+        self.lost = False  # is the server? Then nobody would ring the bell
+        self._told: set[str] = set()
         self._stack = ExitStack()
         self.bell = Bell()
         session.subscribe("notify_job", job.id)
@@ -53,7 +59,7 @@ class Guard:
         self._stack.close()
 
     def look(self) -> float | None:
-        """Look at the job; returns the seconds to the next look (None: when it rings).
+        """Look at the job; returns the seconds to the next look, unless the bell rings before.
 
         Raises
         ------
@@ -64,16 +70,29 @@ class Guard:
         try:
             self._session.connect()  # or nobody would ring
             state = self._job.state
+            trouble = self._trouble()
         except (ServerLostError, ProtocolTimeoutError) as exc:
-            if not self._lost:
+            if not self.lost:
                 self._progress.say(f"{exc}; trying again")
-            self._lost = True
+            self.lost = True
             return max(self._session.reconnect_delay, 0.1)
-        if self._lost:
+        if self.lost:
             self._progress.say("the server is back")
-            self._lost = False
+            self.lost = False
         self._tell(state)
-        return None
+        for line in trouble:
+            if line not in self._told:
+                self._progress.say(line)
+        self._told = set(trouble)
+        return _ROUND if self._session.offers("list_boards") else None
+
+    def _trouble(self) -> list[str]:
+        """Ask for the server's remarks on our boards: frames that fall silent, say."""
+        if not self._session.offers("list_boards"):
+            return []
+        machine = self._job.machine_name
+        rows = read_boards(self._session.call("list_boards", machine)) if machine else None
+        return reasons([row for row in rows or [] if row.job_id == self._job.id])
 
     def _tell(self, state: JobState) -> None:
         before, self._state = self._state, state
@@ -102,7 +121,7 @@ def hold(guard: Guard) -> None:
     keyboard = sys.stdin.fileno()
     while True:
         delay = guard.look()
-        files: list[Any] = [keyboard] if delay is not None else [keyboard, guard.bell]
+        files: list[Any] = [keyboard] if guard.lost else [keyboard, guard.bell]
         if keyboard in select.select(files, [], [], delay)[0]:
             if not _in_background():
                 os.read(keyboard, 4096)
@@ -186,7 +205,7 @@ def _wait(process: "subprocess.Popen[bytes]", guard: Guard, progress: Progress) 
                 except (CommandError, SpallocError) as exc:
                     progress.say(f"{exc}; the command goes on without boards", True)
                     alive = False
-            files: list[Any] = [ended, guard.bell] if alive and delay is None else [ended]
+            files: list[Any] = [ended, guard.bell] if alive and not guard.lost else [ended]
             select.select(files, [], [], delay)
     finally:
         os.close(ended)
