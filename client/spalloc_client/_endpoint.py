@@ -22,6 +22,10 @@ _TCP_OPTIONS = (
 )
 
 
+#: Seconds that a server may take to begin TLS.  # arbitrary
+_PATIENCE_WITH_TLS = 30.0
+
+
 class Endpoint:
     """Where a server is, and how it is spoken to.
 
@@ -86,6 +90,8 @@ class Endpoint:
                 for option in _TCP_OPTIONS:
                     plain.setsockopt(*option)
             if self._context is not None:
+                # A server that says nothing would hold our thread for ever.
+                plain.settimeout(timeout or _PATIENCE_WITH_TLS)
                 plain = self._context.wrap_socket(plain, server_hostname=self.hostname)
             plain.setblocking(False)
         except BaseException:

@@ -177,6 +177,18 @@ def test_a_server_without_tls_is_said(server: FakeServer, files: dict[str, str])
         thread.join()
 
 
+def test_a_server_that_never_begins_tls_is_given_up(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spalloc_client._endpoint._PATIENCE_WITH_TLS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        client = ProtocolClient("127.0.0.1", port, 10.0, tls=True, ca=files["ca_crt"])
+
+        with pytest.raises(ServerLostError, match=r"cannot reach .*timed out"):
+            client.connect()
+
+
 def make_client(endpoint: Endpoint) -> None:
     client = ProtocolClient("127.0.0.1", endpoint.port, 10.0)
     client._endpoint = endpoint
