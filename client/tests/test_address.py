@@ -29,6 +29,7 @@ def test_names_and_addresses_are_hostnames(text: str, hostname: str) -> None:
         ("https://me:secret@host/spalloc/", "not a URL; give host"),
         ("http://me:secret@host:8080", "not a URL; give host, and 8080 as the port"),
         ("https://me:secret@host:port/", "not a URL"),
+        ("https://", "not a URL"),
         ("me:secret@host", "without a user; give host"),
         ("me:secret@host:23110", "without a user; give host, and 23110 as the port"),
         ("host:23110", "alone; give host, and 23110 as the port"),

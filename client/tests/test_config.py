@@ -206,6 +206,21 @@ def test_the_module_prints_where_it_looks_and_what_it_found(places: dict[str, Pa
     assert "  keepalive = 60.0" in lines
 
 
+def test_the_module_remarks_on_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPALLOC_HOST", "h")
+    monkeypatch.setenv("SPALLOC_OWNER", "me")
+
+    assert config.main() == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "    environment: SPALLOC_HOST is not read; did you mean SPALLOC_HOSTNAME?" in lines
+    )
+    assert "  owner = me  (from environment)" in lines
+
+
 def test_the_module_tells_a_bad_value(
     places: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

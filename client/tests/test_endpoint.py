@@ -13,6 +13,7 @@ import trustme
 from spalloc_client import (
     ConfigError,
     Job,
+    JobDestroyedError,
     ProtocolClient,
     ServerLostError,
     SpallocServerException,
@@ -359,6 +360,9 @@ def test_wrong_codes_and_old_servers_are_said(handing: FakeServer) -> None:
         make(handing, resume_job_id=1, takeover_code="x")
     with pytest.raises(ValueError, match="takeover_code needs resume_job_id"):
         make(handing, takeover_code="x")
+    other = make(handing, keepalive=None)
+    with other, pytest.raises(JobDestroyedError, match="does not know job 2"):
+        other.get_takeover_code()
     handing.version = "1.0.0"
     with pytest.raises(SpallocServerException, match="knows no codes"):
         make(handing, resume_job_id=1, takeover_code=CODE)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spalloc_client import ProtocolClient, ProtocolError
+from spalloc_client import ProtocolClient, ProtocolError, ProtocolTimeoutError
 from spalloc_client._endpoint import Endpoint
 from spalloc_client._extensions import (
     NOTHING_NEW,
@@ -19,7 +19,7 @@ from spalloc_client._extensions import (
 from spalloc_client._outlook import brief_text, expected_text, place_text, span, why_text
 from spalloc_client._session import Session
 
-from tests.fake_server import NEW_COMMANDS, VANISH, FakeServer
+from tests.fake_server import HANG, NEW_COMMANDS, VANISH, FakeServer
 
 
 def session(server: FakeServer, timeout: float = 10.0) -> Session:
@@ -86,6 +86,18 @@ def test_a_server_that_refuses_the_question_is_used_without_it(newer: FakeServer
     assert talk.facility() == NOTHING_NEW
     assert newer.connections == 1
     talk.close()
+
+
+def test_a_server_that_does_not_answer_the_question_is_not_waited_for(
+    newer: FakeServer, in_vain: set[str]
+) -> None:
+    in_vain.add("get_facility")
+    newer.behave["get_facility"] = lambda: HANG
+    talk = session(newer, 0.05)
+
+    with pytest.raises(ProtocolTimeoutError, match="did not answer get_facility"):
+        talk.facility()
+    newer.wait_clients(0)
 
 
 def test_an_answer_that_makes_no_sense_ends_the_connection(newer: FakeServer) -> None:

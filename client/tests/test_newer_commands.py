@@ -1,6 +1,7 @@
 """The commands against a server that tells board states and reasons for waiting."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +72,13 @@ def test_ps_tells_how_long_jobs_wait_and_why(run: Run) -> None:
     assert lines[0].split("Owner (Host)")[1].split() == ["Waiting", "Why"]
     assert lines[1].endswith("60 s  ann (127.0.0.1)")
     assert lines[3].endswith(f"60 s  ann               13 min  {WHY}; first in line")
+
+
+def test_ps_tells_no_time_that_it_does_not_know(server: FakeServer, run: Run) -> None:
+    server.change(3, start_time=None)
+
+    row = run("spalloc-ps")[1].splitlines()[3]
+    assert re.search(r"60 s  ann +12 boards are free", row)
 
 
 def test_ps_keeps_the_reason_where_there_is_little_room(

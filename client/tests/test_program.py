@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from spalloc_client import scripts
 from spalloc_client._program import CommandError, Terminated, _Signals, run, shield
 
 from tests.fake_server import FakeServer
@@ -132,6 +133,30 @@ def test_the_line_that_an_interrupt_broke_is_ended(monkeypatch: pytest.MonkeyPat
 
     assert run("p", lambda _: raising(KeyboardInterrupt()), []) == 128 + signal.SIGINT
     assert shown.getvalue() == "\n"
+
+
+def test_a_terminal_that_is_gone_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError("gone")
+
+    monkeypatch.setattr("sys.stderr", Gone())
+
+    assert run("p", lambda _: raising(KeyboardInterrupt()), []) == 128 + signal.SIGINT
+
+
+def test_a_signal_handler_of_the_caller_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["spalloc-ps", "--version"])
+    calls: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+    try:
+        with pytest.raises(SystemExit):
+            scripts.spalloc_ps()
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert calls == [1]
 
 
 def test_a_password_in_a_url_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,10 +271,9 @@ def _main(argv: Sequence[str] | None) -> int:
             progress.clear()
             if arguments.resume is None and str(exc).startswith(NO_MACHINE):
                 _explain(settings.request(arguments.what), session)
-            text = str(exc)  # words of ours name the job, the server's reasons do not
-            if f"job {job.id}" not in text:
-                text = f"job {job.id} was destroyed: {exc.reason or exc}"
-            raise CommandError(text) from None
+            # Words of ours name the job, the server's reasons do not.
+            reason = f"job {job.id} was destroyed: {exc.reason}"
+            raise CommandError(str(exc) if exc.reason is None else reason) from None
         session.close()  # other jobs are of no interest any more
         with session_with(settings) as guarding, Guard(job, guarding, progress) as guard:
             info = read_machine_info(guarding.call("get_job_machine_info", job.id))
