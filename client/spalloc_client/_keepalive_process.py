@@ -54,11 +54,13 @@ def keep_alive(task: Task, watched: select.poll) -> NoReturn:
     while True:
         try:
             with _connect(task) as server:
-                _send(server, "get_job_state", task["job_id"])
-                reply = _FirstLine()
+                # It is a sign of life, too. Nothing is sent along with it: the original server
+                # does not survive a client that leaves with two answers outstanding.
+                command, reply = "get_job_state", _FirstLine()
                 while True:
-                    _send(server, "job_keepalive", task["job_id"])
+                    _send(server, command, task["job_id"])
                     _listen(watched, server, task["interval"], reply, born)
+                    command = "job_keepalive"
         except OSError:
             # Gone, or restarting: try again, but never later than the job can bear.
             _pause(watched, min(task["reconnect_delay"], task["interval"]))
