@@ -68,8 +68,17 @@ class Facility:
         self._carry_out(machines, change, frames, gate)
 
     def restore(self, book: Book) -> None:
-        """Have the machines of a book, and start their frames; the queue is not told to serve."""
+        """Have the machines of a book, and start their frames; the queue is not told to serve.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the book contradicts itself; no frame was started.
+        """
         machines = {name: from_plain(plain) for name, plain in book["machines"].items()}
+        for name, machine in machines.items():
+            if name != machine.name:
+                raise ValueError(f"machine {machine.name!r} is saved under the name {name!r}")
         maps = {name: MachineMap(machine) for name, machine in machines.items()}
         gate = Gate()
         gate.open([])

@@ -415,6 +415,10 @@ class JobLife:
         plain = record["allocation"]
         boards = [(x, y, z) for x, y, z in plain["boards"]]
         periphery = [(x, y, z, Links(link)) for x, y, z, link in plain["periphery"]]
+        known = self._records.maps[plain["machine"]].machine.board_locations
+        for board in (*boards, *(place[:3] for place in periphery)):
+            if board not in known:
+                raise ValueError(f"job {job.id} has board {board}, machine {plain['machine']} not")
         self._settle(job, plain["machine"], boards, periphery, plain["torus"])
         job.place = plain["outcome"][1:]
         job.was_ready = record["was_ready"]
