@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from pathlib import Path
@@ -155,9 +156,8 @@ async def test_a_database_may_be_missing_then_come_then_break_then_be_mended(
 
 
 async def test_a_locked_database_is_said(path: Path) -> None:
-    with sqlite3.connect(path) as other:
+    with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode = DELETE")
-    other.close()
     locker = sqlite3.connect(path, isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
     history = opened(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import json
 import sqlite3
@@ -157,8 +158,20 @@ def clock() -> Clock:
     return Clock()
 
 
+_MADE: list[Sender] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Closes all senders that a test makes."""
+    yield
+    while _MADE:
+        _MADE.pop().close()
+
+
 def sender(folder: Path, mail: Mail, clock: Clock, *routes: Destination) -> Sender:
-    return Sender(routes or (OPS,), Memory(folder / "n.db"), mail, wall_clock=clock)
+    _MADE.append(Sender(routes or (OPS,), Memory(folder / "n.db"), mail, wall_clock=clock))
+    return _MADE[-1]
 
 
 def out(number: int) -> EventReply:
@@ -250,7 +263,7 @@ async def test_a_broken_file_is_said_and_holds_nothing_up(
     tmp_path: Path, mail: Mail, clock: Clock
 ) -> None:
     one = sender(tmp_path, mail, clock)
-    with sqlite3.connect(tmp_path / "n.db") as other:
+    with contextlib.closing(sqlite3.connect(tmp_path / "n.db")) as other:
         other.execute("DROP TABLE waiting")
 
     await one.take([out(1)])
@@ -382,6 +395,7 @@ async def test_apprise_delivers(tmp_path: Path) -> None:
         assert made
         await one.take([made])
         await one.send_due()
+        one.close()
     finally:
         server.shutdown()
         thread.join()

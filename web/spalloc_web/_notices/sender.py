@@ -128,9 +128,13 @@ class Sender:
                 await self.send_due()
                 await asyncio.sleep(self.period)
         finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._files.shutdown(wait=True, cancel_futures=True)
-            self._memory.close()
+            self.close()
+
+    def close(self) -> None:
+        """End the threads, but for a message under way, and close the file."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._files.shutdown(wait=True, cancel_futures=True)
+        self._memory.close()
 
     async def _take_arrived(self, questions: Questions | None) -> None:
         """Take down the events of a connection that has been caught up with.
