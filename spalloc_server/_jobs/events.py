@@ -167,41 +167,19 @@ class EventMaker:
     ) -> Iterator[Event]:
         cause = cause or {}
         before, self._quarantine[machine] = self._quarantine.get(machine), plain
-        if machine not in self._machines:
+        known = self._machines.get(machine)
+        if known is None:
             return
-        places = {tuple(b): place for b, place in self._machines[machine]["board_locations"]}
-        hosts = {tuple(frame): host for frame, host in self._machines[machine]["bmp_ips"]}
+        places = {tuple(board): place for board, place in known["board_locations"]}
         old, new = _cases(before), _cases(plain)
         for board, case in new.items():
             if _told(case) != _told(old.get(board)):
-                yield {
-                    "event": "board out",
-                    "machine": machine,
-                    "board": list(board),
-                    "physical": places.get(board),
-                    "kind": case["kind"] if case["sure"] else "suspected",
-                    "text": case["what"],
-                    "sure": case["sure"],
-                    "job": cause.get("job"),
-                    "until": case["due"],
-                }
+                yield _board_out(machine, board, places.get(board), case, cause.get("job"))
         silent, was_silent = _silent(plain), _silent(before)
         for frame in sorted(silent - was_silent):
-            count = sum(tuple(place[:2]) == frame for place in places.values())
-            yield {
-                "event": "board out",
-                "machine": machine,
-                "board": None,
-                "frame": list(frame),
-                "boards": count,
-                "kind": "silent",
-                "text": f"BMP {hosts.get(frame)} does not answer",
-                "sure": True,
-                "job": cause.get("job"),
-                "until": None,
-            }
-        how = cause.get("how", "removed")
+            yield _frame_out(known, frame, cause.get("job"))
         back: Event = {"event": "board back", "machine": machine}
+        how = cause.get("how", "removed")
         for board in sorted(old.keys() - new.keys()):
             yield {**back, "board": list(board), "physical": places.get(board), "how": how}
         for frame in sorted(was_silent - silent):
@@ -258,6 +236,42 @@ def _machine(plain: Mapping[str, Any], priority: int, change: str) -> Event:
         "dead_boards": plain["dead_boards"],
         "dead_links": plain["dead_links"],
         "priority": priority,
+    }
+
+
+def _board_out(
+    machine: str,
+    board: tuple[int, ...],
+    physical: list[int] | None,
+    case: Mapping[str, Any],
+    job_id: int | None,
+) -> Event:
+    return {
+        "event": "board out",
+        "machine": machine,
+        "board": list(board),
+        "physical": physical,
+        "kind": case["kind"] if case["sure"] else "suspected",
+        "text": case["what"],
+        "sure": case["sure"],
+        "job": job_id,
+        "until": case["due"],
+    }
+
+
+def _frame_out(machine: Mapping[str, Any], frame: tuple[int, ...], job_id: int | None) -> Event:
+    hosts = {tuple(known): host for known, host in machine["bmp_ips"]}
+    return {
+        "event": "board out",
+        "machine": machine["name"],
+        "board": None,
+        "frame": list(frame),
+        "boards": sum(tuple(place[:2]) == frame for _, place in machine["board_locations"]),
+        "kind": "silent",
+        "text": f"BMP {hosts.get(frame)} does not answer",
+        "sure": True,
+        "job": job_id,
+        "until": None,
     }
 
 
