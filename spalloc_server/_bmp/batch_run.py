@@ -81,7 +81,7 @@ class BatchRun:
         self._frame = frame
         self._on_success = on_success
         # True for a request that silence of the frame would fail now.
-        self._takes_part: Callable[[_Progress], object] = _no
+        self._takes_part: Callable[[_Progress], object] = frozenset[_Progress]().__contains__
         self._all = [
             _Progress(request, links)
             for request, links in zip(batch, links_to_set(batch), strict=True)
@@ -123,8 +123,9 @@ class BatchRun:
         switched = {p: in_order(p.request.power_on_boards) for p in self._live()}
         waits = self._switch(True, switched)
         self._settle()
-        wrong: dict[int, str] = {}
-        for tries_left in reversed(range(POWER_ON_TRIES)):
+        tries_left = POWER_ON_TRIES
+        while True:
+            tries_left -= 1
             if waits:
                 self._finish(self._untouched_by(itertools.chain(*switched.values())))
                 yield waits
@@ -303,8 +304,3 @@ class BatchRun:
                 self._on_success(progress.request)
                 continue
             unfinished |= progress.boards
-
-
-def _no(_: _Progress) -> bool:
-    """No request takes part."""
-    return False

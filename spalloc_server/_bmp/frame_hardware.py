@@ -316,7 +316,7 @@ class FrameHardware:
         again and again.
         """
         pauses = itertools.chain(_PAUSES_IN_SHORTAGE, itertools.repeat(_PAUSES_IN_SHORTAGE[-1]))
-        for pause in pauses:
+        while True:
             if self._abandoned.is_set():
                 raise AbandonedError
             try:
@@ -332,7 +332,7 @@ class FrameHardware:
                         raise BMPSilentError("no answer") from error
                     raise
                 self._set_shortage(lack)
-                self._abandoned.wait(pause)
+                self._abandoned.wait(next(pauses))
                 continue
             break
         if self._abandoned.is_set():

@@ -55,8 +55,6 @@ class DailyFile:
         OSError
             If the lines are lost; the next ones begin on a line of their own.
         """
-        if self._descriptor is None:
-            self._open()
         if self._day != _today() and _clock.monotonic() >= self._try_again_at:
             self._put_aside()
         assert self._descriptor is not None

@@ -304,9 +304,8 @@ def _of_census(census: Census) -> Samples:
 def _of_sharing(machines: Mapping[str, SharingCensus]) -> Samples:
     samples: Samples = {}
 
-    def add(name: str, value: float | None, *labels: str) -> None:
-        if value is not None:
-            samples.setdefault(name, {})[labels] = float(value)
+    def add(name: str, value: float, *labels: str) -> None:
+        samples.setdefault(name, {})[labels] = float(value)
 
     for name, sharing in machines.items():
         state = "closed" if sharing.region_closed else "leaking"

@@ -130,3 +130,19 @@ def test_lines_lost_to_a_full_disk_tear_no_later_line(
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         DailyFile(tmp_path, 3)
+
+
+def test_nothing_is_torn_by_a_write_that_took_nothing(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = DailyFile(tmp_path / "log", 3)
+    with monkeypatch.context() as patch:
+        refuse_once(patch, os, "write")
+        with pytest.raises(PermissionError):
+            file.write(b"lost\n")
+
+    file.write(b"whole\n")
+    file.close()
+    file.close()
+
+    assert (tmp_path / "log").read_text() == "whole\n"

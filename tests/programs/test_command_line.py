@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import signal
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from spalloc_server import server as server_module
-from spalloc_server._bmp import wiring
+from spalloc_server._bmp import transceiver, wiring
+from spalloc_server._programs import command_line, logs
+from spalloc_server._programs.signals import StopSignals
 from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server.server import main
@@ -305,3 +308,62 @@ def test_frames_yield_to_the_loop_soon_while_the_program_runs(
 
     assert seen[0] < before
     assert sys.getswitchinterval() == before
+
+
+def test_a_log_that_cannot_be_set_up_ends_the_start_with_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(logs, "set_up", refuse)
+
+    assert run_stub(monkeypatch, interrupt, "x.cfg") == (2, [])
+
+    said = capsys.readouterr().err
+    assert said == "spalloc_server: nothing can be logged: can't start new thread\n"
+
+
+def test_a_lack_of_descriptors_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(command_line, "StopSignals", refuse)
+
+    assert run_stub(monkeypatch, interrupt, "x.cfg") == (2, [])
+
+    said = capsys.readouterr().err
+    assert said == "spalloc_server: failed: no file descriptors left (EMFILE)\n"
+
+
+def test_faults_of_the_main_thread_are_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(StopSignals):
+        def wait(self, seconds: float) -> bool:
+            raise OSError("unthought of")
+
+    monkeypatch.setattr(command_line, "StopSignals", Broken)
+    monkeypatch.setattr(command_line, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    looks = iter([True] * 5)
+
+    status, calls = run_stub(monkeypatch, lambda: next(looks, False), "x.cfg")
+
+    assert (status, calls[-1]) == (0, "stop")
+    assert caplog.text.count("the main thread met a fault") == 1
+
+
+def test_a_start_that_fails_late_waits_for_no_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried: list[bool] = []
+    monkeypatch.setattr(Stub, "hurry_up", lambda _: hurried.append(True), raising=False)
+
+    def refuse() -> None:
+        raise ImportError("No module named 'spinnman'")
+
+    monkeypatch.setattr(transceiver, "prepare", refuse)
+
+    status, calls = run_stub(monkeypatch, interrupt, "x.cfg")
+
+    assert (status, calls[1:], hurried) == (2, ["stop"], [True])

@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import os
@@ -169,3 +170,22 @@ def test_the_program_writes_json_when_asked(tmp_path: Path) -> None:
     assert program.returncode == 1
     assert last == "spalloc_server: Config file could not be loaded."
     assert [json.loads(line)["level"] for line in records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_lines_that_were_dropped_are_told_in_the_form_of_the_others(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    handler = logs.set_up(form, logging.INFO)
+    monkeypatch.setattr("spalloc_server._logs.line_writer.MOST_LINES", 0)
+    handler.handle(record("dropped"))
+    monkeypatch.undo()
+    handler.handle(record("written"))
+    logs.take_down(handler)
+
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 2
+    assert "1 lines of the log were dropped: nobody read them in time" in lines[1]
+    assert form == "text" or json.loads(lines[1])["level"] == "WARNING"

@@ -1,7 +1,9 @@
 """Waiting for channels, waking, and accepting."""
 
+import contextlib
 import errno
 import logging
+import math
 import os
 import resource
 import select
@@ -743,3 +745,62 @@ def test_a_descriptor_that_has_a_channel_by_now_is_no_stray(core: Core, pairs: P
     other.send(b"x")
 
     assert list(core.ready_channels(10)) == [channel]
+
+
+def test_clients_do_not_get_the_descriptors_in_reserve(
+    core: Core, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = core._open_server_socket("127.0.0.1", 0)
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(server.getsockname())) for _ in range(3)
+        ]
+        core._first_reserved = 0
+
+        # The first one beyond the limit is found out by its number; then nobody is taken.
+        first = core._accept(server)
+        assert first is not None
+        assert core._accept(server) is None
+        assert core._accept(server) is None
+
+        core._first_reserved = math.inf
+        others = [core._accept(server) for _ in clients[1:]]
+        for accepted in (first, *others):
+            assert accepted is not None
+            accepted.close()
+    assert caplog.text.count("the other descriptors are kept in reserve") == 1
+    assert "accepted again" in caplog.text
+
+
+def test_without_any_descriptor_only_the_reserve_is_left(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = core._open_server_socket("127.0.0.1", 0)
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.dup", refuse)
+
+    assert core._only_reserve_is_left(server)
+
+
+@pytest.mark.parametrize(
+    ("limit", "frames", "first"),
+    [
+        (1024, 0, 960),
+        (1024, 50, 910),
+        (128, 50, 32),
+        (16, 0, 4),
+        (resource.RLIM_INFINITY, 9, math.inf),
+    ],
+)
+def test_the_reserve_grows_with_the_frames_and_leaves_clients_a_part(
+    core: Core, monkeypatch: pytest.MonkeyPatch, limit: int, frames: int, first: float
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+
+    core.reserve_descriptors(frames)
+
+    assert core._first_reserved == first
