@@ -144,6 +144,7 @@ class SpallocServer(Server):
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
         self._durability = durability
+        self._keep_names_days: int | None = None
         self._hurry = Hurry()
         self._state_rows = RowCache(state_row)
         self._job_rows = RowCache(job_row)
@@ -400,6 +401,7 @@ class SpallocServer(Server):
             wiring.overlap_power_on = settings.overlap_power_on
             self._recorded.takeover_grace = settings.takeover_grace
             self._recorded.set_order(settings.scheduling, settings.patience)
+            self._keep_names_days = settings.keep_names_days
         self._write_ahead.commit()
 
     # --- commands ---
@@ -594,11 +596,12 @@ class SpallocServer(Server):
 
     @spalloc_command
     def get_facility(self, client: Any) -> dict[str, Any]:
-        """Return commands, message, accepting, scheduling, patience, principal and access."""
+        """Return commands, message, scheduling and patience, days of names, and your access."""
         standing = self._doorkeeper.acts_as(client)
         return {
             "commands": sorted(self._commands),
             **self._controller.facility(),
+            "keep_names_days": self._keep_names_days,
             "principal": standing.identity.principal,
             "access": standing.access.name,
         }

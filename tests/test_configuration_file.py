@@ -163,6 +163,10 @@ def test_the_order_is_handed_over() -> None:
         ("scheduling", "None", "one of 'overtaking', 'fcfs', 'fcfs-grid'"),
         ("patience", "-1", "a number of seconds, 0 or more"),
         ("patience", "'long'", "a number of seconds, 0 or more"),
+        ("keep_names_days", "0", "a whole number of days, 1 to 36525, or None"),
+        ("keep_names_days", "30.0", "a whole number of days, 1 to 36525, or None"),
+        ("keep_names_days", "True", "a whole number of days, 1 to 36525, or None"),
+        ("keep_names_days", "36526", "a whole number of days, 1 to 36525, or None"),
     ],
 )
 def test_an_order_that_is_not_there_is_refused(name: str, value: str, allowed: str) -> None:

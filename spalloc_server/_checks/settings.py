@@ -15,6 +15,9 @@ from spalloc_server._checks.values import is_finite, plain
 #: The values of `durability`, see the reliability chapter.
 DURABILITIES = ("process", "always", "none")
 
+#: A hundred years.
+_MOST_DAYS = 36525
+
 #: The values of `scheduling`, see the chapter on how boards are shared out.
 SCHEDULINGS = ("overtaking", "fcfs", "fcfs-grid")
 
@@ -36,6 +39,8 @@ class Settings(NamedTuple):
         Seconds after which a job's region is closed to others.
     policy : Policy
         The rules of access and isolation.
+    keep_names_days : int or None
+        Days after which owners and hosts of ended jobs become pseudonyms; None for never.
     """
 
     durability: str | None = None
@@ -44,6 +49,7 @@ class Settings(NamedTuple):
     scheduling: str = "overtaking"
     patience: float = 7200.0
     policy: Policy = Policy()
+    keep_names_days: int | None = None
 
 
 class SettingError(ValueError):
@@ -91,6 +97,16 @@ def seconds(least: float = 0.0) -> _Rule:
     return _Rule(allows, f"a number of seconds, {least:g} or more")
 
 
+def whole_days() -> _Rule:
+    """Allow a whole number of days, or None."""
+
+    def allows(value: object) -> bool:
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return value is None or (number and 1 <= value <= _MOST_DAYS)  # type: ignore[operator]
+
+    return _Rule(allows, f"a whole number of days, 1 to {_MOST_DAYS}, or None")
+
+
 #: One rule for each field of `Settings`.
 _RULES: dict[str, _Rule] = {
     "durability": one_of(None, *DURABILITIES),
@@ -102,6 +118,7 @@ _RULES: dict[str, _Rule] = {
         lambda value: isinstance(value, Policy),
         'a Policy, such as Policy(access=[Rule("10.1.0.0/16", "use")])',
     ),
+    "keep_names_days": whole_days(),
 }
 
 

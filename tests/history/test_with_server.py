@@ -143,3 +143,18 @@ def wait_for(news: threading.Semaphore, done: Callable[[], bool]) -> None:
     """Look after each turn of the follower."""
     while not done():
         assert news.acquire(timeout=30.0), "nothing came"
+
+
+def test_names_are_kept_for_as_long_as_the_configuration_says(
+    config: Path, database: Database
+) -> None:
+    config.write_text(config.read_text() + "\nkeep_names_days = 30\n")
+    with simulated_server(config) as server:
+        follower = Follower(database, ("127.0.0.1", server.port))
+        follower.catch_up()
+        first = follower.keep_names_days
+        config.write_text(config.read_text().replace("= 30", "= None"))
+        server.read_config_file()
+        follower.catch_up()
+
+    assert (first, follower.keep_names_days) == (30, None)

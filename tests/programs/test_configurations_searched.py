@@ -32,7 +32,10 @@ FIELDS = (
     *("name", "tags", "width", "height", "dead_boards", "dead_links"),
     *("board_locations", "bmp_ips", "spinnaker_ips"),
 )
-SETTINGS = ("durability", "overlap_power_on", "scheduling", "patience", "takeover_grace")
+SETTINGS = (
+    *("durability", "overlap_power_on", "scheduling", "patience", "takeover_grace"),
+    "keep_names_days",
+)
 GLOBALS = ("port", "ip", "timeout_check_interval", "max_retired_jobs", "seconds_before_free")
 
 
@@ -52,6 +55,7 @@ UNUSUAL = {
     "scheduling": ("'fcfs'", "'fcfs-grid'"),
     "patience": ("0", "0.001", "1e9"),
     "takeover_grace": ("0", "1e9"),
+    "keep_names_days": ("1", "36525", "None"),
     "port": ("1", "70000"),
     "ip": ("'127.0.0.1'", "'localhost'"),
     "timeout_check_interval": ("0.01", "1e6"),
