@@ -191,13 +191,23 @@ def read_trusted(disk: Disk, path: Path) -> bytes | None:
     try:
         status = path.lstat()
         check_trust(path, status)
-        return disk.read(path)
+        return _read_patiently(disk, path)
     except FileNotFoundError:
         return None
     except OSError as e:
         if e.errno in _LACKS:
             raise StoreError(f"{path} cannot be read now ({e.strerror}); try again") from e
         raise DamagedError(f"cannot be read ({e.strerror})") from e
+
+
+def _read_patiently(disk: Disk, path: Path) -> bytes:
+    """Read a file, and if the disk fails once more: all jobs are in it."""
+    try:
+        return disk.read(path)
+    except OSError as e:
+        if e.errno != errno.EIO:
+            raise
+        return disk.read(path)
 
 
 def check_trust(path: Path, status: os.stat_result) -> None:

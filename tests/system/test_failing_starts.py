@@ -1,130 +1,127 @@
-"""Each system call of a start fails once: the start ends with words, or the server serves."""
+"""Each system call of a start fails once, for want of descriptors or memory, or by the disk.
+
+The start fails with words and leaves nothing behind, or the server serves, and loses no job.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import time
-from pathlib import Path
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from spalloc_server.controller import JobState
 from spalloc_server.server import SpallocServer
-from tests.support.failing_calls import Calls, calls
-from tests.support.program import Program
-from tests.support.simulated_server import PATIENCE, Client, copy_of_example
+from tests.support.lasting_hardware import Facility, facility, wait_until
+from tests.support.simulated_server import Client
 
-CODES = (errno.EMFILE, errno.ENOMEM, errno.EIO)
-#: Every so many calls are tried with one code, the others with the next; all if it is 1.
-STRIDE = int(os.environ.get("FAILING_STARTS_STRIDE", "2"))
+__all__ = ("facility",)
 
-
-class Start:
-    """A program whose start is watched, in a folder whose state knows one job."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        copy_of_example("single-board.cfg", folder).rename(folder / "machines.cfg")
-        self.program = Program(folder, monkeypatch)
-        self.program.options = ["--metrics-port", "0", "--stop-timeout", "5"]
-        self.calls: Calls = calls(monkeypatch)
-        self.served = False
-        self.job = JobState.unknown
-        self._files: dict[Path, bytes] = {}
-
-    def use(self, server: SpallocServer) -> None:
-        """Serve a client, once the start is over."""
-        with Client(server.port) as client:
-            assert client.call("version")
-        deadline = time.monotonic() + PATIENCE
-        while server.get_job_state(None, 1)["state"] == JobState.power:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        self.job = server.get_job_state(None, 1)["state"]
-        self.served = True
-        # A stop is another matter.
-        self.calls.stop()
-
-    def remember(self) -> None:
-        """Remember all files, to begin from them each time."""
-        self._files = {path: path.read_bytes() for path in self._plain_files()}
-
-    def _plain_files(self) -> list[Path]:
-        return [path for path in self.program.folder.iterdir() if path.is_file()]
-
-    def _restore(self) -> None:
-        for path in self._plain_files():
-            path.unlink()
-        for path, data in self._files.items():
-            path.write_bytes(data)
-            path.chmod(0o600)
-
-    def run(self, number: int | None, code: int) -> int:
-        """Start with one call failing; returns the exit status."""
-        self.served = False
-        self.job = JobState.unknown
-        self._restore()
-        with self.calls.failing(number, code):
-            return self.program.run(self.use)
+#: Calls of the standard library that enter the kernel, and that a start makes.
+_CALLS = [
+    (os, "open"),
+    (os, "write"),
+    (os, "fsync"),
+    (os, "close"),
+    (os, "fstat"),
+    (os, "pread"),
+    (os, "ftruncate"),
+    (os, "pipe"),
+    (os, "scandir"),
+    (os, "listdir"),
+    (socket, "socketpair"),
+    (socket.socket, "bind"),
+    (socket.socket, "listen"),
+    (socket.socket, "setsockopt"),
+]
+_ERRORS = [errno.EMFILE, errno.ENOMEM, errno.EIO]
 
 
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    start = Start(tmp_path, monkeypatch)
+class Failing:
+    """Lets the n-th of all these calls fail, in this thread or any other."""
 
-    def create(server: SpallocServer) -> None:
-        server.create_job(None, owner="me", keepalive=None)
-        start.use(server)
+    def __init__(self, nth: int, error: int) -> None:
+        self.nth, self.error = nth, error
+        self.calls = 0
+        self.failed: str | None = None
+        self._lock = threading.Lock()
 
-    assert start.program.run(create) == 0
-    start.remember()
-    return start
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a stand-in for a call."""
 
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self.calls += 1
+                fails = self.calls == self.nth
+            if fails:
+                self.failed = name
+                if name == "close":
+                    call(*args, **kwargs)  # as Linux does
+                raise OSError(self.error, os.strerror(self.error))
+            return call(*args, **kwargs)
 
-@pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
-def test_a_start_whose_calls_fail_ends_with_words_or_serves(
-    start: Start,
-    code: int,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    assert start.run(None, code) == 0
-    names = list(start.calls.names)
-    assert len(names) > 50
+        return stand_in
 
-    for number in range(CODES.index(code), len(names), STRIDE):
-        caplog.clear()
-        capfd.readouterr()
-
-        status = start.run(number, code)
-
-        about = f"call {number}, {names[number]}: status {status}"
-        said = capfd.readouterr().err + caplog.text
-        assert status in (0, 1, 2), about
-        assert start.served == (status == 0), about
-        assert status == 0 or "spalloc_server" in said, f"{about}, without a word"
-        # A disk that fails to read is damage; a lack of descriptors or memory is none.
-        kept_aside = code == errno.EIO and "is kept as" in said
-        assert not start.served or start.job == JobState.ready or kept_aside, about
-
-    assert start.run(None, code) == 0, "nothing is left of the failures"
-    assert start.served
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the stand-ins into place."""
+        patches = [
+            mock.patch.object(where, name, self.wrap(name, getattr(where, name)))
+            for where, name in _CALLS
+        ]
+        for patch in patches:
+            patch.start()
+        try:
+            yield
+        finally:
+            for patch in reversed(patches):
+                patch.stop()
 
 
-def test_the_counter_fails_the_call_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = calls(monkeypatch)
+def start(facility: Facility, nth: int, error: int) -> tuple[Failing, SpallocServer | None]:
+    """Start a server one of whose calls fails; None if the start fails."""
+    failing = Failing(nth, error)
+    with failing.in_place():
+        try:
+            return failing, facility.server(stop_timeout=5.0)
+        except Exception as e:  # noqa: BLE001 - any may end a start, with words
+            assert str(e)
+            return failing, None
 
-    def work() -> list[Any]:
-        done: list[Any] = []
-        for _ in range(3):
-            try:
-                done.append(os.write(1, b""))
-            except OSError as error:
-                done.append(error.errno)
-        return done
 
-    with counter.failing(1, errno.EIO):
-        assert work() == [0, errno.EIO, 0]
-    assert counter.names == ["os.write"] * 3
-    assert work() == [0, 0, 0]
+def names_of_threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("error", _ERRORS, ids=lambda error: errno.errorcode[error])
+def test_one_failing_call_costs_no_job_and_no_thread(facility: Facility, error: int) -> None:
+    with facility.server() as server:
+        jobs = [server.create_job(None, owner="me", keepalive=None) for _ in range(3)]
+    facility.servers.clear()
+    before = names_of_threads()
+    served = refused = nth = 0
+    while True:
+        nth += 1
+        failing, server_or_none = start(facility, nth, error)
+        if server_or_none is None:
+            refused += 1
+            assert names_of_threads() == before, failing.failed
+        else:
+            with server_or_none as server, Client(server.port) as client:
+                assert [job["job_id"] for job in client.call("list_jobs")] == jobs, failing.failed
+                wait_until(lambda: server.store.trouble is None)
+            served += 1
+        facility.servers.clear()
+        if failing.failed is None:
+            break
+
+    assert nth > 20
+    assert served > 1
+    assert refused > 1
+    with facility.server() as server:
+        assert [row["job_id"] for row in server.list_jobs(None)] == jobs
