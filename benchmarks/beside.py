@@ -30,6 +30,7 @@ KINDS = {
     "where_is": request("where_is", machine="m", x=1, y=1, z=0),
     "cannot be": request("create_job", 100, 100, owner="me"),
     "refused": request("create_job", 3, owner="me", machine="m", tags=["x"]),
+    "long line": request("version", [[]] * 250_000),
 }
 _CHUNK = 64 << 10
 _MIB = 1 << 20

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: One client's commands in a turn: seconds, and how many, before another client has its turn.
 _SLICE, _MOST_IN_A_SLICE = 0.0005, 128
+#: Bytes of a line that takes long to read as JSON. # arbitrary
+_LONG = 16 << 10
 #: Blank lines that are skipped between two looks at the clock. # arbitrary
 _BLANKS = 256
 #: Ids of jobs and names of machines that changed.
@@ -232,9 +234,10 @@ class Clients(PollingServerCore):
             self._mark_gone(peer, error)
         elif error is not None:
             peer.ending = True
-        if received.count(b"\n") > 1 and self._in_loop():
-            # Many commands at a time: they are run at the end of this turn, when others have
-            # had theirs, and for some time only.
+        many = received.count(b"\n") > 1 or len(lines) > _LONG
+        if many and self._in_loop():
+            # Many commands at a time, or one that takes long to read: they are run at the end of
+            # this turn, when others have had theirs, and for some time only.
             self._client_buffers[peer.client] = lines.settle()
             self._go_on(peer)
         else:

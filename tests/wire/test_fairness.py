@@ -100,6 +100,17 @@ def test_whoever_sends_one_command_is_served_although_a_turn_s_time_is_over(
     assert "one" in ran
 
 
+def test_a_long_line_waits_until_others_have_had_their_turn(
+    server: SpallocServer, ran: list[Any]
+) -> None:
+    long = [FakeClient(line("long" + " " * 40_000)) for _ in range(3)]
+    short = FakeClient(line("short"))
+
+    turn(server, *long, short, until=0.0)
+
+    assert [who.strip() for who in ran] == ["short", "long"]
+
+
 def test_cheap_commands_are_counted_too(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

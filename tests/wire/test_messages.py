@@ -1,5 +1,6 @@
 """Lines of JSON, whole, torn and wrong."""
 
+import gc
 import json
 import sys
 from typing import Any
@@ -152,6 +153,21 @@ def test_an_exception_is_one_line_with_its_words() -> None:
 
     assert json.loads(line) == {"exception": 'no "x"\n'}
     assert line.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_after_a_long_line_as_before(enabled: bool) -> None:
+    before = gc.isenabled()
+    line = b'{"command": "x", "args": [[' + b" " * 20_000 + b"]]}"
+    try:
+        (gc.enable if enabled else gc.disable)()
+        assert messages.decode(line).args == ([],)
+        assert gc.isenabled() is enabled
+        with pytest.raises(messages.MalformedError):
+            messages.decode(line[:-1])
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_changes_are_told_under_their_name() -> None:
