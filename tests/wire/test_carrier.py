@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
+from spalloc_server._wire import carrier as carrier_module
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server._wire.fd_store import FdStore, Inherited
@@ -325,6 +326,36 @@ def test_an_address_that_the_next_configuration_does_not_have_is_given_up(
         assert len(life.kept) == 1
         with pytest.raises(ConnectionRefusedError):
             TcpClient(server.port)
+
+
+def test_a_stop_waits_for_hardware_only_if_no_client_waits_for_the_next_start(
+    life: Life, now: list[float]
+) -> None:
+    with life.server(stop_timeout=7.0) as server:
+        assert server._seconds_for_frames() == 7.0
+        with TcpClient(server.port) as client:
+            client.call("notify_job")
+            wait_until(life, 1, now)
+
+            assert server._seconds_for_frames() == 0.5
+            server.stop_timeout = 0.1
+            assert server._seconds_for_frames() == 0.1
+
+
+def test_no_more_are_kept_than_the_store_has_room_for(
+    life: Life, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier_module, "MOST_KEPT", 1)
+    with life.server() as server, TcpClient(server.port) as one, TcpClient(server.port) as two:
+        one.call("notify_job")
+        wait_until(life, 1, now)
+        two.call("notify_job")
+        wait_until(life, 1, now)
+        server.stop_and_join()
+
+        assert two.rest() == []
+        with life.server() as again:
+            assert again.client_count == 1
 
 
 def test_names_of_others_are_left_to_others() -> None:
