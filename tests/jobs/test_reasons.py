@@ -328,3 +328,36 @@ def test_a_list_that_takes_long_is_made_less_often(
         facility.time.now += 0.1
 
     assert made == [begun, pytest.approx(begun + 4.0)]
+
+
+def test_just_enough_boards_rest(facility: Facility) -> None:
+    ready(facility, 1, 1)
+    resting = ready(facility, 2, 1)
+    waiting = facility.create(3, 1)
+    assert why(facility, waiting) == "jobs have 9 of 12 boards, 3 are free"
+
+    facility.controller.destroy_job(None, resting)
+    facility.run(10.0)
+
+    assert why(facility, waiting).startswith("6 boards rest until ")
+
+
+def test_just_enough_boards_are_out_though_others_would_do(facility: Facility) -> None:
+    ready(facility, 1, 1)
+    ready(facility, 2, 1)
+    for z in range(3):
+        facility.controller.hold_board("m", (3, 0, z), "fan")
+    waiting = facility.create(1, 1)
+
+    assert why(facility, waiting).startswith("boards (3, 0, 0), (3, 0, 1), (3, 0, 2) are out of ")
+
+
+def test_just_enough_boards_are_free(facility: Facility) -> None:
+    for x in (0, 2):
+        ready(facility, x, 0, 0)
+    for board in ((0, 0, 1), (0, 0, 2), (2, 0, 1), (2, 0, 2)):
+        ready(facility, *board)
+
+    assert why(facility, facility.create(2, 1)) == (
+        "6 boards are free, but no place for 2 x 1 triads"
+    )
