@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spalloc_server import _clock
+from spalloc_server import _clock, async_bmp_controller
+from spalloc_server._bmp import transceiver, wiring
 from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._logs.stream import Stream
 from spalloc_server._places import Frame
@@ -25,6 +27,7 @@ from spalloc_server._programs.metrics import METRICS, Reader
 from spalloc_server._programs.metrics_page import MetricsPage
 from spalloc_server._programs.pulse import LONGEST_WAIT, STALLED_AFTER, Pulse
 from spalloc_server._programs.sdnotify import ServiceManager
+from spalloc_server._simulator import Simulation
 from spalloc_server.server import SpallocServer
 from tests.support.notify_socket import NotifySocket
 from tests.support.server_process import ServerProcess
@@ -173,6 +176,35 @@ def test_the_numbers_of_sharing_are_those_of_a_known_queue(server: SpallocServer
     assert of(found, "spalloc_job_wait_seconds_count", boards="2-3") == 1
     assert of(found, "spalloc_job_wait_seconds_bucket", boards="2-3", le="+Inf") == 1
     assert of(found, "spalloc_clients_bytes") >= 0
+
+
+def test_a_frame_that_dies_under_a_running_job_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_BETWEEN_QUESTIONS", 0.01)
+    monkeypatch.setattr(transceiver, "_REGISTER_WAITS", (0.05,))
+    config = copy_of_example("frame-24-boards.cfg", tmp_path)
+    with Simulation() as simulation:
+        monkeypatch.setattr(wiring, "resolve", simulation.resolve)
+        monkeypatch.setattr(wiring, "fpga_wait", 0.0)
+        with (
+            SpallocServer(config, port=0, stop_timeout=0.0) as server,
+            monitored(server) as page,
+            Client(server.port) as client,
+        ):
+            job_id = client.call("create_job", 3, owner="me")
+            client.wait_until(job_id, 3)
+            (machine,) = server.controller.machines.values()
+            bmp = machine.bmp_ips[0, 0]
+            frame = {"machine": machine.name, "cabinet": "0", "frame": "0", "bmp": bmp}
+
+            simulation.inject("all mute")
+            while of(scrape(page.port), "spalloc_bmp_answering", **frame):
+                time.sleep(0.01)
+
+            while client.call("list_boards", machine.name)["boards"][-1][3] != "unknown":
+                time.sleep(0.01)
+            assert client.call("get_job_state", job_id)["state"] == 3
 
 
 def test_every_metric_of_the_table_is_shown_with_its_help(server: SpallocServer) -> None:
