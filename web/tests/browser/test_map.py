@@ -181,6 +181,7 @@ async def test_a_click_on_a_job_shows_it_and_stays_in_the_address() -> None:
         await view.ready()
         await view.page.locator('[data-job="1"]').first.click()
         assert view.page.url.endswith("?job=1")
+        assert await view.page.evaluate("() => document.activeElement.dataset.job") == "1"
         assert await view.page.inner_text("#selection-title") == "Job 1 · A"
         marked = await view.page.locator("svg.map .board.picked").count()
         assert marked == len(facility.jobs[1]["boards"])

@@ -323,10 +323,10 @@ export class HexMap {
     this.boards.get(place).path.setAttribute("aria-label", this.labelOf(place));
   }
 
-  focus(place) {
+  focus(place, preventScroll = false) {
     this.#setStop(place);
     this.focused = place;
-    this.boards.get(place).path.focus({ preventScroll: false });
+    this.boards.get(place).path.focus({ preventScroll });
   }
 
   /** Draw the ring around a board; none if null. */

@@ -159,8 +159,9 @@ export class Maps {
 
   #pick(svg, place) {
     if (!place) return;
-    const { name } = svg.hexmap;
+    const { map, name } = svg.hexmap;
     const row = this.store.machines.get(name).boards.get(place);
+    map.focus(place, true);
     document.getElementById("frame")?.close();
     this.onPick({ machine: name, board: place, job: row[4] });
   }
