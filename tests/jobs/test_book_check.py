@@ -35,6 +35,10 @@ def test_what_a_controller_tells_is_whole(book: dict[str, Any]) -> None:
     [
         (("next_id",), 0, "next_id: 0 is not a whole number from 1 to "),
         (("next_id",), True, "next_id: True is not a whole number"),
+        (("next_id",), 2**63 + 1, "next_id: 9223372036854775809 is not a whole number"),
+        (("max_retired_jobs",), -(2**63) - 1, "max_retired_jobs: -9223372036854775809 is not "),
+        (("machines", "m", "dead_boards"), [[0, 0, 2**64]], "machines.m.dead_boards.0.2: "),
+        (("jobs", 1, "start_time"), 1e12, "jobs.1.start_time: 1000000000000.0 is not "),
         (("seconds_before_free",), -1, "seconds_before_free: -1 is not a number of seconds"),
         (("patience",), float("nan"), "patience: nan is not a number of seconds"),
         (("machines",), [], "machines: [] is not an object"),
@@ -71,6 +75,27 @@ def test_a_part_of_the_wrong_form_is_named(
         check_book(book)
 
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("next_id",), 2**63),
+        (("max_retired_jobs",), -(2**63)),
+        (("machines", "m", "dead_boards"), [[-(2**63), 0, 2**63]]),
+        (("jobs", 1, "start_time"), 9e10),
+        (("message",), ["fire drill", False]),
+    ],
+)
+def test_values_at_the_edge_are_whole(
+    book: dict[str, Any], path: tuple[Any, ...], value: Any
+) -> None:
+    container: Any = book
+    for key in path[:-1]:
+        container = container[key]
+    container[path[-1]] = value
+
+    check_book(book)
 
 
 def test_a_book_that_is_none_is_refused() -> None:

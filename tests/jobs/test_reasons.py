@@ -361,3 +361,14 @@ def test_just_enough_boards_are_free(facility: Facility) -> None:
     assert why(facility, facility.create(2, 1)) == (
         "6 boards are free, but no place for 2 x 1 triads"
     )
+
+
+def test_dead_boards_are_not_counted() -> None:
+    facility = Facility([machine("m", 4, 1, dead_boards={(3, 0, 2)})])
+    try:
+        ready(facility, 3, 1)
+        waiting = facility.create(2, 1)
+
+        assert why(facility, waiting) == "jobs have 9 of 11 boards, 2 are free"
+    finally:
+        facility.close()
