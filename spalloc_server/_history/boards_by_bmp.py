@@ -17,12 +17,12 @@ class BoardsByBmp:
     """
 
     def __init__(self, configuration: Configuration | None) -> None:
-        self._boards: dict[tuple[str, int], tuple[str, Board]] = {}
+        # A frame that has no BMP is found by nothing.
+        self._boards: dict[tuple[str | None, int], tuple[str, Board]] = {}
         for machine in () if configuration is None else configuration.machines:
             for (x, y, z), (cabinet, frame, number) in machine.board_locations.items():
                 host = machine.bmp_ips.get((cabinet, frame))
-                if host is not None:
-                    self._boards[host, number] = (machine.name, (x, y, z))
+                self._boards[host, number] = (machine.name, (x, y, z))
 
     def find(self, host: str, number: int) -> tuple[str, Board] | None:
         """Return a board's machine and place; None if the configuration has no such board."""

@@ -127,9 +127,8 @@ def _signals() -> Iterator[tuple[Callable[[], bool], int]]:
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal came
-        if not came:
-            came = True
-            os.write(writable, b".")
+        came = True
+        os.write(writable, b".")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -100,8 +100,6 @@ class Follower:
                         self._catch_up(client, stopped)
                         client.wait(self._idle, self._wake)
             except (OSError, ProtocolError, NoEvents) as e:
-                if stopped():
-                    return
                 host, port = self._address
                 log.warning("%s:%s: %s; trying again in %g s", host, port, e, pause)
                 self._on_turn(f"no events: {e}")
@@ -143,7 +141,7 @@ class Follower:
         with self._database.writing() as connection:
             after, known = self._cursor(connection)
         self._fill_in |= not known
-        while not stopped():
+        while True:
             reply = client.call("list_events", after, AT_A_TIME)
             self._fill_in |= bool(reply["lost"])
             # The server's jobs are asked for before the transaction: a server
@@ -158,9 +156,8 @@ class Follower:
                     )
                 after = self._write(connection, reply, jobs)
             self._on_turn(f"read events up to {after}")
-            if last:
-                break
-        return after
+            if last or stopped():
+                return after
 
     def _write(self, connection: Connection, reply: dict[str, Any], jobs: Any) -> int:
         """Write a reply, and how far it reaches, in one transaction."""

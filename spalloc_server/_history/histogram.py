@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 #: Ratio of a bucket's bounds.
 RATIO = 1.1
@@ -60,15 +62,12 @@ def quantile(histogram: Mapping[int, int], part: float) -> float | None:
     float or None
         Seconds, within 5 %; None without waits.
     """
-    total = sum(histogram.values())
-    if not total:
+    buckets = sorted(histogram)
+    seen = list(accumulate(histogram[bucket] for bucket in buckets))
+    if not seen or not seen[-1]:
         return None
-    rank, seen = max(1, math.ceil(part * total - 1e-9)), 0
-    for bucket in sorted(histogram):
-        seen += histogram[bucket]
-        if seen >= rank:
-            break
-    return told(bucket)
+    rank = max(1, math.ceil(part * seen[-1] - 1e-9))
+    return told(buckets[bisect_left(seen, rank)])
 
 
 def added(histograms: Iterable[Mapping[int, int]]) -> Histogram:

@@ -20,6 +20,8 @@ from spalloc_server._history.old_logs import OldLog
 from spalloc_server._history.submissions import Served, Shape, Submission, boards_asked
 from spalloc_server.configuration import Configuration
 
+#: Jobs asked of a database at a time.
+_PAGE = 1000
 #: How the reason begins of requests that no machine suited.
 _REFUSED = "Cancelled: No suitable machines available."
 
@@ -102,7 +104,7 @@ def _rows_of_database(where: str) -> Iterator[dict[str, Any]]:
     try:
         after = None
         while True:
-            page = history.jobs(after=after, limit=1000)
+            page = history.jobs(after=after, limit=_PAGE)
             for job in page.rows:
                 yield from events_of_row(row_of(job))
             after = page.next
@@ -176,7 +178,7 @@ def _past(events: Iterable[Mapping[str, Any]], strange: int) -> Past:
         key = (event["state"], event["job"])
         if event["event"] == "created":
             told[key] = _Told(event, None, None, None)
-        elif key in told:
+        else:
             told[key] = _with(told[key], event)
     jobs = sorted(told.values(), key=lambda job: job.created["time"])
     known = [job for job in jobs if not _was_refused(job)]

@@ -18,6 +18,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -120,22 +121,17 @@ def blocks_of(first: int, end: int) -> list[Blocks]:
     list of Blocks
         Which cover each day of the span once, and no other.
     """
-    found = []
-    for place, length in enumerate(LENGTHS):
-        if first >= end:
-            break
-        last = place + 1 == len(LENGTHS)
-        longer = 1 if last else LENGTHS[place + 1]
+    found: list[Blocks] = []
+    for length, longer in pairwise(LENGTHS):
         up, down = -(-first // longer) * longer, end // longer * longer
-        if last or up >= down:
-            found.append(Blocks(length, first, end))
-            break
+        if up >= down:
+            return [*found, Blocks(length, first, end)] if first < end else found
         if first < up:
             found.append(Blocks(length, first, up))
         if down < end:
             found.append(Blocks(length, down, end))
         first, end = up, down
-    return found
+    return [*found, Blocks(LENGTHS[-1], first, end)]
 
 
 def select_blocks(

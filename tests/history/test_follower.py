@@ -169,10 +169,11 @@ def test_after_a_loss_the_jobs_are_brought_in_line(
     server: EventServer, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = Story()
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 5):
         story.created(number)
+    story.allocated(5, 1.0)
     server.events = list(story.events)
-    server.jobs = [{**LIVE, "job_id": number, "boards": None} for number in (1, 2, 3)]
+    server.jobs = [{**LIVE, "job_id": number, "boards": None} for number in (1, 2, 3, 5)]
     Follower(database, server.address).catch_up()
     story.tell("message", 60.0, text="all that was kept")
     server.events = story.events[-1:]
@@ -185,6 +186,7 @@ def test_after_a_loss_the_jobs_are_brought_in_line(
     server.ended = [
         {**about, **times, "job_id": 4},
         {**about, **times, "job_id": 1},
+        {**about, **times, "job_id": 5, "allocated": 1.0},
         {**about, "job_id": 9, "created": None, "ended": None},
     ]
 
@@ -200,7 +202,7 @@ def test_after_a_loss_the_jobs_are_brought_in_line(
     assert unheard is not None
     assert (unheard.job.created, unheard.job.ended) == (1.0, story.now - 3)
     assert (first.job.reason, first.job.ended_by_host) == ("gone", "10.0.0.9")
-    assert first.job.created == story.now - 60
+    assert first.job.created == story.now - 61
     assert (first.job.place, first.job.ended) == ([0, 1, 0], story.now - 3)
     assert (second.job.reason, second.job.ended is None) == (UNHEARD, False)
     assert (third.job.ended, third.job.boards) == (None, 2)

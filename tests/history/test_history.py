@@ -282,6 +282,7 @@ def test_boards_in_use_count_until_the_server_was_last_asked(
     monkeypatch.setattr("time.time", lambda: MARCH + 7200)
     story = Story()
     story.machine()
+    story.created(2, owner="ben")
     story.created(1)
     story.allocated(1, 3600.0, (0, 0, 1, 1))
     told = history(story)
@@ -289,6 +290,8 @@ def test_boards_in_use_count_until_the_server_was_last_asked(
     assert told.usage(MARCH, MARCH + DAY).rows[0].board_hours == 3.0
     assert told.usage(MARCH + DAY, MARCH + 2 * DAY).rows == []
     assert [row.board_hours for row in told.series(MARCH, MARCH + DAY)] == [3.0]
+    assert [row.board_hours for row in told.series(MARCH, MARCH + DAY, owner="ada")] == [3.0]
+    assert [row.board_hours for row in told.series(MARCH, MARCH + DAY, owner="ben")] == [0.0]
     # Two hours of a machine of 24 boards could be used so far.
     assert told.usage(MARCH, MARCH + DAY).total.utilisation == pytest.approx(3 / 48)
 

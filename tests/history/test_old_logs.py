@@ -148,6 +148,26 @@ def test_a_job_whose_number_comes_again_was_lost() -> None:
     assert found[0]["state"] != found[2]["state"]
 
 
+def test_a_power_on_without_boards_gives_none() -> None:
+    text = """\
+2026-01-01 00:00:00,000 job 1: created () owner=a keepalive=60.0 host=h
+2026-01-01 00:00:01,000 job 1: power on: board somewhere
+2026-01-01 00:00:02,000 job 1: destroyed: done (by client h)
+"""
+
+    assert [each["event"] for each in events(text)] == ["created", "ended"]
+
+
+def test_numbers_begin_with_one() -> None:
+    text = """\
+2019-01-01 00:00:00,000: create_job((8, 8),{'owner': 'a'}) from h
+2019-01-01 00:00:01,000: create_job((),{'owner': 'b'}) from h
+2019-01-01 00:00:01,000: power_job(1,On) from h
+"""
+
+    assert told(events(text), "created", "owner", "job") == [["b", 1]]
+
+
 def test_times_are_of_the_zone_that_is_told() -> None:
     text = "2026-07-01 12:00:00,500 job 1: created () owner=a keepalive=60.0 host=h\n"
 
@@ -161,6 +181,7 @@ def test_times_are_of_the_zone_that_is_told() -> None:
     "line",
     [
         "hello\n",
+        "\n\nhello\n",
         "2026-13-41 12:00:00,500 job 1: ready\n",
         "2026-07-01 12:00:00,500 job 1: danced\n",
         "2026-07-01 12:00:00,500 something else\n",
@@ -174,8 +195,15 @@ def test_times_are_of_the_zone_that_is_told() -> None:
 def test_what_is_not_understood_is_counted(line: str) -> None:
     log = OldLog()
 
-    assert list(log.events([line])) == []
+    assert list(log.events(line.splitlines(keepends=True))) == []
     assert log.counts == Counts(1, 1)
+
+
+def test_an_empty_log_tells_nothing() -> None:
+    log = OldLog()
+
+    assert list(log.events(["\n", "  \n"])) == []
+    assert log.counts == Counts(0, 0)
 
 
 @given(st.text(), st.sampled_from([OURS, OURS_1_0, ORIGINALS]), st.data())

@@ -101,6 +101,20 @@ def test_a_job_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(ask(database, capsys, "job", "2", "--json"))["job"]["job"] == 2
 
 
+def test_a_job_without_boards_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask(database, capsys, "job", "3")
+
+    assert "asked for   (2)" in told
+    assert "Boards" not in told
+
+
+def test_times_may_have_a_zone(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hour = ["--since", "2026-03-01T03:00+02:00", "--until", "2026-03-01T01:00:30Z"]
+
+    assert json.loads(ask(database, capsys, "jobs", "--json", *hour)) == []
+    assert show.moment(None) == ""
+
+
 def test_a_job_that_is_not_there_is_said(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

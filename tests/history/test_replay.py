@@ -131,7 +131,10 @@ def test_an_export_and_a_database_tell_what_their_log_does(
     assert from_log["refused"] == from_database["refused"]
 
 
-def test_requests_that_were_given_up_are_given_up_again(tmp_path: Path) -> None:
+def test_requests_that_were_given_up_are_given_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spalloc_server._history.past_jobs._PAGE", 1)
     story = Story()
     story.life(1, 0.0, 100.0, (0, 0, 0))
     story.created(2)
@@ -140,7 +143,7 @@ def test_requests_that_were_given_up_are_given_up_again(tmp_path: Path) -> None:
     with closing(Database(where)) as database:
         write(database, story.events)
 
-    past = read_past([where], None)
+    past = read_past([f"sqlite:///{where}"], None)
 
     given_up = past.served[1].submission
     assert (given_up.gives_up, given_up.life) == (30.0, 100.0)

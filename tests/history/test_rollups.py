@@ -4,7 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server._history.rollups import (
+    ALL,
     DAY,
+    LENGTHS,
+    Rollups,
     blocks_of,
     day_of,
     month_of,
@@ -41,6 +44,20 @@ def test_a_time_is_split_by_days_without_loss(began: float, length: float) -> No
     assert abs(sum(seconds for _, seconds in parts) - length) < 1e-3
     assert all(0 < seconds <= DAY for _, seconds in parts)
     assert [day for day, _ in parts] == sorted({day for day, _ in parts})
+
+
+def test_what_was_gathered_is_told_in_rows() -> None:
+    sums = Rollups()
+    sums.count_job([ALL, ("owner", 7)], 5 * DAY)
+    sums.count_wait([ALL], 5 * DAY, 30.0)
+    sums.count_use([ALL], 3, 5 * DAY, 5 * DAY + 10)
+
+    rows = list(sums.rows())
+
+    assert len(rows) == 2 * len(LENGTHS)
+    (day,) = (row for row in rows if row["kind"] == "all" and row["length"] == 1)
+    assert (day["since"], day["jobs"], day["board_seconds"]) == (5, 1, 30.0)
+    assert day["waits"] == "[36, 1]"
 
 
 def test_months_begin_on_their_first_day() -> None:

@@ -59,9 +59,11 @@ def test_a_request_is_withdrawn_when_its_user_gives_up() -> None:
 
 
 def test_a_request_that_got_its_boards_is_not_withdrawn() -> None:
-    (served,) = run(job(1, 0.0)._replace(gives_up=50.0))
+    patient = job(2, 0.0, 1000.0)._replace(gives_up=500.0)
 
-    assert served.start == 0.0
+    at_once, later = run(job(1, 0.0)._replace(gives_up=50.0), patient)
+
+    assert (at_once.start, later.start) == (0.0, 135.0)
 
 
 def test_an_overtaken_request_is_noticed() -> None:

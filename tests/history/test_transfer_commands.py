@@ -143,13 +143,31 @@ def test_an_export_can_be_taken_elsewhere(
     lines = capsys.readouterr().out
     elsewhere = tmp_path / "elsewhere.db"
 
-    take(elsewhere, written(tmp_path, "export", lines + "{}\n"))
+    take(elsewhere, written(tmp_path, "export", lines + "\n{}\n"))
     report = capsys.readouterr().out
 
     assert report == "4 jobs added, 0 were known; 1 of 5 records were not understood\n"
     assert main(["export", "--format", "json", "--database", str(elsewhere)]) == 0
     assert capsys.readouterr().out == lines
     assert json.loads(lines.splitlines()[0])["owner"] == "dora"
+
+
+def test_a_job_that_goes_on_is_exported_as_such(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story()
+    story.created(1)
+    made = Database(str(database))
+    write(made, story.events)
+    made.close()
+    main(["export", "--format", "json", "--database", str(database)])
+    elsewhere = tmp_path / "elsewhere.db"
+
+    take(elsewhere, written(tmp_path, "export", capsys.readouterr().out))
+
+    with closing(History(str(elsewhere))) as history:
+        (row,) = history.jobs().rows
+    assert (row.allocated, row.ended) == (None, None)
 
 
 def test_csv_is_for_spreadsheets(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
