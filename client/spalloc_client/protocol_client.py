@@ -333,6 +333,16 @@ class ProtocolClient:
         boards: dict[str, Any] | None = self.call("list_boards", machine_name, timeout=timeout)
         return boards
 
+    def list_places(
+        self, machine_name: str, timeout: float | None = None
+    ) -> list[list[Any]] | None:
+        """Return where each board of a machine is, or None if there is no such machine.
+
+        Each is [x, y, z, cabinet, frame, board, address].
+        """
+        places: list[list[Any]] | None = self.call("list_places", machine_name, timeout=timeout)
+        return places
+
     def list_queue(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the outlook of each waiting job (``jobs``), and when that was ``made``."""
         queue_: dict[str, Any] = self.call("list_queue", timeout=timeout)
@@ -401,6 +411,8 @@ class ProtocolClient:
         """Make a job ours by its code; False if there is no such job."""
         return bool(self.call("take_over_job", job_id, code, timeout=timeout))
 
-    def operate(self, order: str, reason: str, timeout: float | None = None) -> Any:
-        """Give an order of operators; needs the right to do so."""
+    def operate(
+        self, order: dict[str, Any], reason: str | None = None, timeout: float | None = None
+    ) -> Any:
+        """Give an operator's order, such as ``{"do": "jobs"}``; needs the right to do so."""
         return self.call("operate", order, reason, timeout=timeout)

@@ -272,7 +272,8 @@ def test_an_expectation_is_no_promise() -> None:
         ("no_notify_events", (), []),
         ("get_takeover_code", (3,), [3]),
         ("take_over_job", (3, "secret"), [3, "secret"]),
-        ("operate", ("jobs", "curious"), ["jobs", "curious"]),
+        ("operate", ({"do": "jobs"},), [{"do": "jobs"}, None]),
+        ("list_places", ("demo",), ["demo"]),
     ],
 )
 def test_each_command_is_a_method(

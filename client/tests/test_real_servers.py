@@ -200,6 +200,13 @@ def test_jobs_outlive_a_restart_of_our_server(ours: OurServer) -> None:
 # --- commands of server 1.1.0 ---
 
 
+def test_every_command_of_the_server_is_a_method(port: int) -> None:
+    with ProtocolClient("localhost", port, 60) as client:
+        commands = client.get_facility()["commands"]
+
+    assert [name for name in commands if not hasattr(ProtocolClient, name)] == []
+
+
 def test_boards_out_of_service_have_a_sign_and_a_reason(ours: OurServer, run: Run) -> None:
     ours.quarantine("add", "frame:1,1,0", "--reason", "noisy fan")
 
