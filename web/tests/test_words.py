@@ -11,7 +11,7 @@ from spalloc_web._http.templates import clock, expected, iso, place, query, size
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(None, "-"), (0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3661, "1 h 1 min"),
-     (7200, "2 h"), (90000, "1 d 1 h"), (-5, "0 s")],
+     (7200, "2 h"), (599, "9 min 59 s"), (615, "10 min"), (90000, "1 d 1 h"), (-5, "0 s")],
 )  # fmt: skip
 def test_lengths_of_time(seconds: float | None, words: str) -> None:
     assert span(seconds) == words.replace("-", "\N{EN DASH}")

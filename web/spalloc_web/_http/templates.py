@@ -41,7 +41,8 @@ def span(seconds: float | None) -> str:
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
     for (unit, size), (finer, finer_size) in itertools.pairwise(units):
         if seconds >= size:
-            rest = seconds % size // finer_size
+            # Seconds beside ten minutes and more are only restless.
+            rest = 0 if finer_size == 1 and seconds >= 600 else seconds % size // finer_size
             return f"{seconds // size} {unit}" + (f" {rest} {finer}" if rest else "")
     return f"{seconds} s"
 

@@ -42,7 +42,8 @@ export function span(seconds) {
     const [unit, size] = UNITS[i];
     const [finer, finerSize] = UNITS[i + 1];
     if (whole >= size) {
-      const rest = Math.floor((whole % size) / finerSize);
+      // Seconds beside ten minutes and more are only restless.
+      const rest = finerSize === 1 && whole >= 600 ? 0 : Math.floor((whole % size) / finerSize);
       return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${finer}` : ""}`;
     }
   }
