@@ -313,6 +313,11 @@ class SpallocServer(Server):
         return len(self._client_buffers)
 
     @property
+    def kept_count(self) -> int:
+        """How many connections outlive a restart."""
+        return 0 if self._carrier is None else self._carrier.kept
+
+    @property
     def watcher_counts(self) -> dict[str, int]:
         """How many clients watch jobs, and how many watch machines."""
         return {

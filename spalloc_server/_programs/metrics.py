@@ -59,6 +59,11 @@ METRICS = (
         "Time from something to read until all its answers were written and sent.",
     ),
     Metric("spalloc_clients", "gauge", "Connected clients."),
+    Metric(
+        "spalloc_clients_kept",
+        "gauge",
+        "Clients with a connection that outlives a restart of the server.",
+    ),
     Metric("spalloc_connections_total", "counter", "Connections accepted."),
     Metric(
         "spalloc_clients_bytes",
@@ -241,6 +246,7 @@ class Reader:
             "spalloc_last_turn_age_seconds": {(): _clock.monotonic() - server.last_turn},
             "spalloc_turn_seconds": {(): _spread(server.turn_times)},
             "spalloc_clients": {(): server.client_count},
+            "spalloc_clients_kept": {(): server.kept_count},
             "spalloc_clients_bytes": {(): server.memory.total},
             "spalloc_connections_total": {(): server.connections},
             "spalloc_watchers": {(of,): n for of, n in server.watcher_counts.items()},

@@ -79,6 +79,10 @@ class RunningServer(Protocol):
         """How many clients are connected."""
 
     @property
+    def kept_count(self) -> int:
+        """How many connections outlive a restart."""
+
+    @property
     def watcher_counts(self) -> Mapping[str, int]:
         """How many clients watch jobs, and how many watch machines."""
 

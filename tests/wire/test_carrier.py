@@ -150,6 +150,26 @@ def test_a_client_behind_a_proxy_is_still_itself(life: Life, now: list[float]) -
             assert again._called(peer.client) == "client 10.9.8.7"
 
 
+def test_it_is_counted_how_many_go_on(
+    life: Life, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with life.server() as server, TcpClient(server.port) as one, TcpClient(server.port) as two:
+        assert server.kept_count == 0
+        one.call("notify_job")
+        two.call("notify_job")
+        wait_until(life, 2, now)
+        assert server.kept_count == 2
+        for name in life.connections[:1]:  # as if the other end had hung up
+            life.store.remove(name)
+            life.kept[name] = [os.memfd_create("test")]
+        server.stop_and_join()
+
+        with life.server() as again:
+            assert again.kept_count == again.client_count == 1
+        assert "connections that go on: 1; closed in the middle: 1" in caplog.text
+
+
 def test_who_watches_is_told_of_all_that_may_have_changed_meanwhile(
     life: Life, now: list[float]
 ) -> None:
