@@ -42,6 +42,10 @@ SEGMENT_BYTES = 16 << 20
 #: Most bytes of events in one reply.
 REPLY_BYTES = 1 << 20
 
+#: Seconds from an event until it is written with those that came after it, unless it is
+#: asked for; a reader does not notice. # arbitrary
+_SECONDS_TO_GATHER = 0.02
+
 #: Seconds from a write until its fsync begins.
 _SECONDS_UNTIL_FSYNC = 0.5
 
@@ -132,8 +136,10 @@ class EventLog:
             With a ``number`` that rises; not to be changed afterwards.
         """
         with self._changed:
+            first = not self._waiting
             self._waiting.extend(events)
-            self._changed.notify_all()
+            if first:
+                self._changed.notify_all()
 
     def unsynced(self) -> list[Event]:
         """Return the events that may not be on disk yet, oldest first."""
@@ -177,6 +183,9 @@ class EventLog:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_work, self._seconds())
+                if not self._questions and not self._stopping:
+                    # More events may follow: the thread is in the loop's way once for all.
+                    self._changed.wait_for(self._is_asked, _SECONDS_TO_GATHER)
                 events, questions = list(self._waiting), list(self._questions)
                 self._questions.clear()
                 stopping = self._stopping
@@ -190,6 +199,9 @@ class EventLog:
                 self._guarded(self._fsync)
             if stopping and not self._questions:
                 return
+
+    def _is_asked(self) -> bool:
+        return bool(self._questions) or self._stopping
 
     def _has_work(self) -> bool:
         return bool(
