@@ -82,8 +82,6 @@ class Generation:
         Whether the snapshot is in place, so that this generation is the newest.
     failure : tuple or None
         What could not be done, as the beginning of a sentence, and the error.
-    spoiled : bool
-        Whether the new journal has a gap, so that the generation must not count.
     newest_seen : int
         Number of a generation that somebody put there meanwhile; 0 if none.
     size : int
@@ -105,7 +103,7 @@ class Generation:
         self.header = header
         self.journal = journal
         self.position = position
-        self.done = self.counts = self.spoiled = False
+        self.done = self.counts = False
         self.failure: tuple[str, Exception] | None = None
         self.newest_seen = 0
         self.size = 0
@@ -148,7 +146,8 @@ class Generation:
                 place.disk.sync_directory(place.names.directory)
             self.newest_seen = place.leftovers.make_room()
             self.file = place.disk.look(temporary)
-            if self.spoiled:
+            if self.journal is not None and self.journal.sealed:
+                # It has a gap: the generation must not count.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             place.disk.rename(temporary, place.own)
         except (OSError, StoreError):

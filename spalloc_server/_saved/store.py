@@ -24,7 +24,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spalloc_server._saved import journal as _journal
 from spalloc_server._saved import state_file
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.disk_trouble import DiskTrouble
@@ -32,6 +31,7 @@ from spalloc_server._saved.generation import Generation, Place, SnapshotWriter
 from spalloc_server._saved.journal import Journal
 from spalloc_server._saved.leftovers import Leftovers
 from spalloc_server._saved.lock_file import LockFile
+from spalloc_server._saved.record_queue import RecordQueue
 from spalloc_server._saved.recovery import Book, recover
 from spalloc_server._saved.saved_file import ChangedError, Header, Names, StoreError
 from spalloc_server._saved.state_file import State
@@ -50,10 +50,6 @@ DURABILITIES = ("process", "always", "none")
 _JOURNAL_PER_SNAPSHOT = 4
 _SMALLEST_LIMIT = 2 << 20
 _LARGEST_LIMIT = 16 << 20
-
-# Bytes of outcomes that wait for a full disk to have room again; beyond that a whole
-# snapshot is cheaper than all of them.
-_MOST_QUEUED = 4 << 20
 
 # With "none" nothing tells which ids were given out before a crash: so many are left out after
 # one.  More than any server gives out between two stops; arbitrary.
@@ -106,7 +102,7 @@ class Store:
 
     Attributes
     ----------
-    snapshots, records : int
+    snapshots : int
         How many were written, for metrics.
     news : bool
         Whether `settle` has something to do.
@@ -138,7 +134,6 @@ class Store:
         self._book = book
         self._disk = disk if disk is not None else Disk()
         self.snapshots = 0
-        self.records = 0
         self.on_news: Callable[[], object] | None = None
         self._lock = LockFile(self._disk, self._names.lock)
         self._about: str | None = None
@@ -149,7 +144,7 @@ class Store:
         # Number of the newest generation.
         self._number = 0
         self._limit = _SMALLEST_LIMIT
-        self._journal: Journal | None = None
+        self._queue = RecordQueue(self._names, self._trouble)
         # The generation that is being put into place.
         self._next: Generation | None = None
         # Inode and size of the newest snapshot.
@@ -287,9 +282,15 @@ class Store:
         return self._trouble.text
 
     @property
+    def records(self) -> int:
+        """How many records were written, for metrics."""
+        return self._queue.written
+
+    @property
     def journal_bytes(self) -> int:
         """Size of the journal."""
-        return self._journal.size if self._journal is not None else 0
+        journal = self._queue.newest
+        return 0 if journal is None else journal.size
 
     @property
     def last_fsync(self) -> float:
@@ -322,14 +323,14 @@ class Store:
     @property
     def pending(self) -> bool:
         """Whether `commit` has something to do."""
-        return bool(self._appended) or any(journal.queued for journal in self._journals())
+        return bool(self._appended) or self._queue.pending
 
     @property
     def wants_snapshot(self) -> bool:
         """Whether `snapshot` should be called soon."""
         if not self._begun or self._next is not None:
             return False
-        grown = self._journal is not None and self._journal.size > self._limit
+        grown = self.journal_bytes > self._limit
         return (grown or self._needs_snapshot) and self._trouble.due
 
     @property
@@ -338,9 +339,8 @@ class Store:
         return not self._journal_serves() and self._durability != "none" and self.wants_snapshot
 
     def _journal_serves(self) -> bool:
-        if self._journal is None or self._journal.sealed:
-            return False
-        return not self._doubtful
+        journal = self._queue.newest
+        return journal is not None and not journal.sealed and not self._doubtful
 
     def append(self, outcome: tuple[Any, ...]) -> None:
         """Note an outcome, to be saved by the next `commit`.
@@ -437,8 +437,7 @@ class Store:
             self.settle()
             self._syncer.stop()  # closes journals that are over, which gives room
             self._take(len(self._appended))
-            for journal in self._journals():
-                journal.stuck = False  # the last chance
+            self._queue.try_at_once()  # the last chance
             self._write()
             before = self.snapshots
             if not self._write_now(state, last=True, clean=clean):
@@ -454,12 +453,12 @@ class Store:
         complete : bool
             Whether the last snapshot is there for all that.
         """
-        journal = self._journal
+        journal = self._queue.newest
         if journal is None:
             lost = True
         else:
             if not complete:
-                self._write_what_fits(journal)
+                self._queue.write_what_fits()
             try:
                 journal.sync()
             except OSError as e:
@@ -483,11 +482,6 @@ class Store:
 
     # --- the journal ---
 
-    def _journals(self) -> list[Journal]:
-        """Return the journals that get each record: the newest, and the next generation's."""
-        both = (self._journal, None if self._next is None else self._next.journal)
-        return [journal for journal in both if journal is not None]
-
     def _count(self, position: int | None) -> int:
         """Return how many of the outcomes appended are in a state of that position."""
         count = len(self._appended) if position is None else position - self._taken
@@ -501,68 +495,29 @@ class Store:
         batch = self._appended[:count]
         del self._appended[:count]
         self._taken += count
-        if not batch or not self._begun or self._durability == "none":
-            return
-        journals = [journal for journal in self._journals() if not journal.sealed]
-        if not journals:
-            self._needs_snapshot = True
-            return
-        try:
-            payload = _journal.encode(batch)
-        except (TypeError, ValueError, RecursionError) as e:
-            # Our own mistake: the journal cannot go on, but a snapshot may.
-            log.exception("an outcome cannot be written")
-            for journal in journals:
-                self._seal(journal)
-            self._trouble.met("an outcome cannot be written to the journal", e)
-            return
-        for journal in journals:
-            journal.queued.append(payload)
-            if journal.stuck and sum(map(len, journal.queued)) > _MOST_QUEUED:
-                self._seal(journal)
+        if batch and self._begun and self._durability != "none":
+            self._queue.add(batch)
+            self._note_gap()
 
     def _write(self) -> None:
         """Write the records that are queued."""
-        wrote = False
-        for journal in self._journals():
-            if journal.queued and (not journal.stuck or self._trouble.due):
-                try:
-                    written = journal.write_queued()
-                except OSError as e:
-                    self._trouble.met(f"cannot write the journal {self._names.journal}", e)
-                    if journal.sealed:
-                        self._seal(journal)
-                else:
-                    wrote = True
-                    if journal is self._journal:
-                        self.records += written
-        if wrote and not any(journal.queued for journal in self._journals()):
+        if self._queue.write():
             self._syncer.dirty(self._taken)
             if not self._needs_snapshot and self._next is None:
                 self._trouble.over()
+        self._note_gap()
 
-    def _write_what_fits(self, journal: Journal) -> None:
-        """Write the oldest of the records that are queued, as many as the disk takes."""
-        try:
-            while journal.queued and not journal.sealed:
-                journal.append(journal.queued[:1])
-                self.records += 1
-                del journal.queued[0]
-        except OSError as e:
-            self._trouble.met(f"cannot write the journal {self._names.journal}", e)
-
-    def _seal(self, journal: Journal) -> None:
-        """Add no more to a journal; only a snapshot saves the outcomes to come."""
-        journal.seal()
-        if self._next is not None and journal is self._next.journal:
-            self._next.spoiled = True
-        self._needs_snapshot = True
+    def _note_gap(self) -> None:
+        if self._queue.gap:
+            self._queue.gap = False
+            self._needs_snapshot = True
 
     def _drop_journal(self) -> None:
         """Close the journal, whose file stays."""
-        if self._journal is not None:
-            self._syncer.retire(self._journal)
-            self._journal = None
+        queue = self._queue
+        if queue.newest is not None:
+            self._syncer.retire(queue.newest)
+            queue.newest = None
 
     # --- from the store's own threads ---
 
@@ -646,15 +601,16 @@ class Store:
         )
         self._next = Generation(place, state, header, journal, self._taken)
         self._alarms = 0
-        if journal is not None:
-            self._syncer.watch(*self._journals())
+        self._queue.following = journal
+        self._syncer.watch(*self._queue.journals)
         return self._next
 
     def _make_room_for_journal(self, leftovers: Leftovers) -> None:
         """Free the temporary name, under which the newest journal may still lie."""
         names = self._names
-        if self._journal is not None and self._journal.path == names.new_journal:
-            self._journal.publish(names.journal)
+        newest = self._queue.newest
+        if newest is not None and newest.path == names.new_journal:
+            newest.publish(names.journal)
         leftovers.publish_journal()
 
     def _write_now(self, state: State, *, last: bool = False, clean: bool = False) -> bool:
@@ -672,20 +628,20 @@ class Store:
             self._file = generation.file  # before `_next`, since threads look at both
         self._next = None
         self._frozen = None
-        journal = generation.journal
+        journal, self._queue.following = generation.journal, None
         self._number = max(self._number, generation.newest_seen)
         if generation.counts:
             # The old journal is over, whatever else failed.
             self._number += 1
             self.snapshots += 1
             self._drop_journal()
-            self._journal = journal
+            self._queue.newest = journal
             largest = max(_JOURNAL_PER_SNAPSHOT * generation.size, _SMALLEST_LIMIT)
             self._limit = min(largest, _LARGEST_LIMIT)
             self._doubtful = self._doubtful and bool(self._alarms)
         elif journal is not None:
             self._syncer.retire(journal, remove=True)
-        self._syncer.watch(*self._journals())
+        self._syncer.watch(*self._queue.journals)
         self._needs_snapshot = bool(generation.failure or self._alarms)
         if generation.failure is not None:
             self._trouble.met(*generation.failure)
