@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 #: Python's audit events that stand for system calls; raising there fails the call.
-_AUDITED = ("open", "os.", "socket.", "_thread.start_new_thread", "resource.", "fcntl.")
+_AUDITED = ("open", "os.", "socket.", "_thread.start", "resource.", "fcntl.")
 #: Calls without audit events.
 _PATCHED = ("write", "fsync", "fdatasync", "fstat", "read", "pwrite")
 #: Files of Python itself: importing is not the subject.
