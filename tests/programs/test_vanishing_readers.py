@@ -65,6 +65,11 @@ class Vanishing(io.TextIOBase):
         if self.failed:
             raise OSError(self._code, os.strerror(self._code))
 
+    def close(self) -> None:
+        # Python 3.13 closes forgotten streams, and tells of faults there.
+        self.failed = False
+        super().close()
+
     def fileno(self) -> int:
         raise io.UnsupportedOperation("no descriptor")
 
