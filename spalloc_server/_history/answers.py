@@ -7,12 +7,14 @@ in triads, or ``[x, y, z]`` of a single board.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Row = TypeVar("Row")
 
 
-class Page(NamedTuple, Generic[Row]):
+@dataclass(frozen=True)
+class Page(Generic[Row]):
     """A part of a list.
 
     Attributes
@@ -325,6 +327,8 @@ def plain(answer: Any) -> Any:
     """Return an answer as builtins for JSON: objects with the names of the attributes."""
     if isinstance(answer, tuple) and hasattr(answer, "_asdict"):
         return {name: plain(value) for name, value in answer._asdict().items()}
+    if isinstance(answer, Page):
+        return {"rows": plain(answer.rows), "next": answer.next}
     if isinstance(answer, dict):
         return {name: plain(value) for name, value in answer.items()}
     if isinstance(answer, Sequence) and not isinstance(answer, str):
