@@ -353,7 +353,8 @@ class Clients(PollingServerCore):
             self._message(peer, reply)
             return
         peer.output.add_reply(reply)
-        self._unsent[peer] = None
+        if self._in_loop():
+            self._unsent[peer] = None  # else it is sent by this very call
 
     def _answer_all(self) -> None:
         """Write outcomes, then send the replies that are safe; the others wait for that."""

@@ -323,7 +323,11 @@ def test_a_lock_whose_folder_cannot_be_searched_at_the_end_stays_and_is_let_go(
 
 
 def test_a_lock_that_does_not_stay_where_it_is_made_is_trouble(
-    tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    lives: Lives,
+    time: FakeTime,
+    syncers: list[ManualSyncer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     disk = FailingDisk()
     with monkeypatch.context() as odd:
