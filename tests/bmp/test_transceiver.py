@@ -297,8 +297,9 @@ def test_an_error_reply_is_told_from_silence(peer: Peer, bmp: Transceiver, resul
 
 
 def test_an_error_reply_that_may_pass_is_asked_about_again(
-    peer: Peer, bmp: Transceiver, short_waits: None
+    peer: Peer, bmp: Transceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transceiver, "_PASSING_RESULT_PAUSE", 0.0)
     results = iter([RC_TIMEOUT])
     # On a busy computer a copy may be sent before the answer is there.
     peer.reply = lambda packet: [answer_to(packet, next(results, OK))]
