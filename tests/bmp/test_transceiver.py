@@ -204,7 +204,7 @@ def test_numbers_start_again_after_16_bits(peer: Peer, bmp: Transceiver) -> None
 
 
 def test_an_unanswered_command_is_sent_four_times(
-    peer: Peer, bmp: Transceiver, short_waits: None
+    peer: Peer, bmp: Transceiver, short_waits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer.reply = lambda packet: []
 
@@ -214,6 +214,7 @@ def test_an_unanswered_command_is_sent_four_times(
     packets = [peer.next() for _ in range(4)]
     assert len(set(packets)) == 1
     peer.reply = lambda packet: [answer_to(packet)]
+    monkeypatch.setattr(transceiver, "_POWER_OFF_WAITS", (20.0,))
     bmp.power_off(boards=[1])
     assert peer.next() != packets[0]
 
