@@ -140,6 +140,7 @@ def test_without_rules_everybody_is_admitted(
     [
         (("out", "m:9,9,9"), "machine 'm' has no such board"),
         (("out", "m:x", "--reason", "x"), "no machine 'm:x'; there are m"),
+        (("out", "0,0,1", "--reason", "x"), "'0,0,1' names no"),
         (("back",), "back which boards? name them, or say --all"),
         (("back", "m", "--all"), "back which boards? name them, or say --all"),
         (("job", "99"), "there is no job 99 now"),
@@ -164,3 +165,17 @@ def test_without_a_server_that_is_told(tmp_path: Path, run: Run) -> None:
 
     assert status == 1
     assert "no server runs on" in error
+
+
+def test_boards_of_a_silent_frame_are_told_to_come_back_by_themselves(
+    server: SpallocServer, run: Run
+) -> None:
+    run("out", "m:0,0,0", "--reason", "x")
+    where = server._recorded._records.maps["m"]
+    with server._recorded.undisturbed:
+        server._recorded._health.fall_silent("m", where.in_frame((0, 0, 0))[0])
+
+    status, out, _ = run("back", "m:0,0,0", "m:0,0,1")
+
+    assert status == 0
+    assert "will come back when the frame answers again" in out

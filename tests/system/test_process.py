@@ -319,7 +319,8 @@ def test_quiet_hides_all_but_errors(folder: Path) -> None:
             folder, "--quiet", "demo.cfg", port=port, ready=False, environment=environment
         ) as server,
     ):
-        assert b"READY=1" in told.recv(1000)
+        while b"READY=1" not in told.recv(1000):
+            pass  # sockets are put into the service manager's keeping before
         with server.client() as client:
             client.ask("create_job")
             assert "exception" in client.reply()
