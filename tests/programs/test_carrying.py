@@ -117,3 +117,15 @@ def test_a_service_keeps_its_connections(tmp_path: Path) -> None:
     assert list(options) == ["carrier"]
     with suppress(OSError):
         options["carrier"].close(0.1)
+
+
+def test_a_keeper_that_cannot_be_reached_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such keeper")
+
+    monkeypatch.setattr("spalloc_server._programs.carrying.FdStore", refuse)
+
+    assert carrier_options({"NOTIFY_SOCKET": "/run/nobody"}) == {}
+    assert "connections end with this process: no such keeper" in caplog.text

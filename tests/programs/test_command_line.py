@@ -134,6 +134,15 @@ def test_places_where_clients_connect_are_passed_on(monkeypatch: pytest.MonkeyPa
     ]
 
 
+@pytest.mark.parametrize(("word", "given"), [("5", 5), ("clock", "clock")])
+def test_the_first_id_is_a_number_or_the_clock(
+    monkeypatch: pytest.MonkeyPatch, word: str, given: int | str
+) -> None:
+    _, calls = run_stub(monkeypatch, interrupt, "--first-id", word, "x.cfg")
+
+    assert calls[0]["first_id"] == given
+
+
 def test_a_server_that_has_ended_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([True, False])
 
