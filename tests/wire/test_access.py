@@ -497,3 +497,41 @@ def test_orders_and_takings_over_are_in_the_audit(start: Start, tmp_path: Path) 
     ]
     assert (told[2]["id"], told[2]["reason"]) == (job, "fire drill")
     assert code not in path.read_text()
+
+
+def test_addresses_of_bad_form_are_refused_at_a_reload(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start("Policy()")
+    text = CONFIG.format(policy="Policy()")
+    (tmp_path / "test.cfg").write_text(text.replace('ip="127.0.0.1"', 'ip="127.0.0.1,"'))
+
+    assert not server.read_config_file()
+
+    assert "an address is empty; expected them separated by commas" in caplog.text
+    with Client(server) as client:
+        assert client.call("version")
+
+
+def test_a_client_that_was_reset_is_served_where_everybody_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("Policy()")
+    monkeypatch.setattr(server, "_identity_by_address", lambda _: None)
+
+    with Client(server) as client:
+        assert client.call("version")
+        (ours,) = server._client_buffers
+        assert server._doorkeeper.plain_identity(ours) is None
+
+
+def test_an_address_that_is_known_can_be_kept(start: Start) -> None:
+    server = start("Policy()")
+
+    with Client(server, "127.7.0.1") as client:
+        client.call("version")
+        (ours,) = server._client_buffers
+        assert server._doorkeeper.plain_identity(ours) == {
+            "address": "127.7.0.1",
+            "certificate": None,
+        }
