@@ -30,9 +30,6 @@ class Grace:
     def __iter__(self) -> Iterator[int]:
         return iter(self._taken_over)
 
-    def __contains__(self, job_id: int) -> bool:
-        return job_id in self._taken_over
-
     def begin(self, job_id: int, now: float) -> None:
         """Take a job over, at a monotonic time."""
         self._taken_over[job_id] = now

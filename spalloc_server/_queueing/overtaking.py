@@ -207,12 +207,6 @@ class Overtaking:
             self._leaks[machine.name] = leaks
         return leaks
 
-    def leaks(self, machine: _Machine) -> bool:
-        """Whether others may use the boards of a machine's region."""
-        self._now = _clock.monotonic()
-        self._leaks.clear()
-        return machine.region is not None and self._does_leak(machine, machine.region)
-
     def _review(self, machines: list[_Machine]) -> None:
         """Move, close and end regions as need be."""
         for machine in machines:

@@ -6,6 +6,7 @@ import pytest
 
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server.allocator import Allocator
+from spalloc_server.links import Links
 
 KINDS = [Allocator, GridAllocator]
 
@@ -47,3 +48,32 @@ def test_single_boards(kind: type[Allocator] | type[GridAllocator]) -> None:
     assert len(other[1]) == 1
     assert not allocator._alloc_board_possible(0, 0, 0)
     assert allocator._alloc_board_possible()
+
+
+def test_a_machine_without_dead_boards_has_none_in_any_block() -> None:
+    assert GridAllocator(4, 3).alloc(4, 3, max_dead_boards=0) is not None
+
+
+def test_few_requests_are_remembered_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spalloc_server._allocation.grid_allocator._MOST_REQUESTS", 1)
+    allocator = GridAllocator(4, 3)
+
+    given = [allocator.alloc(number) for number in (1, 4, 7, 4)]
+
+    assert all(each is not None for each in given)
+
+
+def test_little_memory_changes_no_answer() -> None:
+    links = {(0, 0, 0, Links.north), (2, 1, 1, Links.east)}
+    usual = GridAllocator(6, 5, dead_links=set(links))
+    small = GridAllocator(6, 5, dead_links=set(links))
+    small.grid.remembered = 1
+
+    asked = [(2, 1), (1, 2), (2, 2), (1, 1), (2, 1), (3, 1)]
+    given = [
+        [each and sorted(each[1]) for each in (a.alloc(*s, max_dead_links=0) for s in asked)]
+        for a in (usual, small)
+    ]
+
+    assert given[0] == given[1]
+    assert all(given[0])

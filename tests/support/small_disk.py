@@ -90,7 +90,13 @@ class SmallDisk:
     def make_read_only(self) -> None:
         """Let nobody open a file for writing; who has one open goes on."""
         self.put_in_place()
-        _mount("-o", "remount,bind,ro", self.directory)
+        for tries_left in reversed(range(100)):
+            try:
+                _mount("-o", "remount,bind,ro", self.directory)
+                return
+            except subprocess.CalledProcessError:
+                if not tries_left:
+                    raise  # it is not a thread in the middle of a write
 
     def end(self) -> None:
         """Unmount all of it for good."""
