@@ -169,3 +169,36 @@ def test_a_reply_may_be_larger_than_what_may_be_left_unread() -> None:
     client.room = None
     output.send(client)
     assert output.allowed == output_module.MAX_UNREAD
+
+
+def test_output_that_is_held_waits_with_all_that_comes_behind_it() -> None:
+    output, client = Output(), FakeClient()
+    output.add(b"one")
+    output.hold(5)
+    output.hold(5)  # nothing has come since
+    output.add(b"two")
+
+    assert output.send(client) is False
+    output.release(4)
+    assert output.send(client) is False
+    assert client.sent == b""
+
+    output.release(5)
+    assert output.send(client) is True
+    assert client.sent == b"onetwo"
+
+
+def test_each_hold_is_released_by_its_own_position() -> None:
+    output, client = Output(), FakeClient()
+    output.add(b"one")
+    output.hold(5)
+    output.add(b"two")
+    output.hold(6)
+
+    output.release(5)
+
+    assert output.send(client) is False
+    assert client.sent == b"one"
+    output.release(6)
+    assert output.send(client) is True
+    assert client.sent == b"onetwo"
