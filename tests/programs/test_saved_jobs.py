@@ -52,6 +52,7 @@ def test_a_running_servers_jobs_are_compared_without_touching_anything(config: P
         waiting_for_b = client.call("create_job", 3, owner="dan", machine="b")
         for job_id in (on_a, on_b):
             client.wait_until(job_id, 3)
+        client.call("list_events", 0)  # Answered once all events so far are in their file.
         write(config, machine("a", 2, 1))
         before = listing(config.parent)
 
