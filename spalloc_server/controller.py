@@ -488,13 +488,13 @@ class Controller:
         Returns
         -------
         dict
-            message (the operator's word, or None), accepting (whether new jobs are taken),
+            message (the operator's, or None), accepting (whether new jobs are taken),
             scheduling, patience (seconds).
         """
         with self._lock:
             return {
-                "message": None,
-                "accepting": True,
+                "message": self.notice.text,
+                "accepting": self.notice.accepting,
                 "scheduling": self._job_queue.scheduling,
                 "patience": self._job_queue.patience,
             }
