@@ -13,17 +13,14 @@ Must not know sockets, clients or files: changes are told as sets, and as outcom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._access.identity import host_principal, parse_address
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs.board_states import Row as BoardRow
-from spalloc_server._jobs.census import Census, take_census
-from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, EndedJob, Ending
-from spalloc_server._jobs.health import OutOfService
+from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, Ending
 from spalloc_server._jobs.job import (
     JobMachineInfoTuple,
     JobState,
@@ -32,15 +29,15 @@ from spalloc_server._jobs.job import (
     MachineTuple,
     _Job,
 )
-from spalloc_server._jobs.job_life import JobOnGrace
 from spalloc_server._jobs.job_request import (
     JobRequest,
     keepalive_seconds,
     owner_name,
 )
+from spalloc_server._jobs.overview import Overview
 from spalloc_server._jobs.parts import Parts
 from spalloc_server._jobs.records import Records
-from spalloc_server._jobs.report_desk import asked_board, asked_text
+from spalloc_server._jobs.upkeep import Upkeep
 from spalloc_server._jobs.whereabouts import where_is
 from spalloc_server._jobs.write_ahead import AtOnce, Outlet
 from spalloc_server._places import Board, Place
@@ -87,6 +84,10 @@ class Controller:
         Keeps other threads out, for several calls in a row.
     notice : Notice
         The operator's message, and whether new jobs are accepted.
+    overview : Overview
+        Answers questions about the whole facility.
+    upkeep : Upkeep
+        Takes boards out of service, puts them back, tests them.
     """
 
     def __init__(
@@ -111,9 +112,9 @@ class Controller:
         self._power = parts.power
         self._life = parts.life
         self._facility = parts.facility
-        self._boards = parts.boards
-        self._reasons = parts.reasons
         self.notice = parts.notice
+        self.overview = Overview(parts)
+        self.upkeep = Upkeep(parts)
         self._due: float | None = None
         self._lock = self.undisturbed = records.lock
         # The very tables, for other programs and for the commands that are asked most.
@@ -459,103 +460,6 @@ class Controller:
         with self._lock:
             return where_is(self._records.maps, self._jobs, keywords)
 
-    def census(self, timeout: float = -1) -> Census | None:
-        """Count jobs, boards and the requests that the frames served.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to wait for the lock; -1 for ever.
-
-        Returns
-        -------
-        Census or None
-            None if the lock was not to be had in time.
-        """
-        if not self._lock.acquire(timeout=timeout):
-            return None
-        try:
-            self._facility.note_dead_changes()
-            return take_census(
-                self._records, self._fleet, self._boards, self._life, self._job_queue
-            )
-        finally:
-            self._lock.release()
-
-    def facility(self) -> dict[str, Any]:
-        """Return the jobs' part of ``get_facility``.
-
-        Returns
-        -------
-        dict
-            message (the operator's, or None), accepting (whether new jobs are taken),
-            scheduling, patience (seconds).
-        """
-        with self._lock:
-            return {
-                "message": self.notice.text,
-                "accepting": self.notice.accepting,
-                "scheduling": self._job_queue.scheduling,
-                "patience": self._job_queue.patience,
-            }
-
-    def list_boards(self, machine_name: str) -> list[BoardRow] | None:
-        """Return the state of every board of a machine; None if there is no such machine.
-
-        Returns
-        -------
-        list of (x, y, z, state, job id or None, text or None)
-            By x, y and z; the states are described in `_jobs.board_states`.  The same
-            object until something has changed.
-        """
-        with self._lock:
-            self._facility.note_dead_changes()
-            if machine_name not in self._machines:
-                return None
-            return self._boards.of(machine_name).rows
-
-    def list_places(
-        self, machine_name: str
-    ) -> list[tuple[int, int, int, int, int, int, str | None]] | None:
-        """Return where every board of a machine is; None if there is no such machine.
-
-        Returns
-        -------
-        list of (x, y, z, cabinet, frame, board, host or None)
-            By x, y and z; the host is the board's address, as configured.
-        """
-        with self._lock:
-            where = self._records.maps.get(machine_name)
-            return None if where is None else where.all_places()
-
-    def list_queue(self) -> dict[str, Any]:
-        """Return each waiting job's place in line, and why it waits; see `Reasons.list_queue`."""
-        with self._lock:
-            return self._reasons.list_queue()
-
-    def get_job_outlook(self, job_id: int) -> dict[str, Any] | None:
-        """Return one job's dict of `list_queue`; None if it does not wait."""
-        with self._lock:
-            return self._reasons.outlook(job_id)
-
-    def jobs_on_grace(self) -> list[JobOnGrace]:
-        """Return the jobs of before the start of which nothing was heard since, oldest first."""
-        with self._lock:
-            return self._life.jobs_on_grace()
-
-    def list_ended_jobs(self, limit: int, before: int | None = None) -> list[EndedJob]:
-        """Return jobs that have ended, newest first.
-
-        Parameters
-        ----------
-        limit : int
-            Most rows (>= 0).
-        before : int, optional
-            Id of an ended job: only those that ended before it; none if it is not known.
-        """
-        with self._lock:
-            return self._records.ended.rows(limit, before)
-
     # --- changes for watchers ---
 
     @property
@@ -619,80 +523,6 @@ class Controller:
             return self._health.next_due()
 
     # --- boards out of service ---
-
-    def hold_board(self, machine_name: str, board: Board, reason: str) -> None:
-        """Take a board out of service after its present job, until it is released.
-
-        Raises
-        ------
-        ValueError
-            If there is no such machine or board.
-        """
-        self.hold_boards(machine_name, [board], reason)
-
-    def hold_boards(self, machine_name: str, boards: Collection[Board], reason: str) -> None:
-        """Take boards out of service after their present jobs, until they are released.
-
-        Raises
-        ------
-        ValueError
-            If there is no such machine, or a board is not of it; nothing is done.
-        """
-        with self._lock:
-            self._health.hold(machine_name, boards, reason)
-
-    def release_board(self, machine_name: str, board: Board) -> None:
-        """Put a board back in service.
-
-        Raises
-        ------
-        ValueError
-            If there is no such machine or board, or it is in service.
-        """
-        with self._lock:
-            self._health.release(machine_name, board)
-
-    def release_boards(self, machine_name: str, boards: Collection[Board]) -> list[Board]:
-        """Put back in service those of some boards that are out; returns them.
-
-        Boards of a frame that does not answer are not among them: they come back by themselves.
-        """
-        with self._lock:
-            return self._health.release_all(machine_name, boards)
-
-    def test_board(self, machine_name: str, board: Board) -> None:
-        """Test a board that is out of service as soon as no job has it.
-
-        Raises
-        ------
-        ValueError
-            If there is no such machine or board, or it is in service.
-        """
-        with self._lock:
-            self._health.test_now(machine_name, board)
-            self._records.due_is_stale = True
-
-    def out_of_service(self) -> list[OutOfService]:
-        """Return the boards that are not handed out because something is wrong with them."""
-        with self._lock:
-            return self._health.out_of_service()
-
-    def waiting_jobs(self) -> list[tuple[int, str, frozenset[Board]]]:
-        """Return the queued jobs that wait for boards out of service: (id, machine, boards)."""
-        with self._lock:
-            return [
-                (job_id, name, boards)
-                for job_id, machines in sorted(self._job_queue.blocked().items())
-                for name, boards in machines.items()
-            ]
-
-    def report_problem(
-        self, host: str | None, job_id: int, board: str | Sequence[int], text: str
-    ) -> str:
-        """Take a user's report of a board that misbehaves; see `ReportDesk.report`."""
-        where, text = asked_board(board), asked_text(text)
-        with self._lock:
-            return self._parts.desk.report(_plain_text(host), job_id, where, text)
 
     # --- the end ---
 

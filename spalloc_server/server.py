@@ -605,7 +605,7 @@ class SpallocServer(Server):
         standing = self._doorkeeper.acts_as(client)
         return {
             "commands": sorted(self._commands),
-            **self._controller.facility(),
+            **self._controller.overview.facility(),
             "keep_names_days": self._keep_names_days,
             "principal": standing.identity.principal,
             "access": standing.access.name,
@@ -614,7 +614,7 @@ class SpallocServer(Server):
     @spalloc_command
     def list_boards(self, client: Any, machine_name: str) -> Row | None:
         """Return every board of a machine with its state; null if there is no such machine."""
-        rows = self._controller.list_boards(text("machine_name", machine_name))
+        rows = self._controller.overview.list_boards(text("machine_name", machine_name))
         if rows is None:
             self._questions.forget_machines(self._controller.machines)
             return None
@@ -623,17 +623,17 @@ class SpallocServer(Server):
     @spalloc_command
     def list_places(self, client: Any, machine_name: str) -> list[Any] | None:
         """Return the cabinet, frame, board and address of every board of a machine, or null."""
-        return self._controller.list_places(text("machine_name", machine_name))
+        return self._controller.overview.list_places(text("machine_name", machine_name))
 
     @spalloc_command
     def list_queue(self, client: Any) -> Row:
         """Return for each waiting job its place in line and why it waits."""
-        return self._questions.queue(self._controller.list_queue())
+        return self._questions.queue(self._controller.overview.list_queue())
 
     @spalloc_command
     def get_job_outlook(self, client: Any, job_id: int) -> dict[str, Any] | None:
         """Return one waiting job's object of ``list_queue``; null for others."""
-        return self._controller.get_job_outlook(whole_number("job_id", job_id))
+        return self._controller.overview.get_job_outlook(whole_number("job_id", job_id))
 
     @spalloc_command
     def list_ended_jobs(self, client: Any, limit: int, before: int | None = None) -> Rows:
@@ -641,7 +641,7 @@ class SpallocServer(Server):
         limit = how_many("limit", limit)
         if before is not None:
             before = whole_number("before", before)
-        return ended_rows(self._controller.list_ended_jobs(limit, before))
+        return ended_rows(self._controller.overview.list_ended_jobs(limit, before))
 
     @spalloc_command
     def report_problem(self, client: Any, /, job_id: int, *where: Any, **keywords: Any) -> str:
@@ -651,7 +651,7 @@ class SpallocServer(Server):
         """
         job_id = whole_number("job_id", job_id)
         board, words = reported(where, keywords)
-        done = self._controller.report_problem(self._host(client), job_id, board, words)
+        done = self._controller.upkeep.report_problem(self._host(client), job_id, board, words)
         self._answered(client)
         return done
 

@@ -326,27 +326,6 @@ class Health:
             self._changed(name, how="released")
         return released
 
-    def release(self, name: str, board: Board) -> None:
-        """Put a board back unless its frame is silent.
-
-        Raises
-        ------
-        ValueError
-            If there is no such machine or board, or it is in service.
-        """
-        where = self.check(name, board)
-        quarantine = self._of(name)
-        if not quarantine.release(board):
-            place = where.locate(board)
-            if place is not None and frame_of(place) in quarantine.silent:
-                raise ValueError(
-                    f"board {board} of machine {name!r} comes back by itself "
-                    f"when its frame {frame_of(place)} answers again"
-                )
-            raise ValueError(f"board {board} of machine {name!r} is not out of service")
-        log.info("machine %s: board %s released", name, board)
-        self._changed(name, how="released")
-
     def test_now(self, name: str, board: Board) -> None:
         """Test a board that is out of service soon, whatever its turn was.
 

@@ -101,7 +101,7 @@ class Announcer:
         problems = self._pulse.problems()
         if problems:
             return "; ".join(problem.text for problem in problems)
-        census = self._server.controller.census(_PATIENCE)
+        census = self._server.controller.overview.census(_PATIENCE)
         if census is None:
             return "Busy"
         words = [

@@ -222,7 +222,7 @@ class Reader:
 
     def samples(self) -> Samples:
         """Read all metrics: {name: {values of its labels: value}}, for each of `METRICS`."""
-        census = self.server.controller.census(_PATIENCE)
+        census = self.server.controller.overview.census(_PATIENCE)
         found: Samples = {
             **self._of_loop(),
             **self._of_store(),

@@ -81,7 +81,7 @@ class Pulse:
 
     def machines_out(self) -> list[Problem]:
         """Return the machines of which no board can be used; the server itself is well."""
-        census = self._server.controller.census(_PATIENCE)
+        census = self._server.controller.overview.census(_PATIENCE)
         return [
             Problem("machine", f"machine {name}: no board can be used, {_unusable(boards)} out")
             for name, boards in ({} if census is None else census.machines).items()

@@ -42,11 +42,19 @@ class CountedState(Protocol):
         """Monotonic time since which something written is not yet safe."""
 
 
-class CountedController(Protocol):
+class Counted(Protocol):
     """The jobs and machines, to be counted."""
 
-    def census(self, patience: float) -> Census | None:
+    def census(self, timeout: float) -> Census | None:
         """Count, or give up after some seconds."""
+
+
+class CountedController(Protocol):
+    """See `Controller`."""
+
+    @property
+    def overview(self) -> Counted:
+        """See `Overview`."""
 
 
 class RunningServer(Protocol):

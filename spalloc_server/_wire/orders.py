@@ -130,10 +130,10 @@ def obey(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
 def _list(desk: Desk, _: dict[str, Any]) -> dict[str, Any]:
     controller = desk.controller
     return {
-        "out": [row._asdict() for row in controller.out_of_service()],
+        "out": [row._asdict() for row in controller.overview.out_of_service()],
         "waiting": [
             {"job": job_id, "machine": name, "boards": sorted(boards)}
-            for job_id, name, boards in controller.waiting_jobs()
+            for job_id, name, boards in controller.overview.waiting_jobs()
         ],
     }
 
@@ -150,15 +150,15 @@ def _out(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     dead = [(name, board) for name, board in found if board in machines[name].dead_boards]
     live = [each for each in found if each not in dead]
     for name, boards in _by_machine(live).items():
-        controller.hold_boards(name, boards, reason)
-    taken = {(row.machine, row.board): row.job_id for row in controller.out_of_service()}
+        controller.upkeep.hold_boards(name, boards, reason)
+    taken = {(row.machine, row.board): row.job_id for row in controller.overview.out_of_service()}
     jobs = sorted({job for each in live if (job := taken.get(each)) is not None})
     return {**_rows(live), "dead": _rows(dead)["boards"], "jobs": jobs}
 
 
 def _back(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     controller = desk.controller
-    out = {(row.machine, row.board): row for row in controller.out_of_service()}
+    out = {(row.machine, row.board): row for row in controller.overview.out_of_service()}
     if order.get("all") is True and order.get("boards") is None:
         found = list(out)
         if not found:
@@ -168,7 +168,7 @@ def _back(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     released = [
         (name, board)
         for name, boards in _by_machine(found).items()
-        for board in controller.release_boards(name, boards)
+        for board in controller.upkeep.release_boards(name, boards)
     ]
     silent = sorted(set(found) - set(released))
     if silent and not released:
@@ -193,10 +193,10 @@ def _by_machine(boards: list[tuple[str, Board]]) -> dict[str, list[Board]]:
 
 def _test(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     controller = desk.controller
-    out = {(row.machine, row.board) for row in controller.out_of_service()}
+    out = {(row.machine, row.board) for row in controller.overview.out_of_service()}
     found = _out_of(controller, order.get("boards"), out)
     for name, board in found:
-        controller.test_board(name, board)
+        controller.upkeep.test_board(name, board)
     return _rows(found)
 
 
@@ -260,7 +260,7 @@ def _rows(boards: list[tuple[str, Board]]) -> dict[str, Any]:
 
 
 def _jobs(desk: Desk, _: dict[str, Any]) -> dict[str, Any]:
-    on_grace = {each.job_id: each.until for each in desk.controller.jobs_on_grace()}
+    on_grace = {each.job_id: each.until for each in desk.controller.overview.jobs_on_grace()}
     return {
         "jobs": [_job_row(desk.controller, row, on_grace) for row in desk.controller.list_jobs()]
     }
@@ -268,7 +268,7 @@ def _jobs(desk: Desk, _: dict[str, Any]) -> dict[str, Any]:
 
 def _job(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     job_id = _job_id(desk, order)
-    on_grace = {each.job_id: each.until for each in desk.controller.jobs_on_grace()}
+    on_grace = {each.job_id: each.until for each in desk.controller.overview.jobs_on_grace()}
     (row,) = (row for row in desk.controller.list_jobs() if row.job_id == job_id)
     return _job_row(desk.controller, row, on_grace)
 

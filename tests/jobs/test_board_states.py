@@ -25,7 +25,7 @@ def facility(monkeypatch: pytest.MonkeyPatch) -> Iterator[Facility]:
 
 
 def told(facility: Facility, board: tuple[int, int, int]) -> tuple[str, int | None, str | None]:
-    rows = facility.controller.list_boards("m")
+    rows = facility.controller.overview.list_boards("m")
     assert rows is not None
     (found,) = [row[3:] for row in rows if row[:3] == board]
     return found
@@ -36,7 +36,7 @@ def today(facility: Facility, seconds: float = 0.0) -> str:
 
 
 def test_boards_of_an_idle_machine_are_free(facility: Facility) -> None:
-    rows = facility.controller.list_boards("m")
+    rows = facility.controller.overview.list_boards("m")
 
     assert rows is not None
     assert rows == sorted(rows)
@@ -45,7 +45,7 @@ def test_boards_of_an_idle_machine_are_free(facility: Facility) -> None:
 
 
 def test_an_unknown_machine_has_no_boards(facility: Facility) -> None:
-    assert facility.controller.list_boards("elsewhere") is None
+    assert facility.controller.overview.list_boards("elsewhere") is None
 
 
 def test_a_board_is_used_then_switched_off_then_rests(facility: Facility) -> None:
@@ -64,7 +64,7 @@ def test_a_board_is_used_then_switched_off_then_rests(facility: Facility) -> Non
 
 
 def test_boards_out_of_service_tell_since_when_and_why(facility: Facility) -> None:
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
 
     assert told(facility, A) == ("out", None, f"since {today(facility)}: new FPGA")
 
@@ -72,7 +72,7 @@ def test_boards_out_of_service_tell_since_when_and_why(facility: Facility) -> No
 def test_a_used_board_tells_its_later_states(facility: Facility) -> None:
     job = facility.create(*A)
     facility.run_until(lambda: facility.state(job) is JobState.ready, 100.0)
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
 
     assert told(facility, A) == ("used", job, f"out since {today(facility)}: new FPGA")
 
@@ -101,19 +101,19 @@ def test_dead_boards_are_dead_also_if_they_are_marked_in_place(facility: Facilit
 
 
 def test_rows_are_made_anew_only_after_a_change(facility: Facility) -> None:
-    before = facility.controller.list_boards("m")
+    before = facility.controller.overview.list_boards("m")
     facility.controller.get_job_state(None, 99)
-    assert facility.controller.list_boards("m") is before
+    assert facility.controller.overview.list_boards("m") is before
 
     facility.create(*A)
-    assert facility.controller.list_boards("m") is not before
+    assert facility.controller.overview.list_boards("m") is not before
 
 
 def test_every_state_is_counted(facility: Facility) -> None:
     facility.create(*A)
-    facility.controller.hold_board("m", B, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [B], "new FPGA")
 
-    counts = facility.controller._boards.of("m").counts
+    counts = facility.controller._parts.boards.of("m").counts
     assert list(counts) == list(STATES)
     assert {state: n for state, n in counts.items() if n} == {"used": 1, "out": 1, "free": 10}
 

@@ -99,7 +99,7 @@ class Load:
         for client in self.clients:
             client.look(now)
         self._events += 1
-        rows = self.facility.controller.out_of_service()
+        rows = self.facility.controller.overview.out_of_service()
         self._nothing_given_that_is_out(rows)
         self._nobody_healthy_out_for_long({row.board for row in rows}, now)
         if self._events % 10 == 0:
@@ -170,9 +170,10 @@ def test_bad_boards_cost_no_job(load: Load, fault: str, scope: str) -> None:
     during = load.served - served
     facility.inject("0 clear")
     facility.run(HOUR + 5 * MINUTE)
-    locked = [row for row in facility.controller.out_of_service() if row.next_test is None]
+    out = facility.controller.overview.out_of_service()
+    locked = [row for row in out if row.next_test is None]
     for row in locked:
-        facility.controller.release_board(row.machine, row.board)
+        facility.controller.upkeep.release_boards(row.machine, [row.board])
     facility.run(5 * MINUTE)
 
     assert load.lost == {}

@@ -21,7 +21,7 @@ def book(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     made.create_job("10.0.0.1", owner="me")
     rack.answer_all()
     made.destroy_job(None, 2)
-    made.hold_board("m", (0, 0, 0), "fan")
+    made.upkeep.hold_boards("m", [(0, 0, 0)], "fan")
     return made.__getstate__()
 
 

@@ -18,7 +18,7 @@ def facility() -> Iterator[Facility]:
 
 
 def census(facility: Facility) -> Census:
-    counted = facility.controller.census()
+    counted = facility.controller.overview.census()
     assert counted is not None
     return counted
 
@@ -67,7 +67,7 @@ def test_boards_are_counted_in_old_and_new_words(facility: Facility) -> None:
     ready(facility, 3, 0, 0, machine="m")
     facility.controller.destroy_job(None, over)
     for z in (1, 2):
-        facility.controller.hold_board("m", (3, 0, z), "fan")
+        facility.controller.upkeep.hold_boards("m", [(3, 0, z)], "fan")
 
     counted = census(facility).machines["m"]
 

@@ -62,10 +62,10 @@ class Walk:
 
     def hold(self) -> None:
         board = self.dice.choice([(0, 0, 0), (1, 1, 2)])
-        if any(out.board == board for out in self.made.out_of_service()):
-            self.made.release_board("m", board)
+        if any(out.board == board for out in self.made.overview.out_of_service()):
+            self.made.upkeep.release_boards("m", [board])
         else:
-            self.made.hold_board("m", board, "for a while")
+            self.made.upkeep.hold_boards("m", [board], "for a while")
 
     def tend(self) -> None:
         self.made.destroy_timed_out_jobs()

@@ -110,8 +110,8 @@ def test_boards_come_back_by_a_test_or_an_operator(facility: Facility) -> None:
     facility.run_until(lambda: facility.out == {A}, 100.0)
     facility.inject("0 clear")
     facility.run_until(lambda: not facility.out, 100.0)
-    facility.controller.hold_board("m", B, "drained")
-    facility.controller.release_board("m", B)
+    facility.controller.upkeep.hold_boards("m", [B], "drained")
+    facility.controller.upkeep.release_boards("m", [B])
 
     back = events(facility, "board back")
     assert [(each["board"], each["how"]) for each in back] == [
@@ -155,7 +155,7 @@ def test_machines_come_change_and_go(facility: Facility) -> None:
     m, n = controller.machines["m"], machine("n", 1, 1)
     controller.machines = {"n": n, "m": m}
     controller.machines = {"n": n._replace(tags=frozenset({"x"})), "m": m}
-    facility.controller.hold_board("m", A, "drained")
+    facility.controller.upkeep.hold_boards("m", [A], "drained")
     controller.machines = {"m": machine("m", 3, 1)}
 
     told = [(e["machine"], e["change"], e.get("priority")) for e in events(facility)

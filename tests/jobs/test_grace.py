@@ -71,7 +71,7 @@ def test_a_sign_of_life_ends_the_grace(
     clock.advance(1000.0)
     renew(taken_over)
 
-    assert [job.job_id for job in taken_over.jobs_on_grace()] == [3]
+    assert [job.job_id for job in taken_over.overview.jobs_on_grace()] == [3]
     clock.advance(60.0)
     assert lives(taken_over, clock, 1)
     clock.advance(0.1)
@@ -111,17 +111,17 @@ def test_the_grace_may_change_meanwhile(taken_over: Controller, clock: HandClock
 def test_an_operator_sees_the_jobs_on_grace_and_may_end_them(
     taken_over: Controller, clock: HandClock
 ) -> None:
-    assert taken_over.jobs_on_grace() == [
+    assert taken_over.overview.jobs_on_grace() == [
         (1, "me", "10.0.0.1", "m", 3, clock.today + 3600.0),
         (3, "she", "10.0.0.3", "m", 3, clock.today + 3600.0),
     ]
-    census = taken_over.census()
+    census = taken_over.overview.census()
     assert census is not None
     assert census.jobs_on_grace == 2
 
     taken_over.end_job(3, "gone home")
-    assert [job.job_id for job in taken_over.jobs_on_grace()] == [1]
-    (row,) = taken_over.list_ended_jobs(1)
+    assert [job.job_id for job in taken_over.overview.jobs_on_grace()] == [1]
+    (row,) = taken_over.overview.list_ended_jobs(1)
     assert (row.reason, row.by, row.by_host) == ("gone home", "operator", None)
 
 
@@ -144,6 +144,6 @@ def test_the_log_says_once_that_a_new_job_waits_for_them(
 def test_jobs_of_this_start_have_no_grace(taken_over: Controller, clock: HandClock) -> None:
     job_id = taken_over.create_job(None, owner="me", keepalive=60, machine="m")
 
-    assert job_id not in [job.job_id for job in taken_over.jobs_on_grace()]
+    assert job_id not in [job.job_id for job in taken_over.overview.jobs_on_grace()]
     clock.advance(60.1)
     assert not lives(taken_over, clock, job_id)

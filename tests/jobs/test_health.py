@@ -81,7 +81,7 @@ def test_a_board_that_fails_goes_out_of_service_and_its_job_moves(
 
     assert B not in facility.boards(fillers[0]) | facility.boards(fillers[1])
     assert facility.moves == [fillers[1]]
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.machine, row.board, row.physical) == ("m", B, (0, 0, 1))
     assert (row.kind, row.faults, row.tests, row.job_id) == (kind, 1, 0, None)
 
@@ -96,7 +96,7 @@ def test_it_is_tried_after_1_5_15_60_minutes_and_then_hourly(facility: Facility)
 
     def watch() -> None:
         nonlocal seen
-        (row,) = facility.controller.out_of_service()
+        (row,) = facility.controller.overview.out_of_service()
         if row.tests > seen:
             seen = row.tests
             tested.append(facility.time.now)
@@ -134,9 +134,9 @@ def test_the_third_fault_in_a_day_keeps_it_out_until_it_is_released(facility: Fa
 
     facility.run(3 * 24 * HOUR)
 
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.next_test) == (A, None)
-    facility.controller.release_board("m", A)
+    facility.controller.upkeep.release_boards("m", [A])
     assert facility.boards(facility.create(*A)) == {A}
 
 
@@ -152,7 +152,7 @@ def test_one_refusal_of_many_boards_makes_suspects_that_are_tested_at_once(
 
     assert took <= 6 * 6
     facility.run_until(is_ready(facility, job), 60)
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert row.faults == 1
 
 
@@ -167,7 +167,7 @@ def test_a_board_that_is_not_switched_off_is_out_until_it_is(
     facility.controller.destroy_job(None, job)
     facility.run(HOUR)
 
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.kind) == (A, "power_off")
     assert facility.is_on(A)
     facility.inject("0 clear")
@@ -225,7 +225,7 @@ def test_a_silent_frame_is_out_at_once_and_its_jobs_leave_before_the_last_try(
 
     assert took < 40
     assert len(facility.out) == 6
-    assert {row.kind for row in facility.controller.out_of_service()} == {"silent"}
+    assert {row.kind for row in facility.controller.overview.out_of_service()} == {"silent"}
     assert sorted(facility.moves) == jobs
 
 
@@ -284,7 +284,7 @@ def test_a_board_of_its_own_trouble_stays_out_when_its_frame_is_back(facility: F
     facility.inject("0 clear silent")
     facility.run_until(lambda: facility.out == {A}, 60)
 
-    assert facility.controller.out_of_service()[0].kind == "fpga"
+    assert facility.controller.overview.out_of_service()[0].kind == "fpga"
 
 
 # --- tests and users ---
@@ -296,7 +296,7 @@ def test_a_test_gives_way_to_what_a_user_asks_of_the_board(facility: Facility) -
     facility.inject("0 clear")
     facility.time.now = facility.controller.next_health_check() or 0.0
     facility.controller.check_health()  # the test waits in the frame's queue
-    facility.controller.release_board("m", A)
+    facility.controller.upkeep.release_boards("m", [A])
 
     job = facility.create(*A)
     facility.run_until(is_ready(facility, job), 60)
@@ -456,26 +456,26 @@ def test_answers_for_boards_that_a_job_gave_up_do_not_count(build: Build) -> Non
 def test_a_whole_machine_job_waits_and_says_for_what(
     facility: Facility, caplog: pytest.LogCaptureFixture
 ) -> None:
-    facility.controller.hold_board("m", B, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [B], "new FPGA")
 
     with caplog.at_level(logging.INFO):
         job = facility.create(2, 2)
         facility.create()
 
     assert facility.state(job) is JobState.queued
-    assert facility.controller.waiting_jobs() == [(job, "m", frozenset({B}))]
+    assert facility.controller.overview.waiting_jobs() == [(job, "m", frozenset({B}))]
     said = [r.getMessage() for r in caplog.records if "waits for" in r.getMessage()]
     assert said == [f"job {job} waits for board {B} of machine m, out of service"]
 
 
 def test_others_pass_a_job_that_waits_for_boards_out_of_service(facility: Facility) -> None:
-    facility.controller.hold_board("m", B, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [B], "new FPGA")
     whole = facility.create(2, 2)
 
     small = facility.create(3)
 
     assert facility.state(small) is JobState.power
-    facility.controller.release_board("m", B)
+    facility.controller.upkeep.release_boards("m", [B])
     behind = facility.create()
     assert facility.state(whole) is JobState.queued
     assert facility.state(behind) is JobState.queued
@@ -490,7 +490,7 @@ def test_a_queue_that_waited_for_a_job_goes_on_when_a_board_goes_out(facility: F
     small = facility.create()
     assert facility.state(small) is JobState.queued
 
-    facility.controller.hold_board("m", (1, 1, 2), "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [(1, 1, 2)], "new FPGA")
 
     assert facility.state(whole) is JobState.queued
     assert facility.state(small) is JobState.power
@@ -503,9 +503,9 @@ def test_a_drained_board_stays_with_its_job_and_goes_to_no_other(facility: Facil
     job = facility.create()
     facility.run_until(is_ready(facility, job), 60)
 
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
 
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.kind, row.what, row.job_id) == (A, "operator", "new FPGA", job)
     assert facility.state(job) is JobState.ready
     facility.controller.destroy_job(None, job)
@@ -513,7 +513,7 @@ def test_a_drained_board_stays_with_its_job_and_goes_to_no_other(facility: Facil
     others = [facility.create() for _ in range(12)]
     facility.run(60)
     assert sum(facility.state(other) is JobState.ready for other in others) == 11
-    facility.controller.release_board("m", A)
+    facility.controller.upkeep.release_boards("m", [A])
     facility.run(60)
     assert all(facility.state(other) is JobState.ready for other in others)
 
@@ -529,12 +529,14 @@ def test_boards_that_do_not_exist_are_refused(
     facility: Facility, name: str, board: tuple[int, int, int], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
-        facility.controller.hold_board(name, board, "x")
+        facility.controller.upkeep.hold_boards(name, [board], "x")
 
 
 def test_only_what_is_out_can_be_released(facility: Facility) -> None:
-    with pytest.raises(ValueError, match="is not out of service"):
-        facility.controller.release_board("m", A)
+    facility.controller.upkeep.hold_boards("m", [B], "new FPGA")
+
+    assert facility.controller.upkeep.release_boards("m", [A, B]) == [B]
+    assert facility.controller.upkeep.release_boards("m", [A, B]) == []
 
 
 def test_boards_of_a_silent_frame_come_back_by_themselves(facility: Facility) -> None:
@@ -542,32 +544,32 @@ def test_boards_of_a_silent_frame_come_back_by_themselves(facility: Facility) ->
     facility.create()
     facility.run(MINUTE)
 
-    with pytest.raises(ValueError, match=r"when its frame .* answers again"):
-        facility.controller.release_board("m", A)
+    assert facility.controller.upkeep.release_boards("m", [A]) == []
+    assert A in facility.out
 
 
 # --- the configuration ---
 
 
 def test_what_is_known_of_a_board_goes_with_its_hardware(facility: Facility) -> None:
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
     moved = machine("n", width=1, height=4, base_ip=machine().bmp_ips[0, 0])
 
     facility.controller.machines = {"n": moved}
 
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.machine, row.physical, row.what) == ("n", (0, 0, 0), "new FPGA")
     assert facility.controller._job_queue._machines["n"].allocator.quarantined == {A}
 
 
 def test_hardware_that_the_new_machine_does_not_have_is_forgotten(facility: Facility) -> None:
-    facility.controller.hold_board("m", A, "new FPGA")
-    facility.controller.hold_board("m", (1, 0, 2), "new fan")  # board 5 of frame 0
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [(1, 0, 2)], "new fan")  # board 5 of frame 0
     smaller = machine("n", width=1, height=1, base_ip=machine().bmp_ips[0, 0])
 
     facility.controller.machines = {"n": smaller}
 
-    assert [row.what for row in facility.controller.out_of_service()] == ["new FPGA"]
+    assert [row.what for row in facility.controller.overview.out_of_service()] == ["new FPGA"]
 
 
 def test_a_frame_that_is_still_silent_is_out_in_its_new_machine(facility: Facility) -> None:
@@ -600,11 +602,11 @@ def test_dead_boards_are_the_operators_word(facility: Facility) -> None:
 
 
 def test_a_machine_that_is_gone_has_no_boards_out_of_service(facility: Facility) -> None:
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
 
     facility.controller.machines = {}
 
-    assert facility.controller.out_of_service() == []
+    assert facility.controller.overview.out_of_service() == []
 
 
 # --- the book ---
@@ -629,7 +631,7 @@ def test_the_journal_says_what_the_controller_says(facility: Facility) -> None:
     facility.inject("0 board 0 fpga-wrong")
     facility.create(3)
     facility.create()
-    facility.controller.hold_board("m", (1, 1, 1), "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [(1, 1, 1)], "new FPGA")
 
     def compare() -> None:
         told, known = folded(facility), json_safe(facility.controller.__getstate__())
@@ -662,10 +664,10 @@ def test_a_restart_keeps_boards_out_and_their_next_tests(facility: Facility) -> 
     job = facility.create()
     facility.run_until(is_ready(facility, job), 300)
     facility.run(10 * MINUTE)
-    before = facility.controller.out_of_service()
+    before = facility.controller.overview.out_of_service()
 
     facility.time.now += MINUTE
-    after = restarted(facility).out_of_service()
+    after = restarted(facility).overview.out_of_service()
 
     assert [row._replace(next_test=None) for row in after] == [
         row._replace(next_test=None) for row in before
@@ -735,7 +737,7 @@ def test_a_board_that_nobody_has_and_that_stays_on_is_out(
     facility.run(10 * MINUTE)
 
     assert "machine m, frame (0, 0): boards not switched off: " in caplog.text
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.kind) == (B, "power_off")
 
 
@@ -798,7 +800,8 @@ def test_a_round_of_tests_is_one_line_in_the_log(
     caplog.clear()
     caplog.set_level(logging.INFO)
 
-    facility.run_until(lambda: any(row.tests for row in facility.controller.out_of_service()), 90)
+    overview = facility.controller.overview
+    facility.run_until(lambda: any(row.tests for row in overview.out_of_service()), 90)
     facility.run(10.0)
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
     assert len(lines) == 1

@@ -132,7 +132,7 @@ def test_waiting_jobs_that_ask_for_the_same_have_one_reason(facility: Facility) 
     facility.create(4, 1)
     waiting = [facility.create(4, 1) for _ in range(3)]
 
-    rows = {row["job_id"]: row for row in facility.controller.list_queue()["jobs"]}
+    rows = {row["job_id"]: row for row in facility.controller.overview.list_queue()["jobs"]}
 
     behind = f"behind job {waiting[0]}, which is first in line"
     for job_id in waiting[1:]:
@@ -144,7 +144,7 @@ def test_a_moved_job_that_waits_is_told_so(facility: Facility) -> None:
     waiting = facility.create(4, 1)
     facility.controller._jobs[waiting].fault = "board 1 is silent"
 
-    found = facility.controller.get_job_outlook(waiting)
+    found = facility.controller.overview.get_job_outlook(waiting)
 
     assert found is not None
     (told,) = found["machines"]
@@ -161,7 +161,7 @@ def test_a_board_of_a_silent_frame_is_tested_by_asking_the_frame(
     facility.inject("0 silent")
     facility.create()
     facility.run(60.0)
-    assert {row.kind for row in facility.controller.out_of_service()} == {"silent"}
+    assert {row.kind for row in facility.controller.overview.out_of_service()} == {"silent"}
     health = facility.controller._health
     asked: list[tuple[str, tuple[int, int]]] = []
     monkeypatch.setattr(health, "welcome", lambda name, frame: asked.append((name, frame)))

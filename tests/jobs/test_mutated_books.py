@@ -66,22 +66,23 @@ def mutate(book: Any, dice: random.Random) -> str:
 
 def ask_everything(taken: Controller, clock: dict[str, float]) -> None:
     taken.takeover_grace = 10.0
+    overview = taken.overview
     for ask in (
-        taken.list_jobs, taken.list_machines, taken.list_queue, taken.out_of_service,
-        taken.waiting_jobs, taken.jobs_on_grace, taken.census, taken.facility,
+        taken.list_jobs, taken.list_machines, overview.list_queue, overview.out_of_service,
+        overview.waiting_jobs, overview.jobs_on_grace, overview.census, overview.facility,
         taken.__getstate__, taken.take_changes,
     ):  # fmt: skip
         asked: Callable[[], Any] = ask
         asked()
-    taken.list_ended_jobs(1000)
+    overview.list_ended_jobs(1000)
     for name in taken.machines:
-        assert taken.list_boards(name)
+        assert overview.list_boards(name)
     job_id = taken.create_job("10.0.0.1", owner="me")
     for known in (*taken._jobs, *taken._retired_jobs, job_id):
         taken.get_job_state("10.0.0.1", known)
         taken.get_job_machine_info("10.0.0.1", known)
-        taken.get_job_outlook(known)
-        taken.report_problem("10.0.0.1", known, (0, 0, 0), "smoke")
+        overview.get_job_outlook(known)
+        taken.upkeep.report_problem("10.0.0.1", known, (0, 0, 0), "smoke")
         taken.power_on_job_boards("10.0.0.1", known)
     for later in (1.0, 100.0, 1e5, 1e7):
         clock["now"] += later

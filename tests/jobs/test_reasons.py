@@ -32,7 +32,7 @@ def facility(monkeypatch: pytest.MonkeyPatch) -> Iterator[Facility]:
 
 
 def outlook(facility: Facility, job_id: int) -> dict[str, Any]:
-    found = facility.controller.get_job_outlook(job_id)
+    found = facility.controller.overview.get_job_outlook(job_id)
     assert found is not None
     return found
 
@@ -121,7 +121,7 @@ def test_a_given_board_of_a_triad_that_is_in_a_block(facility: Facility) -> None
 
 
 def test_boards_are_out_of_service(facility: Facility) -> None:
-    facility.controller.hold_board("m", A, "new FPGA")
+    facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
     since = clock_time(facility.time.wall())
     waiting = facility.create(4, 1)
     assert why(facility, waiting) == (
@@ -130,7 +130,7 @@ def test_boards_are_out_of_service(facility: Facility) -> None:
     assert outlook(facility, waiting)["machines"][0]["until"] is None
 
     for board in (B, (0, 0, 2), (1, 0, 0)):
-        facility.controller.hold_board("m", board, "drained")
+        facility.controller.upkeep.hold_boards("m", [board], "drained")
     facility.time.now += 2.0
     text = why(facility, waiting)
     assert text.startswith("boards (0, 0, 0), (0, 0, 1), (0, 0, 2) and 1 more are out of service")
@@ -169,29 +169,29 @@ def test_a_moved_job_tells_what_failed_and_which_try_it_is(facility: Facility) -
     assert "board (0, 0, 0) of machine m" in text
     assert ", try 2 of 4" in text
     facility.run_until(lambda: facility.state(job) is JobState.ready, 100.0)
-    assert facility.controller.get_job_outlook(job) is None
+    assert facility.controller.overview.get_job_outlook(job) is None
 
 
 def test_only_waiting_jobs_have_an_outlook(facility: Facility) -> None:
     job = facility.create(1)
 
-    assert facility.controller.get_job_outlook(job) is None
-    assert facility.controller.get_job_outlook(99) is None
-    assert facility.controller.list_queue()["jobs"] == []
+    assert facility.controller.overview.get_job_outlook(job) is None
+    assert facility.controller.overview.get_job_outlook(99) is None
+    assert facility.controller.overview.list_queue()["jobs"] == []
 
 
 def test_the_list_is_made_once_a_second(facility: Facility) -> None:
     ready(facility, 4, 1)
     facility.create(1)
-    before = facility.controller.list_queue()
+    before = facility.controller.overview.list_queue()
     late = facility.create(1)
 
     facility.time.now += 0.9
-    assert facility.controller.list_queue() is before
+    assert facility.controller.overview.list_queue() is before
     assert outlook(facility, late)["ahead"] == 1
 
     facility.time.now += 0.1
-    after = facility.controller.list_queue()
+    after = facility.controller.overview.list_queue()
     assert after["made"] == facility.time.wall()
     assert len(after["jobs"]) == 2
 
@@ -259,11 +259,12 @@ def test_a_job_is_told_how_long_similar_requests_waited(facility: Facility) -> N
     assert expected is not None
     assert 30.0 <= expected["low"] <= expected["high"] < 60.0
     assert expected["made"] == facility.time.wall()
-    census = facility.controller.census()
+    census = facility.controller.overview.census()
     assert census is not None
     assert (census.spans_judged, census.spans_held) == (0, 0)
     book = facility.controller.__getstate__()
-    again = Controller.restore(book).get_job_outlook(facility.controller.list_jobs()[-1].job_id)
+    waiting = facility.controller.list_jobs()[-1].job_id
+    again = Controller.restore(book).overview.get_job_outlook(waiting)
     assert again is not None
     assert again["expected"] is not None
 
@@ -313,7 +314,7 @@ def test_what_requests_wait_for_is_found_out_a_few_at_a_time(
 def test_a_list_that_takes_long_is_made_less_often(
     facility: Facility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reasons = facility.controller._reasons
+    reasons = facility.controller._parts.reasons
     made = []
 
     def slow(only: int | None = None) -> list[dict[str, Any]]:
@@ -324,7 +325,7 @@ def test_a_list_that_takes_long_is_made_less_often(
     monkeypatch.setattr(reasons, "_outlooks", slow)
     begun = facility.time.now
     for _ in range(50):
-        facility.controller.list_queue()
+        facility.controller.overview.list_queue()
         facility.time.now += 0.1
 
     assert made == [begun, pytest.approx(begun + 4.0)]
@@ -346,7 +347,7 @@ def test_just_enough_boards_are_out_though_others_would_do(facility: Facility) -
     ready(facility, 1, 1)
     ready(facility, 2, 1)
     for z in range(3):
-        facility.controller.hold_board("m", (3, 0, z), "fan")
+        facility.controller.upkeep.hold_boards("m", [(3, 0, z)], "fan")
     waiting = facility.create(1, 1)
 
     assert why(facility, waiting).startswith("boards (3, 0, 0), (3, 0, 1), (3, 0, 2) are out of ")

@@ -40,7 +40,7 @@ def ended(facility: Facility, host: str = HOST, *what: int) -> int:
 
 
 def report(facility: Facility, job_id: int, host: str = HOST, board: Any = A) -> str:
-    return facility.controller.report_problem(host, job_id, board, "chips do not answer")
+    return facility.controller.upkeep.report_problem(host, job_id, board, "chips do not answer")
 
 
 def test_two_reports_from_different_hosts_have_a_board_tested(facility: Facility) -> None:
@@ -51,7 +51,7 @@ def test_two_reports_from_different_hosts_have_a_board_tested(facility: Facility
     assert facility.out == set()
     assert report(facility, second, OTHER) == Verdict.suspect.value
 
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.kind) == (A, "reported")
     assert row.what == "reported by users: chips do not answer"
     facility.run(60.0)
@@ -82,10 +82,10 @@ def test_a_board_that_passed_and_is_reported_again_waits_for_an_operator(
     third = ended(facility)
 
     assert report(facility, third) == Verdict.locked.value
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.next_test) == (A, None)
 
-    facility.controller.release_board("m", A)
+    facility.controller.upkeep.release_boards("m", [A])
     assert report(facility, third) == Verdict.noted.value
 
 
@@ -96,7 +96,7 @@ def test_a_board_that_fails_its_test_stays_out(facility: Facility) -> None:
     report(facility, second, OTHER)
 
     facility.run(30.0)
-    (row,) = facility.controller.out_of_service()
+    (row,) = facility.controller.overview.out_of_service()
     assert (row.board, row.kind, row.next_test is None) == (A, "reported", False)
     assert report(facility, first).startswith("the board is out of service already")
 
@@ -124,7 +124,7 @@ def test_reports_of_others_are_only_noted(
 ) -> None:
     job_id = used(facility)
 
-    text = facility.controller.report_problem(host, job_id, board, "smoke")
+    text = facility.controller.upkeep.report_problem(host, job_id, board, "smoke")
 
     assert text == f"noted for the operator; it does not count, as {why}"
     assert facility.outcomes[-1] == (
@@ -188,7 +188,7 @@ def test_two_percent_may_be_out_and_at_least_one(boards: int, most: int) -> None
 )
 def test_reports_of_bad_form_are_refused(facility: Facility, board: Any, text: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"board|text"):
-        facility.controller.report_problem(HOST, 1, board, text)
+        facility.controller.upkeep.report_problem(HOST, 1, board, text)
 
 
 def test_reports_survive_a_restart(facility: Facility) -> None:
@@ -198,7 +198,7 @@ def test_reports_survive_a_restart(facility: Facility) -> None:
     assert _book.upgrade(book, _book.FORMAT) == book
 
     again = Controller.restore(book)
-    assert again.report_problem(OTHER, second, A, "still") == Verdict.suspect.value
+    assert again.upkeep.report_problem(OTHER, second, A, "still") == Verdict.suspect.value
 
 
 def test_what_is_known_survives_as_plain_builtins_while_it_counts() -> None:

@@ -44,7 +44,7 @@ def test_the_status_follows_the_server(
 ) -> None:
     monkeypatch.setattr(_announcer, "_SECONDS_BETWEEN_STATUS", 0.0)
     announcer = Announcer(server, ServiceManager(systemd.environ))
-    server.controller.hold_board("frame", (0, 0, 0), "smells")
+    server.controller.upkeep.hold_boards("frame", [(0, 0, 0)], "smells")
     server.create_job(None, owner="me")
     systemd.received()
 
@@ -60,7 +60,7 @@ def test_the_status_follows_the_server(
 def test_a_busy_server_says_so(
     server: SpallocServer, systemd: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.controller, "census", lambda timeout: None)
+    monkeypatch.setattr(server.controller.overview, "census", lambda timeout: None)
 
     Announcer(server, ServiceManager(systemd.environ))
 

@@ -95,7 +95,7 @@ def test_boards_are_taken_out_listed_and_put_back(server: SpallocServer, run: Ru
     assert [line.split()[0] for line in lines[1:]] == ["m:0,0,1", "m:1,0,2"]
     assert all("operator: new FPGA\\x1b" in line for line in lines[1:])
     assert run("release", "m:0,0,1")[1] == "board (0, 0, 1) of machine m back in service\n"
-    assert [row.board for row in server._controller.out_of_service()] == [(1, 0, 2)]
+    assert [row.board for row in server._controller.overview.out_of_service()] == [(1, 0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_boards_and_options_come_in_any_order(
     status, _, error = run(*words)
 
     assert (status, error) == (0, "")
-    out = server._controller.out_of_service()
+    out = server._controller.overview.out_of_service()
     assert {row.board for row in out} == {(0, 0, 1), (1, 0, 2)}
 
 
@@ -168,12 +168,12 @@ def test_frames_machines_and_ranges_are_taken_out_and_put_back(
         "board (1, 0, 2) of machine m taken out of service\n"
     )
     assert run("release", "m:c0f3b1-2", "m:1,0,0-1,0,2")[1].count("back in service") == 5
-    assert [row.board for row in server._controller.out_of_service()] == [(0, 0, 0)]
+    assert [row.board for row in server._controller.overview.out_of_service()] == [(0, 0, 0)]
 
     assert run("add", "m", "--reason", "fan")[0] == 0
-    assert len(server._controller.out_of_service()) == 6
+    assert len(server._controller.overview.out_of_service()) == 6
     assert run("release", "--all")[1].count("back in service") == 6
-    assert server._controller.out_of_service() == []
+    assert server._controller.overview.out_of_service() == []
 
 
 def test_only_those_of_a_group_that_are_out_are_released(server: SpallocServer, run: Run) -> None:
@@ -242,7 +242,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_done(
 
     assert (status, out) == (1, "")
     assert said in error
-    assert server._controller.out_of_service() == []
+    assert server._controller.overview.out_of_service() == []
 
 
 def test_without_a_server_what_it_saved_is_listed(
@@ -525,7 +525,8 @@ def test_an_order_at_which_the_server_fails_is_answered(caplog: pytest.LogCaptur
     class Broken:
         undisturbed = contextlib.nullcontext()
 
-        def out_of_service(self) -> None:
+        @property
+        def overview(self) -> None:
             raise RuntimeError("surprise")
 
     answer = json.loads(orders.carry_out(Broken(), Policy(), '{"do": "list"}', "unix:0"))  # type: ignore[arg-type]

@@ -80,7 +80,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     config = copy_of_example("demo.cfg", tmp_path)
     with simulated_server(config) as server:
         server.create_job(None, 3, owner="me", keepalive=None)
-        server.controller.hold_board(next(iter(server.controller.machines)), (0, 0, 0), "smells")
+        (machine, *_) = server.controller.machines
+        server.controller.upkeep.hold_boards(machine, [(0, 0, 0)], "smells")
     with Simulation() as simulation:
         simulation.listen(tmp_path / "c")
         simulation.inject("frame-1.example mute")

@@ -282,7 +282,7 @@ class Facility:
 
     @property
     def out(self) -> set[Board]:
-        return {row.board for row in self.controller.out_of_service()}
+        return {row.board for row in self.controller.overview.out_of_service()}
 
     def _note(self, outcome: tuple[Any, ...]) -> None:
         self.outcomes.append(outcome)

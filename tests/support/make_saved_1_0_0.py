@@ -83,7 +83,7 @@ class SavedLife:
         self.answer("a-0", "a-1", "gone-0", "gone-1", "b-0", "b-1")
         self.controller.destroy_job(None, 6, "done")
         self.answer("a-0", "a-1", "b-0", "b-1")
-        self.controller.hold_board("b", (1, 0, 2), "smells of smoke")
+        self.controller.hold_board("b", (1, 0, 2), "smells of smoke")  # type: ignore[attr-defined]
         self.controller.power_off_job_boards("192.0.2.8", 3)
         self.answer("a-0", "a-1")
 

@@ -249,9 +249,9 @@ class Life:
         board = (self._random.randrange(2), self._random.randrange(2), self._random.randrange(3))
         try:
             if self._random.random() < 0.4:
-                self.controller.hold_board("a", board, "to be mended")
+                self.controller.upkeep.hold_boards("a", [board], "to be mended")
             else:
-                self.controller.release_board("a", board)
+                self.controller.upkeep.release_boards("a", [board])
         except ValueError:
             return False
         return True

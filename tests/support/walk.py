@@ -182,7 +182,7 @@ def walk_of_create_job(folder: Path) -> Walk:
     ):
         # The first one passes through modules that prepare what later ones find.
         client.call("destroy_job", _ready(server, client))
-        _until(lambda: not server.controller.census().machines["m"].boards["cooling"])  # type: ignore[union-attr]
+        _until(lambda: not server.controller.overview.census().machines["m"].boards["cooling"])  # type: ignore[union-attr]
         with walk.recording():
             _ready(server, client)
     return walk
@@ -199,7 +199,7 @@ def walk_of_a_life(folder: Path) -> Walk:
         with simulated_server(config, fault) as server, Client(server.port) as client:
             client.call("destroy_job", 1)
             client.call("create_job", 4, 1, owner="me")
-            _until(lambda: bool(server.controller.out_of_service()))
+            _until(lambda: bool(server.controller.overview.out_of_service()))
             _configuration(folder, ", dead_boards={(3, 0, 2)}")
             loads = server.reloads
             os.kill(os.getpid(), signal.SIGHUP)

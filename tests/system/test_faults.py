@@ -285,7 +285,7 @@ def shortage(scene: Scene, said: Said) -> None:
     def during(server: SpallocServer) -> None:
         scene.job(server)
         assert scene.frame(server).answering is True
-        assert server.controller.out_of_service() == []
+        assert server.controller.overview.out_of_service() == []
 
     assert scene.program.run(during) == 0
     text = said()
@@ -301,7 +301,7 @@ def silence(scene: Scene, said: Said) -> None:
 
     def during(server: SpallocServer) -> None:
         server.create_job(None, 3, owner="me", keepalive=None)
-        scene.until(lambda: len(server.controller.out_of_service()) == 24)
+        scene.until(lambda: len(server.controller.overview.out_of_service()) == 24)
         scene.alive(server)
 
     assert scene.program.run(during) == 0
@@ -315,7 +315,7 @@ def answer(scene: Scene, said: Said) -> None:
     def during(server: SpallocServer) -> None:
         job_id = server.create_job(None, 0, 0, 0, owner="me", keepalive=None)
         scene.until(lambda: server.get_job_state(None, job_id)["state"] == JobState.destroyed)
-        (out,) = server.controller.out_of_service()
+        (out,) = server.controller.overview.out_of_service()
         assert out.board == (0, 0, 0)
         scene.job(server)
 

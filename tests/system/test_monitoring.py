@@ -383,7 +383,7 @@ def test_boards_on_their_way_to_off_are_cooling(server: SpallocServer) -> None:
 
         with bmp:
             client.call("destroy_job", job_id)
-            census = server.controller.census()
+            census = server.controller.overview.census()
 
     assert census is not None
     assert census.machines["frame-a"].boards["cooling"] == 3
@@ -458,7 +458,7 @@ def test_head_is_answered_as_get_without_the_body(server: SpallocServer, path: s
 
 
 def test_health_tells_of_a_machine_that_is_out(server: SpallocServer) -> None:
-    server.controller.hold_board("test-board", (0, 0, 0), "smells")
+    server.controller.upkeep.hold_boards("test-board", [(0, 0, 0)], "smells")
 
     with monitored(server) as page:
         status, text = get(page.port, "/health")

@@ -90,7 +90,7 @@ def state(facility: Facility) -> dict[str, Any]:
         for args in ((), (3,), (1, 1), (3,), (2, 1), (2, 1)):
             server.create_job(None, *args, owner="me", keepalive=60.0)
         server.destroy_job(None, 2, "done")
-        server.controller.hold_board("f", (0, 0, 2), "broken")
+        server.controller.upkeep.hold_boards("f", [(0, 0, 2)], "broken")
         return copy.deepcopy(server.controller.__getstate__())
 
 

@@ -34,7 +34,7 @@ def do(controller: Controller, word: str, policy: Policy | None = None, **order:
 
 
 def out(controller: Controller) -> list[tuple[str, Any]]:
-    return [(row.machine, row.board) for row in controller.out_of_service()]
+    return [(row.machine, row.board) for row in controller.overview.out_of_service()]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_boards_frames_ranges_and_machines_are_taken_out_and_put_back(
 
     assert len(done["boards"]) == len(out(controller)) == count
     assert done["dead"] == done["jobs"] == []
-    assert {row.what for row in controller.out_of_service()} == {"new fan"}
+    assert {row.what for row in controller.overview.out_of_service()} == {"new fan"}
     assert len(do(controller, "back", boards=texts)["boards"]) == count
     assert out(controller) == []
 
