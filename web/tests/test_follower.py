@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
+from spalloc_web._facility.follower import Follower
 from spalloc_web._facility.picture import Picture
 from spalloc_web._facility.questions import read_event
 from spalloc_web._facility.replies import EventReply
@@ -205,3 +208,20 @@ def test_a_facility_is_busy_in_the_same_way_each_time() -> None:
 
     assert isinstance(first, Facility)
     assert first.machines["machine"].rows() == second.machines["machine"].rows()
+
+
+async def test_a_server_on_a_unix_socket_is_followed_and_its_path_is_not_shown(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "clients"
+    async with FakeServer(busy(4, 2)) as server:
+        listening = await asyncio.start_unix_server(server._serve, path)
+        follower = Follower(f"unix:{path}", 0)
+        task = asyncio.create_task(follower.run())
+        await asyncio.wait_for(follower.first_picture(), 30)
+
+        assert follower.picture.status.server == "the local socket"
+        assert follower.picture.jobs
+        task.cancel()
+        await asyncio.wait([task])
+        listening.close()

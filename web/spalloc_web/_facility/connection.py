@@ -19,6 +19,8 @@ import msgspec
 #: The longest line accepted, in bytes: boards and jobs of the largest machines stay below
 #: it by a factor of ten.
 MAX_LINE = 1 << 28
+#: Begins the path of a Unix socket, in the place of a host.
+UNIX = "unix:"
 #: Notifications, in the protocol's own words.
 NOTIFICATIONS = ("jobs_changed", "machines_changed", "events_until")
 
@@ -76,7 +78,8 @@ class Connection:
         Parameters
         ----------
         host, port
-            Of the server.
+            Of the server; the host is ``unix:PATH`` for a Unix socket, the port then has no
+            meaning.
         on_notification, timeout
             As of the class; `timeout` is also the longest that connecting may take, seconds.
 
@@ -86,9 +89,7 @@ class Connection:
             If there is no server, or no answer in time.
         """
         try:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(host, port, limit=MAX_LINE), timeout
-            )
+            reader, writer = await asyncio.wait_for(_connect(host, port), timeout)
         except asyncio.TimeoutError as e:
             raise ConnectionLostError(f"no connection within {timeout:g} s") from e
         except OSError as e:
@@ -213,3 +214,14 @@ class Connection:
                 reply.exception()
         self._on_notification("lost", None)
         self._writer.close()
+
+
+async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if host.startswith(UNIX):
+        return await asyncio.open_unix_connection(host.removeprefix(UNIX), limit=MAX_LINE)
+    return await asyncio.open_connection(host, port, limit=MAX_LINE)
+
+
+def address_in_words(host: str, port: int) -> str:
+    """Write a server's address; the path of a Unix socket is not for readers of the pages."""
+    return "the local socket" if host.startswith(UNIX) else f"{host}:{port}"

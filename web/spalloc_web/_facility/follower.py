@@ -18,6 +18,7 @@ from spalloc_web._facility.connection import (
     CommandRefusedError,
     Connection,
     ConnectionLostError,
+    address_in_words,
 )
 from spalloc_web._facility.picture import Picture, Status
 from spalloc_web._facility.questions import Questions
@@ -68,7 +69,7 @@ class Follower:
         self._port = port
         self._clock = wall_clock
         self._timeout = timeout
-        self.picture = Picture(0, Status(f"{host}:{port}", away_since=wall_clock()))
+        self.picture = Picture(0, Status(address_in_words(host, port), away_since=wall_clock()))
         self._on_picture: list[OnPicture] = []
         self._on_events: list[OnEvents] = []
         self._woken = asyncio.Event()
@@ -114,14 +115,15 @@ class Follower:
             delay = min(2 * delay, LAST_DELAY)
 
     def _describe(self, questions: Questions) -> str:
-        return f"{self._host}:{self._port}, version {questions.version}"
+        return f"{address_in_words(self._host, self._port)}, version {questions.version}"
 
     async def _follow(self, questions: Questions, connection: Connection) -> None:
         while not connection.lost:
             self._woken.clear()
             began = time.monotonic()
             answers = await questions.ask()
-            status = replace(answers.status, server=f"{self._host}:{self._port}")
+            server = address_in_words(self._host, self._port)
+            status = replace(answers.status, server=server)
             self._publish(replace(answers, number=self.picture.number + 1, status=status))
             if questions.events:
                 self._tell(questions.take_events())
