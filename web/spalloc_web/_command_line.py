@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spalloc_web._settings import (
     DEFAULT_LISTEN,
+    DEFAULT_PROXIES,
     DEFAULT_SERVER,
     Destination,
     SettingError,
@@ -23,12 +24,16 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="spalloc-web",
         description="Shows the boards that a spalloc server shares as live web pages.",
-        epilog="Options of the command line beat those of the file.",
+        epilog="Options of the command line beat those of the file.  'spalloc-web user --help'"
+        " tells of users that may log in.",
     )
     made.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     made.add_argument("--config", metavar="FILE", help="INI file with a section [web]")
     made.add_argument(
-        "--server", metavar="HOST:PORT", help=f"the spalloc server (default {DEFAULT_SERVER})"
+        "--server",
+        metavar="HOST:PORT|unix:PATH",
+        help=f"the spalloc server (default {DEFAULT_SERVER}); on its Unix socket, and with a rule"
+        " of class front, orders can be given for users",
     )
     made.add_argument(
         "--listen",
@@ -47,11 +52,23 @@ def parser() -> argparse.ArgumentParser:
         const="yes",
         help="a web server in front does TLS and hands requests on",
     )
+    made.add_argument(
+        "--proxies",
+        metavar="NETWORKS",
+        help="web servers in front whose X-Forwarded-For and X-Forwarded-Proto are believed"
+        f" (default {DEFAULT_PROXIES})",
+    )
     made.add_argument("--base", metavar="/PREFIX", help="what stands before all paths")
     made.add_argument(
         "--anonymous",
         metavar="none|states|all",
-        help="how much readers see: nothing, no names or texts (default), or all",
+        help="how much readers see that are not logged in: nothing, no names or texts (default),"
+        " or all",
+    )
+    made.add_argument(
+        "--users",
+        metavar="FILE",
+        help="users that may log in, a file that spalloc-web user keeps; without it nobody can",
     )
     made.add_argument(
         "--health", metavar="URL", help="the server's /health page, for notices of disk trouble"

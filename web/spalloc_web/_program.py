@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from spalloc_web import _sdnotify
+from spalloc_web._accounts import command
+from spalloc_web._accounts.users import UsersFileError
 from spalloc_web._command_line import parse
+from spalloc_web._facility.connection import address_in_words
 from spalloc_web._http.app import make_app
 from spalloc_web._notices.sender import make_sender
 from spalloc_web._past.opening import open_history
@@ -36,15 +39,19 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 after SIGTERM or SIGINT, 1 if it could not start.
+        Exit status: 0 after SIGTERM or SIGINT, 1 if it could not start; or that of
+        ``spalloc-web user``.
     """
+    words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["user"]:
+        return command.main(words[1:])
     settings, level = parse(words)
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
         asyncio.run(serve(settings))
-    except (OSError, SettingError) as e:
+    except (OSError, SettingError, UsersFileError) as e:
         log.error("cannot start: %s", e)
         return 1
     return 0
@@ -59,6 +66,8 @@ async def serve(settings: Settings) -> None:
         If the address cannot be listened on, or the certificate cannot be read.
     SettingError
         If the history or a destination of notices cannot be.
+    UsersFileError
+        If the users' file cannot be read.
     """
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -74,7 +83,7 @@ async def serve(settings: Settings) -> None:
         site = web.TCPSite(runner, host, port, ssl_context=tls_of(settings), backlog=1024)
         await site.start()
         address = address_of(settings, runner)
-        log.info("pages of %s:%d at %s", *settings.server, address)
+        log.info("pages of %s at %s", address_in_words(*settings.server), address)
         print(f"spalloc-web: {address}", flush=True)
         _sdnotify.tell(READY="1", STATUS=f"pages at {address}")
         await _feed_watchdog_until(end)

@@ -25,6 +25,8 @@ from pathlib import Path
 
 from spalloc_web._sight import Sight
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 #: Kinds of notices, and the subject of each.
 NOTICE_KINDS = {
     "board": "a board goes out of service or comes back",
@@ -34,6 +36,10 @@ NOTICE_KINDS = {
 }
 DEFAULT_SERVER = "localhost:22244"
 DEFAULT_LISTEN = "127.0.0.1:22280"
+#: Web servers in front whose headers are believed.
+DEFAULT_PROXIES = "127.0.0.0/8, ::1"
+#: Begins the path of a Unix socket, in the place of HOST:PORT.
+UNIX = "unix:"
 _WEB_OPTIONS = (
     "server",
     "listen",
@@ -41,8 +47,10 @@ _WEB_OPTIONS = (
     "cert",
     "key",
     "behind_proxy",
+    "proxies",
     "base",
     "anonymous",
+    "users",
     "health",
     "state_dir",
 )
@@ -78,8 +86,14 @@ class Settings:
     Attributes
     ----------
     server, listen : (host, port)
+        The server's host is ``unix:PATH`` for a Unix socket; its port is 0 then.
     history : str or None
         URL of the history database, or the path of a SQLite file.
+    proxies : tuple of networks
+        Addresses of web servers in front, of which X-Forwarded-For and -Proto are believed if
+        `behind_proxy` is set.
+    users : Path or None
+        The users' file; None: nobody can log in.
     base : str
         The first part of all paths: empty, or ``/prefix`` without a final slash.
     health : str or None
@@ -94,8 +108,10 @@ class Settings:
     cert: Path | None = None
     key: Path | None = None
     behind_proxy: bool = False
+    proxies: tuple[Network, ...] = ()
     base: str = ""
     anonymous: Sight = Sight.STATES
+    users: Path | None = None
     health: str | None = None
     state_dir: Path | None = None
     destinations: tuple[Destination, ...] = ()
@@ -173,14 +189,16 @@ def settings_of(
         For the first value that cannot be.
     """
     settings = Settings(
-        server=_address("server", values.get("server", DEFAULT_SERVER)),
+        server=_server(values.get("server", DEFAULT_SERVER)),
         listen=_address("listen", values.get("listen", DEFAULT_LISTEN)),
         history=values.get("history") or None,
         cert=_file("cert", values.get("cert")),
         key=_file("key", values.get("key")),
         behind_proxy=_yes("behind_proxy", values.get("behind_proxy", "no")),
+        proxies=_networks(values.get("proxies") or DEFAULT_PROXIES),
         base=_base(values.get("base", "")),
         anonymous=_sight(values.get("anonymous", "states")),
+        users=Path(values["users"]) if values.get("users") else None,
         health=_health(values.get("health")),
         state_dir=Path(values["state_dir"]) if values.get("state_dir") else None,
         destinations=destinations,
@@ -210,6 +228,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _server(text: str) -> tuple[str, int]:
+    if not text.startswith(UNIX):
+        return _address("server", text)
+    if not text.removeprefix(UNIX).startswith("/"):
+        raise SettingError(f"server {text!r} names no Unix socket: expected unix:/PATH")
+    return text, 0
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    found = []
+    for part in text.replace(",", " ").split():
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError as e:
+            raise SettingError(f"proxies: {part!r} is no address or network ({e})") from e
+    return tuple(found)
 
 
 def _address(option: str, text: str) -> tuple[str, int]:

@@ -87,6 +87,8 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, words: st
         ("base", '/"><b', "is no path like /spalloc"),
         ("anonymous", "some", "none of none, states, all"),
         ("health", "ftp://x", "begins with http"),
+        ("server", "unix:clients", "expected unix:/PATH"),
+        ("proxies", "127.0.0.1, proxy", "'proxy' is no address or network"),
         ("behind_proxy", "perhaps", "neither yes nor no"),
     ],
 )
@@ -140,3 +142,11 @@ def test_a_wrong_command_line_ends_with_words(capsys: pytest.CaptureFixture[str]
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"none\.ini"):
         read_settings(parser().parse_args(["--config", str(tmp_path / "none.ini")]))
+
+
+def test_a_unix_socket_and_web_servers_in_front_are_named() -> None:
+    settings = settings_of({"server": "unix:/run/spalloc/clients", "proxies": "10.1.0.0/16 ::1"})
+
+    assert settings.server == ("unix:/run/spalloc/clients", 0)
+    assert [str(network) for network in settings.proxies] == ["10.1.0.0/16", "::1/128"]
+    assert [str(n) for n in settings_of({}).proxies] == ["127.0.0.0/8", "::1/128"]
