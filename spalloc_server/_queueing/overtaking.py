@@ -202,7 +202,7 @@ class Overtaking:
             rest = machine.allocator.seconds_before_free
             leaks = (
                 region.age(self._now) < self.patience
-                and machine.slowest(self._now) > machine.lifetimes.typical + rest
+                and machine.slowest(self._now) > machine.lifetimes.idle_at_most + rest
             )
             self._leaks[machine.name] = leaks
         return leaks

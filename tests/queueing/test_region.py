@@ -29,6 +29,7 @@ def test_the_rest_of_a_life_is_guessed_from_longer_ones(lives: list[float], age:
     else:
         assert lifetimes.remaining(age) == max(age, 300)
     assert lifetimes.typical == (median(lives) if len(lives) >= 10 else 300)
+    assert lifetimes.idle_at_most == (median(lives) / 2 if len(lives) >= 10 else 300)
 
 
 def test_the_last_four_hundred_lifetimes_count() -> None:

@@ -242,6 +242,29 @@ def test_a_region_that_is_soon_free_does_not_leak(owner: RegionOwner, clock: Fak
     assert owner.queue.region_of(2) is None
 
 
+@pytest.mark.parametrize(
+    ("age", "leaks"),
+    [
+        # The lives that are longer tell that job 1 stays for 301 s, or for 599 s.
+        (399, False),
+        (401, True),
+    ],
+)
+def test_a_region_leaks_unless_its_jobs_go_within_half_a_usual_life(
+    age: float, leaks: bool, owner: RegionOwner, clock: FakeClock
+) -> None:
+    # The usual life is 700 s.
+    for life in [*[400.0] * 10, *[1000.0] * 10]:
+        owner.queue._machines["m"].lifetimes.add(life)
+    owner.queue.patience = 5000
+    owner.news()
+
+    clock.advance(age)
+    owner.queue.create_job(1, 1, job_id=3)
+
+    assert owner.news() == [("allocate", 3, "m")] * leaks
+
+
 def test_spare_boards_of_triads_opened_before_the_region_are_not_handed_out(
     clock: FakeClock,
 ) -> None:
