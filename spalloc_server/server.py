@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import __version__
+from spalloc_server._access.commands import READ_ONLY
 from spalloc_server._access.policy import AccessClass
 from spalloc_server._bmp import wiring
-from spalloc_server._checks.values import shown, text, whole_number
+from spalloc_server._checks.values import text, whole_number
 from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.event_numbers import EventNumbers
-from spalloc_server._jobs.first_id import first_id
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._saved.audit_file import AuditFile
@@ -30,15 +30,22 @@ from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
 from spalloc_server._saved.store import Loaded, Store
 from spalloc_server._wire import orders, stand_ins
-from spalloc_server._wire.carrier import Carrier
-from spalloc_server._wire.control import Control, control_path
-from spalloc_server._wire.control_socket import ControlFailed
-from spalloc_server._wire.doorkeeper import NotAllowedError
+from spalloc_server._wire.carrier import SECONDS_BEFORE_A_RESTART, Carrier
+from spalloc_server._wire.control import control_path
 from spalloc_server._wire.endpoints import Endpoint
 from spalloc_server._wire.messages import Later, Row, Rows
+from spalloc_server._wire.operators import Operators
 from spalloc_server._wire.ownership import Ownership
-from spalloc_server._wire.questions import MOST_ROWS, Questions, ended_rows, how_many, reported
-from spalloc_server._wire.rows import RowCache, job_row, machine_row, state_row
+from spalloc_server._wire.questions import (
+    MOST_ROWS,
+    Questions,
+    ended_rows,
+    events_asked,
+    how_many,
+    reported,
+)
+from spalloc_server._wire.revival import begin_anew, revive
+from spalloc_server._wire.rows import RowCache, info_row, job_row, machine_row, state_row
 from spalloc_server._wire.running import Handler
 from spalloc_server._wire.serving import Server, StartError
 from spalloc_server.controller import Controller
@@ -47,31 +54,10 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 
 log = logging.getLogger(__name__)
 
-
-#: Seconds that a stop waits for hardware if connections are kept: published clients wait 5 s for
-#: an answer, and the next process has to start in that time, too.
-_SECONDS_BEFORE_A_RESTART = 0.5
 #: Principals that the controller finds out itself, from the address.
 _BY_ADDRESS = ("host:", "local")
 
 _COMMANDS: dict[str, Handler] = {}
-#: Commands that change nothing, so that nobody misses one that is not carried out.
-_READ_ONLY = frozenset(
-    {
-        "version",
-        "list_jobs",
-        "list_machines",
-        "get_board_position",
-        "get_board_at_position",
-        "where_is",
-        "get_facility",
-        "list_boards",
-        "list_queue",
-        "get_job_outlook",
-        "list_ended_jobs",
-        "list_events",
-    }
-)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -108,6 +94,8 @@ class SpallocServer(Server):
         Where clients connect by TCP; None is where the configuration file says.
     more_endpoints : sequence of Endpoint
         Unix sockets and places for proxies, beside those.
+    first_id : int, "clock" or None
+        Id of the first job of a fresh state, see `_jobs.first_id`.
     audit_dir : str or Path or None
         Where the audit is written; None is where the state is saved.
     carrier : Carrier or None
@@ -154,32 +142,22 @@ class SpallocServer(Server):
         self._recorded = Controller()
         self._stopped = False
         self._ownership = Ownership()
-        # Position that must be safe before operators are told; None if nobody waits.
-        self._obeyed: int | None = None
-        self._control: Control | None = None
         directory = config.absolute().parent if state_dir is None else Path(state_dir)
-        self._control_path = control_path(directory, config.name, label)
-        self._store = Store(
-            directory,
-            config.name,
-            __version__,
-            durability or "process",
-            label=label,
-            book=book,
-            disk=disk,
-        )
-        self._store.on_news = self.wake
+        self._files = directory, config.name, label, disk
+        self._store = self._make_store()
         self._event_file: EventLog | None = None
         self._events: EventNumbers | None = None
         self._first_id = first_id
-        self._files = directory, config.name, label, disk
         self._audit_dir = None if audit_dir is None else Path(audit_dir)
         write_ahead = WriteAhead(self._store, self._wake_from_outside)
+        self._operators = Operators(
+            control_path(directory, config.name, label), self.wake, write_ahead, self._obey
+        )
         super().__init__(
             config_filename,
             port,
             _COMMANDS,
-            _READ_ONLY,
+            READ_ONLY,
             self._recorded,
             write_ahead=write_ahead,
             bind=bind,
@@ -213,16 +191,15 @@ class SpallocServer(Server):
         if self.config_needs_reloading:
             self.wake()  # a signal came since the file was read
         self._take_back_all()
-        self._control = self._listen_to_operators()
+        self._operators.open()
         self._server_thread.start()
 
-    def _listen_to_operators(self) -> Control | None:
-        """Open the control socket; nothing else depends on it."""
-        try:
-            return Control(self._control_path, self.wake)
-        except (ControlFailed, OSError) as e:
-            log.warning("spalloc-state cannot reach this server: %s", e)
-            return None
+    def _make_store(self) -> Store:
+        directory, name, label, disk = self._files
+        durability = self._durability or "process"
+        store = Store(directory, name, __version__, durability, label=label, book=book, disk=disk)
+        store.on_news = self.wake
+        return store
 
     def _load_state(
         self, cold_start: bool, before_hardware: Callable[[book.Book], None] | None
@@ -233,20 +210,15 @@ class SpallocServer(Server):
             log.warning("%s", note)
         if before_hardware is not None:
             before_hardware(book.empty() if loaded.state is None else loaded.state)
-        recovered = None if loaded.state is None else self._recover(loaded.state)
-        self._controller = self._recorded = recovered or Controller(
-            next_id=self._next_id(loaded), outlet=self._write_ahead
+        recovered = loaded.state and revive(loaded.state, self._write_ahead)
+        if loaded.state is not None and recovered is None:
+            self._store.reject()
+        self._controller = self._recorded = recovered or begin_anew(
+            loaded.next_id, self._first_id, loaded.traces, self._write_ahead
         )
         self._open_events(loaded if recovered is not None else None)
         as_saved = loaded.state is None or recovered is not None
         return loaded.clean and as_saved and not cold_start
-
-    def _next_id(self, loaded: Loaded) -> int:
-        """Return the id of the first job of a fresh state."""
-        number, reason = first_id(loaded.next_id, self._first_id, loaded.traces)
-        if reason:
-            log.warning("ids of jobs begin at %d: %s", number, reason)
-        return number
 
     def _open_events(self, loaded: Loaded | None) -> None:
         """Open the events file, and find the events that it lacks of the state that goes on."""
@@ -254,7 +226,7 @@ class SpallocServer(Server):
         stem = f"spalloc_audit-{label}" if label else "spalloc_audit"
         audit = AuditFile(self._audit_dir or directory, stem, disk)
         file = self._event_file = EventLog(directory, name, label, disk, audit)
-        before, records = (None, []) if loaded is None else (loaded.before, loaded.records)
+        before, records = (loaded.before, loaded.records) if loaded else (None, [])
         self._events = EventNumbers(before, records, file.last)
         file.on_written = self._note_events
         file.start()
@@ -265,22 +237,10 @@ class SpallocServer(Server):
         if self._telling.event_watches:
             self.wake()
 
-    def _recover(self, state: book.Book) -> Controller | None:
-        """Make a controller of a saved state; None if that contradicts itself."""
-        try:
-            controller = Controller.restore(state, self._write_ahead)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            log.exception("the saved state contradicts itself: it is kept aside, the jobs lost")
-            self._store.reject()
-            return None
-        log.info("jobs taken over from the saved state: %d", len(controller.list_jobs()))
-        return controller
-
     def _undo_start(self) -> None:
         self._stopped = True
         self._stop_serving()
-        if self._control is not None:
-            self._control.stop()
+        self._operators.stop()
         self._controller.give_up()
         self._hurry.up()
         join_frames(self._controller.frames, 0.0, self._hurry)
@@ -307,24 +267,6 @@ class SpallocServer(Server):
         """The jobs and machines."""
         return self._controller
 
-    @property
-    def client_count(self) -> int:
-        """How many clients are connected."""
-        return len(self._client_buffers)
-
-    @property
-    def kept_count(self) -> int:
-        """How many connections outlive a restart."""
-        return 0 if self._carrier is None else self._carrier.kept
-
-    @property
-    def watcher_counts(self) -> dict[str, int]:
-        """How many clients watch jobs, and how many watch machines."""
-        return {
-            "jobs": len(self._client_job_watches),
-            "machines": len(self._client_machine_watches),
-        }
-
     def hurry_up(self) -> None:
         """Have a stop wait for hardware no longer; safe in a signal handler."""
         self._hurry.up()
@@ -335,14 +277,13 @@ class SpallocServer(Server):
             return
         self._stopped = True
         self._stop_serving()
-        if self._control is not None:
-            self._control.stop()
+        self._operators.stop()
         recorded = self._recorded
         # Requests that are not finished in time are saved as such.
         self._write_ahead.stop_holding()
         try:
             recorded.stop()
-            finished = join_frames(recorded.frames, self._seconds_for_frames(), self._hurry)
+            finished = self._join(recorded.frames)
             if not finished:
                 log.warning("hardware has not finished; the next start goes on with it")
             # Unfinished requests may have been to switch off boards that nobody has, which no
@@ -352,23 +293,15 @@ class SpallocServer(Server):
             log.exception("the state was not saved; the journal counts at the next start")
             self._write_ahead.abandon()
         if self._controller is not self._recorded:
-            self._stop_stand_in(self._controller)
+            stand_ins.stop(self._controller, self._join)
         job_log.shut_down()
 
-    def _seconds_for_frames(self) -> float:
-        """Return how long a stop waits for hardware: not long if clients wait for a restart."""
-        if self._carrier is None or not self._carrier.kept:
-            return self.stop_timeout
-        return min(self.stop_timeout, _SECONDS_BEFORE_A_RESTART)
-
-    def _stop_stand_in(self, controller: Any) -> None:
-        """Stop the controller that was put in the place of ours."""
-        try:
-            stand_ins.stop(
-                controller, lambda frames: join_frames(frames, self.stop_timeout, self._hurry)
-            )
-        except Exception:
-            log.exception("the controller that was put in the place of ours did not stop")
+    def _join(self, frames: Iterable[Any]) -> bool:
+        """Wait for hardware to finish: not long if clients wait for the next start."""
+        seconds = self.stop_timeout
+        if self._carrier is not None and self._carrier.kept:
+            seconds = min(seconds, SECONDS_BEFORE_A_RESTART)
+        return join_frames(frames, seconds, self._hurry)
 
     # --- the loop's hooks ---
 
@@ -381,21 +314,9 @@ class SpallocServer(Server):
         policy = self._doorkeeper.policy
         return orders.carry_out(self._controller, policy, order, f"unix:{uid}")
 
-    def _obey_operators(self) -> None:
-        """Carry out the orders of operators; they are told when the changes are safe."""
-        control, write_ahead = self._control, self._write_ahead
-        if control is None:
-            return
-        if control.carry_out(self._obey):
-            self._obeyed = write_ahead.commit()
-            self.wake()  # for clients that watch
-        if self._obeyed is not None and self._obeyed <= write_ahead.safe:
-            self._obeyed = None
-            control.settle()
-
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
-        self._obey_operators()
+        self._operators.see_to()
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:
@@ -414,20 +335,6 @@ class SpallocServer(Server):
     def _last_event(self) -> int:
         """Return the number of the last event."""
         return 0 if self._events is None else self._events.last
-
-    def _host(self, client: Any) -> str | None:
-        """Return the address for which a client's present command is given."""
-        if not self._doorkeeper.open:
-            identity = self._doorkeeper.acts_as(client).identity
-            if identity.user is not None:
-                return None if identity.address is None else str(identity.address)
-        return self._name(client)
-
-    def _looking(self, client: Any) -> dict[str, bool]:
-        """Return the keyword that has a question renew nothing, if the client may not renew."""
-        if self._doorkeeper.open or self._doorkeeper.renews(client):
-            return {}
-        return {"renew": False}
 
     def _answered(self, client: Any) -> None:
         """Wait until the changes of a call from within are safe; a client's answer waits so."""
@@ -470,11 +377,8 @@ class SpallocServer(Server):
         """Return width, height (chips), connections, machine_name and boards."""
         info = self._controller.get_job_machine_info(
             self._host(client), whole_number("job_id", job_id), **self._looking(client)
-        )._asdict()
-        if info["connections"] is not None:
-            info["connections"] = sorted(info["connections"].items())
-            info["boards"] = sorted(info["boards"])
-        return info
+        )
+        return info_row(info)
 
     @spalloc_command
     def power_on_job_boards(self, client: Any, job_id: int) -> None:
@@ -490,7 +394,7 @@ class SpallocServer(Server):
 
     @spalloc_command
     def destroy_job(self, client: Any, job_id: int, reason: str | None = None) -> None:
-        """End a job; anybody may end any."""
+        """End a job; anybody may end any, unless the policy isolates jobs."""
         if reason is not None:
             reason = text("reason", reason)
         self._controller.destroy_job(self._host(client), whole_number("job_id", job_id), reason)
@@ -516,20 +420,11 @@ class SpallocServer(Server):
     def operate(self, client: Any, order: dict[str, Any], reason: str | None = None) -> Any:
         """Carry out an operator's order, see `_wire.orders`; for operators alone."""
         caller = self._doorkeeper.acts_as(client)
-        if client is not None and caller.access is not AccessClass.operate:
-            raise NotAllowedError(
-                "operate needs the right to operate; "
-                f"your address or name has the right to {caller.access.name}"
-            )
-        if not isinstance(order, dict):
-            wanted = "expected an object, such as {'do': 'jobs'}"
-            raise TypeError(f"order is {shown(order)}: {wanted}")
-        given = {key: value for key, value in order.items() if key != "told"}
-        if reason is not None:
-            given["reason"] = text("reason", reason)
+        if client is not None:
+            caller.demand(AccessClass.operate, "operate")
         operator = orders.Operator(caller.identity.principal)
         desk = orders.Desk(self._controller, self._doorkeeper.policy, operator)
-        data = orders.obey(desk, given)
+        data = orders.obey(desk, orders.read_order(order, reason))
         self._answered(client)
         return data
 
@@ -562,16 +457,10 @@ class SpallocServer(Server):
         self._change_watch(self._client_machine_watches, client, machine_name, on=False)
 
     @spalloc_command
-    def list_events(
-        self, client: Any, after: int, limit: int = MOST_ROWS
-    ) -> Any:
+    def list_events(self, client: Any, after: int, limit: int = MOST_ROWS) -> Any:
         """Return events with higher numbers than `after`, the number to go on from, and a loss."""
-        after, limit = whole_number("after", after), how_many("limit", limit)
-        if after < 0:
-            raise ValueError(f"after must be 0 or more, not {after}")
-        file = self._event_file
-        assert file is not None
-        later = Later(partial(file.read, after, limit))
+        assert self._event_file is not None
+        later = Later(partial(self._event_file.read, *events_asked(after, limit)))
         return later.wait() if client is None else later
 
     @spalloc_command
@@ -683,8 +572,7 @@ def _who(port: int) -> str:
 
 
 def _place(machine_name: object, x: object, y: object, z: object) -> tuple[int, int, int]:
-    if not isinstance(machine_name, str):
-        raise TypeError(f"machine_name must be text, not {shown(machine_name)}")
+    text("machine_name", machine_name)
     return whole_number("x", x), whole_number("y", y), whole_number("z", z)
 
 

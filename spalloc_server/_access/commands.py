@@ -68,6 +68,25 @@ RENEWING = frozenset(
     }
 )
 
+#: Commands that change nothing, so that nobody misses one that is not carried out.
+READ_ONLY = frozenset(
+    {
+        "version",
+        "list_jobs",
+        "list_machines",
+        "get_board_position",
+        "get_board_at_position",
+        "where_is",
+        "get_facility",
+        "list_boards",
+        "list_places",
+        "list_queue",
+        "get_job_outlook",
+        "list_ended_jobs",
+        "list_events",
+    }
+)
+
 #: Commands that published clients send in the background or in loops: an exception would end a
 #: user's script, so that they answer as if all were well.
 _NEVER_REFUSED = frozenset({"job_keepalive"})

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a connection must have lived.
 _SECONDS_OF_LIFE = 1.0
+#: Seconds that a stop waits for hardware if connections are kept: published clients wait 5 s for
+#: an answer, and the next process has to start in that time, too.
+SECONDS_BEFORE_A_RESTART = 0.5
 #: Connections kept at a time; each takes two places of the store, which has 4,096.
 MOST_KEPT = 2000
 #: Seconds between two looks at the connections that may be kept. # arbitrary

@@ -36,6 +36,20 @@ class Standing(NamedTuple):
     identity: Identity
     access: AccessClass
 
+    def demand(self, least: AccessClass, command: str) -> None:
+        """Refuse a command that is for one class alone, also where everybody may give the others.
+
+        Raises
+        ------
+        NotAllowedError
+            If the client is of another class.
+        """
+        if self.access is not least:
+            raise NotAllowedError(
+                f"{command} needs the right to {least.name}; "
+                f"your address or name has the right to {self.access.name}"
+            )
+
 
 class Doorkeeper:
     """Admits connections and judges commands.

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spalloc_server._access.identity import Identity, parse_address
 from spalloc_server._access.policy import Policy
+from spalloc_server._checks import values
 from spalloc_server._jobs.board_names import USAGE, BoardsName, read_boards
 from spalloc_server._jobs.out_of_service import counted
 from spalloc_server._places import Board, Place
@@ -98,6 +99,30 @@ def carry_out(controller: Controller, policy: Policy, line: str, principal: str)
         log.exception("an operator's order failed")
         return json.dumps({"ok": False, "text": f"the server failed: {type(e).__name__}: {e}"})
     return json.dumps({"ok": True, "data": data})
+
+
+def read_order(order: object, reason: object = None) -> dict[str, Any]:
+    """Read a client's order; the name of the person, as told, is for the control socket alone.
+
+    Parameters
+    ----------
+    order : object
+        The argument of ``operate``.
+    reason : object
+        For the users concerned; None if none is given.
+
+    Raises
+    ------
+    TypeError
+        If the order is no object, or the reason no text.
+    """
+    if not isinstance(order, dict):
+        wanted = "expected an object, such as {'do': 'jobs'}"
+        raise TypeError(f"order is {values.shown(order)}: {wanted}")
+    given = {key: value for key, value in order.items() if key != "told"}
+    if reason is not None:
+        given["reason"] = values.text("reason", reason)
+    return given
 
 
 def obey(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:

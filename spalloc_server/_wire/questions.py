@@ -32,6 +32,20 @@ def how_many(name: str, value: object) -> int:
     return number
 
 
+def events_asked(after: object, limit: object) -> tuple[int, int]:
+    """Return the number after which a client wants events, and how many at most.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no whole numbers, or out of range.
+    """
+    number = whole_number("after", after)
+    if number < 0:
+        raise ValueError(f"after must be 0 or more, not {number}")
+    return number, how_many("limit", limit)
+
+
 def reported(where: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the board and the text of a report.
 

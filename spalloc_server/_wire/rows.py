@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from spalloc_server._wire.messages import Row, Rows
 
 if TYPE_CHECKING:
-    from spalloc_server.controller import JobStateTuple, JobTuple, MachineTuple
+    from spalloc_server.controller import (
+        JobMachineInfoTuple,
+        JobStateTuple,
+        JobTuple,
+        MachineTuple,
+    )
 
 #: Rows that are kept one by one. # arbitrary, more than there can be jobs
 _MOST_KEPT = 1 << 14
@@ -23,6 +28,15 @@ Told = TypeVar("Told", bound="tuple[Any, ...]")
 def state_row(state: JobStateTuple) -> Row:
     """Return the answer of ``get_job_state``."""
     return Row(state._asdict())
+
+
+def info_row(info: JobMachineInfoTuple) -> dict[str, Any]:
+    """Return the answer of ``get_job_machine_info``."""
+    row = info._asdict()
+    if row["connections"] is not None:
+        row["connections"] = sorted(row["connections"].items())
+        row["boards"] = sorted(row["boards"])
+    return row
 
 
 def job_row(job: JobTuple) -> Row:

@@ -163,6 +163,24 @@ class Server(Visitors, ConfigurationReloader):
         """TCP port that is listened on."""
         return self._listening.port
 
+    @property
+    def client_count(self) -> int:
+        """How many clients are connected."""
+        return len(self._client_buffers)
+
+    @property
+    def kept_count(self) -> int:
+        """How many connections outlive a restart."""
+        return 0 if self._carrier is None else self._carrier.kept
+
+    @property
+    def watcher_counts(self) -> dict[str, int]:
+        """How many clients watch jobs, and how many watch machines."""
+        return {
+            "jobs": len(self._client_job_watches),
+            "machines": len(self._client_machine_watches),
+        }
+
     def is_alive(self) -> bool:
         """Whether the server thread runs."""
         return self._server_thread.is_alive()

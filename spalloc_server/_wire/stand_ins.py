@@ -7,11 +7,14 @@ the loop need not know them.  Must not be needed by a server that nobody tampers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from spalloc_server.controller import Controller
+
+log = logging.getLogger(__name__)
 
 
 def bytes_taken(sent: object, length: int) -> int:
@@ -60,8 +63,11 @@ class OtherController:
 
 def stop(controller: Any, join_frames: Callable[[Any], object]) -> None:
     """Stop a controller that was put in the place of ours."""
-    controller.stop()
-    if is_ours(controller):
-        join_frames(controller.frames)
-    else:
-        controller.join()
+    try:
+        controller.stop()
+        if is_ours(controller):
+            join_frames(controller.frames)
+        else:
+            controller.join()
+    except Exception:
+        log.exception("the controller that was put in the place of ours did not stop")

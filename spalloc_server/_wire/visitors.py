@@ -176,3 +176,19 @@ class Visitors(Clients):
         for client in self._doorkeeper.clients_to_close():
             log.warning("%s disconnected: the new policy does not admit it", self._called(client))
             self._disconnect_client(client)
+
+    # --- for commands ---
+
+    def _host(self, client: Any) -> str | None:
+        """Return the address for which a client's present command is given."""
+        if not self._doorkeeper.open:
+            identity = self._doorkeeper.acts_as(client).identity
+            if identity.user is not None:
+                return None if identity.address is None else str(identity.address)
+        return self._name(client)
+
+    def _looking(self, client: Any) -> dict[str, bool]:
+        """Return the keyword that has a question renew nothing, if the client may not renew."""
+        if self._doorkeeper.open or self._doorkeeper.renews(client):
+            return {}
+        return {"renew": False}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
+from spalloc_server import server as server_module
 from spalloc_server._wire import carrier as carrier_module
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind
@@ -349,17 +350,26 @@ def test_an_address_that_the_next_configuration_does_not_have_is_given_up(
 
 
 def test_a_stop_waits_for_hardware_only_if_no_client_waits_for_the_next_start(
-    life: Life, now: list[float]
+    life: Life, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waited: list[float] = []
+
+    def joined(_frames: object, seconds: float, _hurry: object) -> bool:
+        waited.append(seconds)
+        return True
+
+    monkeypatch.setattr(server_module, "join_frames", joined)
     with life.server(stop_timeout=7.0) as server:
-        assert server._seconds_for_frames() == 7.0
+        server._join([])
         with TcpClient(server.port) as client:
             client.call("notify_job")
             wait_until(life, 1, now)
 
-            assert server._seconds_for_frames() == 0.5
+            server._join([])
             server.stop_timeout = 0.1
-            assert server._seconds_for_frames() == 0.1
+            server._join([])
+
+    assert waited[:3] == [7.0, 0.5, 0.1]
 
 
 def test_no_more_are_kept_than_the_store_has_room_for(
