@@ -18,10 +18,18 @@ from benchmarks.bench import Bench
 from benchmarks.free_overtaking import FreeOvertaking
 from benchmarks.processes import OURS
 from benchmarks.results import Work
-from spalloc_server._history.simulation import MakeQueue, Simulation, server_queue
+from spalloc_server._history.simulation import (
+    POWER_OFF,
+    REST,
+    MakeQueue,
+    Queue,
+    Simulation,
+    server_queue,
+)
 from spalloc_server._history.submissions import Served, boards_asked
 from spalloc_server._history.traces import KINDS, Trace, make_trace
 from spalloc_server._history.waits import Figures, figures
+from spalloc_server.job_queue import JobQueue
 
 #: The orders compared; the last one is no order of the server's.
 SCHEDULINGS = ("fcfs", "fcfs-grid", "overtaking", "free")
@@ -41,8 +49,9 @@ class Outcome(NamedTuple):
     figures : Figures
         Over the jobs that every order let start.
     whole : int
-        Requests for the whole machine that came so early that patience and the longest life
-        were over before the last job came.
+        Requests for the whole machine that the scheduling promises to start before the last job
+        comes: even if patience and the longest life have to pass for each older job that had a
+        region after they came, and for themselves.
     whole_late : int
         Those of them that had not started when the last job came.
     """
@@ -113,26 +122,47 @@ def _run(kind: str, seed: int, quick: bool) -> dict[str, Outcome]:
     """Run one trace in all orders (a process of its own)."""
     trace = make_trace(kind, seed, jobs=KINDS[kind].jobs // 3 if quick else None)
     served: dict[str, list[Served]] = {}
+    had_region: dict[str, set[int]] = {scheduling: set() for scheduling in SCHEDULINGS}
     for scheduling in SCHEDULINGS:
-        make: MakeQueue = FreeOvertaking if scheduling == "free" else server_queue(scheduling)
+        make = _queue_of(scheduling, had_region[scheduling])
         simulation = Simulation([trace.machine], make)
         simulation.run(trace.jobs)
         served[scheduling] = simulation.served
     common = {job.job_id for job in trace.jobs if job.job_id > len(trace.jobs) * _WARM_UP}
     for run in served.values():
         common &= {each.submission.job_id for each in run if each.start is not None}
-    return {name: _outcome(trace, run, common) for name, run in served.items()}
+    return {
+        name: _outcome(trace, run, common, had_region[name]) for name, run in served.items()
+    }
 
 
-def _outcome(trace: Trace, served: list[Served], common: set[int]) -> Outcome:
+def _queue_of(scheduling: str, had_region: set[int]) -> MakeQueue:
+    """Return a maker of queues, which note the jobs that ever had a region."""
+    if scheduling == "free":
+        return FreeOvertaking
+    make = server_queue(scheduling)
+
+    def noting(*args: object) -> Queue:
+        queue = make(*args)
+        assert isinstance(queue, JobQueue)
+        queue.on_region = lambda job_id, _: had_region.add(job_id)
+        return queue
+
+    return noting
+
+
+def _outcome(
+    trace: Trace, served: list[Served], common: set[int], had_region: set[int]
+) -> Outcome:
     machine, last = trace.machine, trace.jobs[-1].arrival
     boards = machine.width * machine.height * 3
-    early = last - _PATIENCE - max(job.life for job in trace.jobs)
+    turn = _PATIENCE + max(job.life for job in trace.jobs) + POWER_OFF + REST
+    older = [each for each in served if each.submission.job_id in had_region]
     whole = [
         each
         for each in served
-        if each.submission.arrival < min(last / 2, early)
-        and boards_asked(each.submission.args) == boards
+        if boards_asked(each.submission.args) == boards
+        and each.submission.arrival + turn * (1 + _regions_before(each, older)) < last
     ]
     return Outcome(
         figures(
@@ -143,6 +173,16 @@ def _outcome(trace: Trace, served: list[Served], common: set[int]) -> Outcome:
         ),
         len(whole),
         sum(each.start is not None and each.start >= last for each in whole),
+    )
+
+
+def _regions_before(job: Served, had_region: list[Served]) -> int:
+    """Count the older jobs that had a region, and had not started when a job came."""
+    came = job.submission
+    return sum(
+        other.submission.job_id < came.job_id
+        and (other.start is None or other.start > came.arrival)
+        for other in had_region
     )
 
 
