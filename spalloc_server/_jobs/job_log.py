@@ -29,6 +29,9 @@ DEFAULT_FILE = "spalloc_jobs.log"
 #: How many days' files are kept.
 DEFAULT_DAYS = 90
 
+#: Seconds for which a line waits for others, to be written with them. # arbitrary
+_SECONDS_TO_GATHER = 0.02
+
 _NAMES = {link: link.name for link in Links}
 
 _log = logging.getLogger(__name__)
@@ -59,7 +62,13 @@ def open_file(filename: str, days: int) -> BackgroundHandler:
 
     formatter = _LineFormatter("%(asctime)s %(message)s")
     place = DailyFile(filename, days)
-    writer = LineWriter("job-log", place, lambda n: _about_dropped(formatter, n), complain)
+    writer = LineWriter(
+        "job-log",
+        place,
+        lambda n: _about_dropped(formatter, n),
+        complain,
+        seconds_to_gather=_SECONDS_TO_GATHER,
+    )
     handler = BackgroundHandler(writer)
     handler.setFormatter(formatter)
     job_log.addHandler(handler)

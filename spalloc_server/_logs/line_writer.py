@@ -54,6 +54,8 @@ class LineWriter:
     on_trouble : callable, optional
         ``on_trouble(text)``, from this writer's thread, when lines cannot be written, once
         a minute at most.
+    seconds_to_gather : float
+        For which a line waits for others, to be written with them in one piece.
 
     Attributes
     ----------
@@ -69,6 +71,8 @@ class LineWriter:
         place: Place,
         about_dropped: Callable[[int], str],
         on_trouble: Callable[[str], object] | None = None,
+        *,
+        seconds_to_gather: float = 0.0,
     ) -> None:
         self.trouble: str | None = None
         self._place = place
@@ -77,6 +81,9 @@ class LineWriter:
         self._without_room = 0
         self._unwritten = 0
         self._told = 0
+        self._seconds_to_gather = seconds_to_gather
+        # Set while somebody waits for lines to be written.
+        self._hurry = threading.Event()
         self._complained = -float("inf")
         # Reentrant, as a signal handler may log while its thread does.
         self._queue: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
@@ -102,34 +109,52 @@ class LineWriter:
             return False
         written = threading.Event()
         self._queue.put(written)
+        self._hurry.set()
         return written.wait(seconds)
 
     def close(self, seconds: float) -> bool:
         """Write the lines so far, within some seconds, and no more; twice is harmless."""
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     # --- the writer's thread only ---
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        lines: list[bytes] = []
+        while True:
+            item = self._queue.get()
+            if isinstance(item, bytes):
+                if not lines:
+                    # More may follow: the thread is in nobody's way for each of them.
+                    self._hurry.wait(self._seconds_to_gather)
+                lines.append(item)
+                if self._seconds_to_gather and not self._queue.empty():
+                    continue
+            self._write_out(lines)
+            if item is None:
+                break
             if isinstance(item, threading.Event):
+                self._hurry.clear()
                 item.set()
-                continue
-            if self._write(item) and (unsaid := self.dropped - self._told):
-                self._told += unsaid
-                self._write(_bytes(self._about_dropped(unsaid)))
         self._place.close()
 
-    def _write(self, data: bytes) -> bool:
-        """Write lines; returns whether that worked."""
+    def _write_out(self, lines: list[bytes]) -> None:
+        """Write lines, if there are any, and tell of those that are missing."""
+        if lines and self._write(lines) and (unsaid := self.dropped - self._told):
+            self._told += unsaid
+            self._write([_bytes(self._about_dropped(unsaid))])
+        lines.clear()
+
+    def _write(self, lines: list[bytes]) -> bool:
+        """Write lines in one piece; returns whether that worked."""
         written = True
         try:
-            self.trouble = self._place.write(data)
+            self.trouble = self._place.write(b"".join(lines))
         except (OSError, ValueError) as error:
             written = False
-            self._unwritten += 1
+            self._unwritten += len(lines)
             self.trouble = getattr(error, "strerror", None) or str(error)
         if self.trouble is not None and self._on_trouble is not None:
             now = _clock.monotonic()

@@ -172,7 +172,7 @@ def test_trouble_with_the_file_is_told_in_the_general_log(
     monkeypatch.setattr(DailyFile, "write", write)
     for number in range(3):
         job_log.note(7, f"note {number}")
-    handler.flush()
+        handler.flush()
 
     assert words(tmp_path / "log") == [
         "job 7: note 2",

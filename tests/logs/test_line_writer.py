@@ -133,6 +133,51 @@ def test_closing_a_place_that_is_stuck_takes_no_longer_than_allowed(desk: Desk) 
     assert not desk.writer.close(0.0)
 
 
+@pytest.fixture
+def gatherer() -> Iterator[tuple[Paper, LineWriter]]:
+    """A writer whose first line waits for others until somebody wants to see them."""
+    paper = Paper()
+    writer = LineWriter("desk", paper, "{} missing".format, seconds_to_gather=PATIENCE)
+    yield paper, writer
+    paper.free.set()
+    assert writer.close(PATIENCE)
+
+
+def test_gathered_lines_are_written_in_one_piece(gatherer: tuple[Paper, LineWriter]) -> None:
+    paper, writer = gatherer
+    for number in range(3):
+        writer.put(f"line {number}")
+
+    assert writer.flush(PATIENCE)
+
+    assert paper.lines == ["line 0\nline 1\nline 2"]
+
+
+def test_gathered_lines_that_are_lost_are_all_counted(
+    gatherer: tuple[Paper, LineWriter],
+) -> None:
+    paper, writer = gatherer
+    paper.failures = [OSError(28, "No space left on device")]
+    for number in range(3):
+        writer.put(f"line {number}")
+    assert writer.flush(PATIENCE)
+
+    writer.put("line 3")
+
+    assert writer.flush(PATIENCE)
+    assert paper.lines == ["line 3", "3 missing"]
+
+
+def test_closing_writes_gathered_lines_at_once() -> None:
+    paper = Paper()
+    writer = LineWriter("desk", paper, "{} missing".format, seconds_to_gather=1e6)
+    writer.put("last")
+
+    assert writer.close(PATIENCE)
+
+    assert paper.lines == ["last"]
+
+
 def test_any_text_can_be_written(desk: Desk) -> None:
     desk.writer.put("\ud800 é")
 
