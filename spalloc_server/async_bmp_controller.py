@@ -57,6 +57,10 @@ _SECONDS_BETWEEN_QUESTIONS = 60.0
 #: Seconds between looks for late answers while FPGAs configure. # arbitrary
 _SECONDS_BETWEEN_LOOKS = 0.5
 
+#: Seconds for which a frame waits for more requests, to do them together: jobs that are created
+#: one after the other get one power command. # arbitrary
+_SECONDS_TO_GATHER = 0.05
+
 
 class _Try(NamedTuple):
     """A batch that has been begun; `due` are the second tries that were due then."""
@@ -100,6 +104,8 @@ class AsyncBMPController:
 
         self._on_thread_start = on_thread_start
         self._abandoned = threading.Event()
+        # Set when there is nothing more to wait for before the end.
+        self._hurry = threading.Event()
         self._own_transceiver = Transceiver(hostname, self._abandoned)
         self._transceiver: BMPTransceiver = self._own_transceiver
         self._frame = FrameHardware(
@@ -110,9 +116,11 @@ class AsyncBMPController:
             self._shortage_changed,
         )
 
-        # Guards _queue, _stop, _holds, _ended; notified when any of them changes.
+        # Guards _queue, _fresh, _stop, _holds, _ended; notified when any of them changes.
         self._changed = threading.Condition(threading.Lock())
         self._queue = RequestQueue()
+        # Whether requests have come since the thread last waited for more.
+        self._fresh = False
         self._stop = False
         self._holds = 0
         self._ended = False
@@ -138,6 +146,7 @@ class AsyncBMPController:
         """
         with self._changed:
             self._queue.add(atomic_requests)
+            self._fresh = True
             self.statistics.requests += 1
             if self._ended:
                 _log.warning("%s: requests added after the end", self.hostname)
@@ -146,6 +155,7 @@ class AsyncBMPController:
 
     def stop(self) -> None:
         """Let the thread end once all is done but background requests; returns at once."""
+        self._hurry.set()
         with self._changed:
             self._stop = True
             self._changed.notify()
@@ -158,9 +168,7 @@ class AsyncBMPController:
         from there first.
         """
         self._abandoned.set()
-        with self._changed:
-            self._stop = True
-            self._changed.notify()
+        self.stop()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, after `stop` or `abandon`.
@@ -233,16 +241,23 @@ class AsyncBMPController:
     def _next_work(self) -> Callable[[], object] | None:
         """Wait for something to do; None for the end."""
         idle_since = _clock.monotonic()
+        gathered = False
         while True:
             self._drop_overtaken()
             with self._changed:
-                now = _clock.monotonic()
-                if self._is_at_end():
-                    return None
-                if (work := self._work_at(now, idle_since)) is not None:
-                    return work
-                due = self._next_time(idle_since)
-                self._changed.wait(None if due is None else max(0.0, due - now))
+                if gathered or not self._fresh:
+                    gathered = self._fresh = False
+                    now = _clock.monotonic()
+                    if self._is_at_end():
+                        return None
+                    if (work := self._work_at(now, idle_since)) is not None:
+                        return work
+                    due = self._next_time(idle_since)
+                    self._changed.wait(None if due is None else max(0.0, due - now))
+                    continue
+            # Requests added meanwhile need not wait again.
+            self._hurry.wait(_SECONDS_TO_GATHER)
+            gathered = True
 
     def _is_at_end(self) -> bool:
         done = self._stop and not self._holds and self._queue.is_idle and not self._suspended

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from spalloc_server import async_bmp_controller
+
 # `make test` must give the same answer every time; `make soak` looks further.
 settings.register_profile("test", derandomize=True, database=None, deadline=None)
 settings.register_profile("soak", max_examples=2000, deadline=None)
@@ -27,3 +29,11 @@ def no_thread_left_behind() -> Iterator[None]:
     yield
     left = [t for t in threading.enumerate() if t not in before and t.is_alive()]
     assert not left, f"threads left behind: {left}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frames_begin_at_once() -> Iterator[None]:
+    """No test of this process waits for requests that might come; tests of that wait say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(async_bmp_controller, "_SECONDS_TO_GATHER", 0.0)
+        yield

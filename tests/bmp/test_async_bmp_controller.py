@@ -269,6 +269,35 @@ def test_24_jobs_created_at_once_take_two_power_commands(rig: Rig) -> None:
     assert rig.bmp.powers == [("on", 0), ("on", *range(1, 24))]
 
 
+def test_requests_that_come_one_after_the_other_are_done_together(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_TO_GATHER", 1e6)
+    jobs = [Asked(on=[board]) for board in range(3)]
+
+    for job in jobs:
+        rig.controller.add_requests(job.requests)
+    rig.finish()
+
+    assert all(job.succeeded for job in jobs)
+    assert rig.bmp.powers == [("on", 0, 1, 2)]
+
+
+def test_a_request_waits_no_longer_for_others_however_many_come(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_bmp_controller, "_SECONDS_TO_GATHER", 0.01)
+    first = Asked(on=[1])
+    rig.controller.add_requests(first.requests)
+
+    for _ in range(int(PATIENCE * 1000)):
+        if first.done.wait(0.001):
+            break
+        rig.controller.add_requests(Asked(on=[2]).requests)
+
+    assert first.succeeded
+
+
 def test_a_finished_request_is_answered_before_the_batch_goes_on(rig: Rig) -> None:
     gate = Gate(rig.bmp, "write", 2)
     first, second = (Asked(on=[board], links=[link(board)]) for board in (1, 2))
