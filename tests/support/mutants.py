@@ -1,29 +1,43 @@
 """Mutation testing: changes one thing in the source at a time, and sees whether a test notices.
 
-``python -m tests.support.mutants [PACKAGE ...]`` draws mutants of some packages, from a seed, and
-runs for each the tests of its module, then those of its package.  It works in a copy of the
-checkout, so that this one is left alone.  The changes are made by the library cosmic-ray.
+``python -m tests.support.mutants [PACKAGE ...]`` draws mutants of some packages, from a seed.  It
+first runs the tests once, to learn which of them run a line, then shows each mutant to the tests
+of its line, the module's own first.  It works in a copy of the checkout, so that this one is left
+alone.  The changes are made by the library cosmic-ray.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.support.line_tests import LINES, LineTests, load, record
 
 ROOT = Path(__file__).parents[2]
 #: Packages that are drawn from unless others are named.
 PACKAGES = ("_allocation", "_queueing", "_saved", "_jobs", "_wire")
-#: Seconds that the tests of one mutant may take; then it counts as noticed, since it hangs.
-PATIENCE = 300.0
-#: Operators whose mutants mean the same to the program: types are no business of a test.
+#: The tests that are shown mutants: all but the slow ones, which start whole servers.
+TESTS = ("tests", "--ignore=tests/system")
+#: Tests of a line in the first run; most mutants get no further.
+FIRST = 40
+#: Seconds of tests, as they took without a mutant, that a mutant is shown to.
+MOST = 60.0
+#: Tests may take so many times their seconds, and some more; then a mutant is noticed: it hangs.
+TIMES_LONGER, LONGER = 4.0, 30.0
+#: Operators of mutants that mean the same to the program: types are no business of a test.
 _NO_CHANGE = ("core/ReplaceBinaryOperator_BitOr",)
 
 
@@ -33,13 +47,19 @@ class Mutant(NamedTuple):
     module: Path
     specification: Any
 
+    @property
+    def line(self) -> int:
+        """The line that is changed."""
+        return int(self.specification.start_pos[0])
+
     def __str__(self) -> str:
-        what = self.specification
-        return f"{self.module}:{what.start_pos[0]} {what.operator_name.removeprefix('core/')}"
+        change = self.specification
+        place = ":".join(map(str, (self.module, self.line, change.start_pos[1])))
+        return f"{place} {change.operator_name.removeprefix('core/')} {change.occurrence}"
 
 
 def mutants_of(package: str) -> Iterator[Mutant]:
-    """Find all mutants of a package's modules."""
+    """Find the mutants of a package's modules, but for those of types."""
     from cosmic_ray.commands import init
     from cosmic_ray.work_db import use_db
 
@@ -49,38 +69,107 @@ def mutants_of(package: str) -> Iterator[Mutant]:
             init([path for path in modules if path.name != "__init__.py"], work, {})
             for item in work.work_items:
                 for specification in item.mutations:
-                    if not specification.operator_name.startswith(_NO_CHANGE):
-                        yield Mutant(Path(specification.module_path), specification)
+                    mutant = Mutant(Path(specification.module_path), specification)
+                    if not _is_about_types(mutant):
+                        yield mutant
 
 
-def suites_of(module: Path) -> list[list[str]]:
-    """Return which tests are run for a module's mutants, the likely ones first."""
+def _is_about_types(mutant: Mutant) -> bool:
+    return (
+        mutant.specification.operator_name.startswith(_NO_CHANGE)
+        or mutant.line in lines_of_types(mutant.module.read_text())
+    )
+
+
+@lru_cache(maxsize=4)
+def lines_of_types(source: str) -> frozenset[int]:
+    """Return the lines that only type checkers read: ``if TYPE_CHECKING:`` and its body."""
+    found: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return frozenset(found)
+
+
+def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
+    """Return the tests that are shown a mutant, run by run, the likely ones first.
+
+    All tests of the module's own file come first, new ones among them.  Without any test
+    of the line, the package's whole folder is run.
+    """
     folder = Path("tests", module.parent.name.strip("_"))
     own = folder / f"test_{module.stem}.py"
-    return [*([[str(own)]] if own.exists() else []), [str(folder)]]
+    runs = [[str(own)]] if own.exists() else []
+    others = [test for test in known.of(module, line) if not test.startswith(f"{own}::")]
+    if not others:
+        return runs or [[str(folder)]]
+    while others and known.seconds(others) > MOST:
+        others.pop()
+    runs += [others[:FIRST], others[FIRST:]]
+    return [run for run in runs if run]
 
 
-def survives(mutant: Mutant) -> bool:
-    """Make a mutant, and return whether all tests pass all the same."""
+def survives(mutant: Mutant, known: LineTests) -> bool:
+    """Make a mutant, and return whether all tests of its line pass all the same."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
-    what = mutant.specification
-    operator = get_operator(what.operator_name)(**what.operator_args)
-    with use_mutation(mutant.module, operator, what.occurrence):
-        return all(_pass(tests) for tests in suites_of(mutant.module))
-
-
-def _pass(tests: Sequence[str]) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    change = mutant.specification
+    operator = get_operator(change.operator_name)(**change.operator_args)
+    runs = runs_of(mutant.module, mutant.line, known)
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE,
-            check=False,
-        )
+        with use_mutation(mutant.module, operator, change.occurrence):
+            return all(_pass(run, LONGER + TIMES_LONGER * known.seconds(run)) for run in runs)
+    finally:
+        # Of the same size and second, it would be taken for the compiled form of the next one.
+        Path(cache_from_source(str(mutant.module))).unlink(missing_ok=True)
+
+
+def _pass(tests: Sequence[str], timeout: float) -> bool:
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(timeout) == 0
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+class Log:
+    """A file with a line for each mutant that was tried, so that a run can go on later."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.tried: dict[str, bool] = {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            state, _, name = line.partition(" ")
+            self.tried[name] = state == "alive"
+
+    def add(self, mutant: Mutant, alive: bool) -> None:
+        """Write down whether a mutant is alive."""
+        self.tried[str(mutant)] = alive
+        with self._path.open("a") as file:
+            print("alive" if alive else "noticed", mutant, file=file)
+
+
+def drawn(packages: Sequence[str], sample: int, seed: int) -> Iterator[Mutant]:
+    """Draw some mutants of each package; the same ones each time."""
+    for package in packages:
+        found = list(mutants_of(package))
+        rng = random.Random(f"{seed}-{package}")
+        yield from rng.sample(found, min(sample, len(found)))
+
+
+def _copy_of_the_checkout(folder: Path) -> Path:
+    ignored = shutil.ignore_patterns(".git", ".venv*", "_build", ".mypy_cache", "__pycache__")
+    return Path(shutil.copytree(ROOT, folder / "checkout", ignore=ignored))
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -89,26 +178,39 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("packages", nargs="*", default=PACKAGES, help=" ".join(PACKAGES))
     parser.add_argument("--sample", type=int, default=60, help="mutants of each package (60)")
     parser.add_argument("--seed", type=int, default=22244, help="of the drawing (22244)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER",
+        help="keep here the record of the tests and the mutants tried, and go on from them")
+    parser.add_argument("--again", action="store_true",
+        help="of the mutants tried, try those again that were alive")
     options = parser.parse_args(args)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "checkout")
-        ignored = shutil.ignore_patterns(".git", ".venv*", "_build", ".mypy_cache", "__pycache__")
-        shutil.copytree(ROOT, copy, ignore=ignored)
-        os.chdir(copy)
-        drawn = alive = 0
-        for package in options.packages:
-            found = list(mutants_of(package))
-            rng = random.Random(f"{options.seed}-{package}")
-            for mutant in rng.sample(found, min(options.sample, len(found))):
-                drawn += 1
-                if survives(mutant):
-                    alive += 1
-                    print(f"alive: {mutant}", flush=True)
-            print(f"{package}: {drawn} drawn so far, {alive} alive", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = (options.keep or Path(temporary, "kept")).absolute()
+        kept.mkdir(parents=True, exist_ok=True)
+        os.chdir(_copy_of_the_checkout(Path(temporary)))
+        os.environ["PYTHONPATH"] = str(Path.cwd())
+        if not (kept / LINES).exists():
+            record(kept, TESTS)
+        log = Log(kept / f"tried-{options.seed}.log")
+        if options.again:
+            log.tried = {name: False for name, alive in log.tried.items() if not alive}
+        alive, tried = _try(drawn(options.packages, options.sample, options.seed), load(kept), log)
         os.chdir(ROOT)
-    share = 100 * alive / drawn if drawn else 0.0
-    print(f"seed {options.seed}: {alive} of {drawn} mutants alive ({share:.1f} %)")
+    share = 100 * alive / tried if tried else 0.0
+    print(f"seed {options.seed}: {alive} of {tried} mutants alive ({share:.1f} %)")
     return 0
+
+
+def _try(mutants: Iterator[Mutant], known: LineTests, log: Log) -> tuple[int, int]:
+    """Try mutants that were not tried before, and return how many of all are alive."""
+    alive = tried = 0
+    for mutant in mutants:
+        tried += 1
+        if str(mutant) not in log.tried:
+            log.add(mutant, survives(mutant, known))
+        if log.tried[str(mutant)]:
+            alive += 1
+            print(f"alive: {mutant}", flush=True)
+    return alive, tried
 
 
 if __name__ == "__main__":

@@ -1,19 +1,79 @@
 """The script that changes the source to see whether tests notice."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from tests.support.mutants import PACKAGES, suites_of
+import pytest
+
+from tests.support.line_tests import LineTests
+from tests.support.mutants import FIRST, MOST, PACKAGES, Log, Mutant, lines_of_types, runs_of
 
 ROOT = Path(__file__).parents[2]
+MODULE = Path("spalloc_server/_saved/journal.py")
+OWN = "tests/saved/test_journal.py"
 
 
-def test_the_likely_tests_come_first() -> None:
-    found = suites_of(Path("spalloc_server/_saved/journal.py"))
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, text in ((MODULE, "def write():\n    return 1\n"), (Path(OWN), "")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
 
-    assert found == [["tests/saved/test_journal.py"], ["tests/saved"]]
+
+def known(*tests: str, seconds: float = 1.0) -> LineTests:
+    return LineTests({str(MODULE): {2: tests}}, dict.fromkeys(tests, seconds))
 
 
-def test_every_package_has_suites_of_its_own() -> None:
+def test_the_tests_of_the_modules_own_file_come_first_then_those_of_the_line() -> None:
+    found = runs_of(MODULE, 2, known(f"{OWN}::test_a", "tests/wire/test_b.py::test_b"))
+
+    assert found == [[OWN], ["tests/wire/test_b.py::test_b"]]
+
+
+def test_many_tests_of_a_line_are_run_in_two_parts() -> None:
+    tests = [f"tests/wire/test_b.py::test_{n:03}" for n in range(FIRST + 2)]
+
+    found = runs_of(MODULE, 2, known(*tests, seconds=0.1))
+
+    assert found == [[OWN], tests[:FIRST], tests[FIRST:]]
+
+
+def test_a_mutant_is_not_shown_to_more_seconds_of_tests_than_agreed() -> None:
+    tests = [f"tests/wire/test_b.py::test_{n}" for n in range(5)]
+
+    found = runs_of(MODULE, 2, known(*tests, seconds=MOST / 3.5))
+
+    assert found == [[OWN], tests[:3]]
+
+
+def test_a_module_without_any_known_test_is_shown_to_its_packages_folder() -> None:
+    unknown = MODULE.with_name("table.py")
+    unknown.write_text("TABLE = 1\n")
+
+    assert runs_of(unknown, 1, LineTests({}, {})) == [["tests/saved"]]
+
+
+def test_every_package_has_tests() -> None:
     for package in PACKAGES:
-        (folder,) = suites_of(ROOT / "spalloc_server" / package / "no_such_module.py")[-1]
-        assert list((ROOT / folder).glob("test_*.py")), package
+        assert list((ROOT / "tests" / package.strip("_")).glob("test_*.py")), package
+
+
+def test_lines_for_type_checkers_are_left_out() -> None:
+    source = "if TYPE_CHECKING:\n    import a\n    import b\nif DEBUG:\n    import c\n"
+
+    assert lines_of_types(source) == {1, 2, 3}
+
+
+def test_a_log_tells_the_next_run_which_mutants_were_tried(tmp_path: Path) -> None:
+    def mutant(line: int) -> Mutant:
+        return Mutant(MODULE, SimpleNamespace(
+            start_pos=(line, 4), operator_name="core/AddNot", occurrence=7,
+        ))
+    log = Log(tmp_path / "log")
+    log.add(mutant(3), alive=True)
+    log.add(mutant(5), alive=False)
+
+    assert Log(tmp_path / "log").tried == {
+        f"{MODULE}:3:4 AddNot 7": True, f"{MODULE}:5:4 AddNot 7": False,
+    }
