@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: Name of a ``.socket`` unit's descriptor at which proxies connect.
 _PROXY = "proxy"
+#: Seconds that the service manager may take to say whether it keeps descriptors. # arbitrary
+_PATIENCE = 1.0
 
 
 def carrier_options(environ: MutableMapping[str, str] | None = None) -> dict[str, Any]:
@@ -40,14 +42,36 @@ def carrier_options(environ: MutableMapping[str, str] | None = None) -> dict[str
     options: dict[str, Any] = {}
     if address.startswith(("/", "@")):
         try:
-            options["carrier"] = Carrier(FdStore(address), inherited)
+            carrier = _carrier(address, inherited)
         except OSError as e:
+            carrier = None
             log.warning("connections end with this process: %s", e)
-    strangers = options["carrier"].strangers if options else inherited
-    listening = listening_sockets(strangers)
+        if carrier is not None:
+            options["carrier"] = carrier
+            inherited = carrier.strangers
+    listening = listening_sockets(inherited)
     if listening:
         options["listening"] = listening
     return options
+
+
+def _carrier(address: str, inherited: list[Inherited]) -> Carrier | None:
+    """Return a keeper of connections; None if the service manager has no room for them."""
+    store = FdStore(address)
+    try:
+        carrier = Carrier(store, inherited)
+        # Descriptors that came back prove the room.
+        if len(carrier.strangers) == len(inherited) and not store.takes_descriptors(_PATIENCE):
+            log.info(
+                "connections end with this process: the service manager keeps none "
+                "(FileDescriptorStoreMax= of the unit)"
+            )
+            store.close()
+            return None
+    except BaseException:
+        store.close()
+        raise
+    return carrier
 
 
 def listening_sockets(inherited: Iterable[Inherited]) -> dict[Endpoint, socket.socket]:

@@ -12,6 +12,7 @@ import array
 import errno
 import logging
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import MutableMapping, Sequence
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: The first descriptor that a service manager hands over.
 _FIRST = 3
+#: Name of the descriptor that tries the store.
+_TRIAL = "trial"
 
 
 class Inherited(NamedTuple):
@@ -93,6 +96,50 @@ class FdStore:
             return self.flush()
         finally:
             self._socket.setblocking(False)
+
+    def takes_descriptors(self, seconds: float) -> bool:
+        """Tell whether the manager has room for descriptors, by giving it one for a moment.
+
+        A manager without room (``FileDescriptorStoreMax=0``) closes the descriptor unseen.  One
+        that has not answered after some seconds is trusted.
+
+        Raises
+        ------
+        OSError
+            If there is no pipe to be had.
+        """
+        kept, given = os.pipe()
+        try:
+            self.keep(_TRIAL, [given])
+            answered = self._answers(seconds, given)
+            hung_up = select.poll()
+            hung_up.register(kept, 0)
+            takes = not answered or not hung_up.poll(0)
+        finally:
+            os.close(kept)
+        self.remove(_TRIAL)
+        return takes
+
+    def _answers(self, seconds: float, given: int) -> bool:
+        """Close a descriptor that was given away, and wait until the manager has read of it."""
+        try:
+            read, barrier = os.pipe()
+        except OSError:
+            os.close(given)
+            raise
+        try:
+            # BARRIER=1 of sd_notify(3): the manager closes this one when all before it is done.
+            self._waiting.append((_TRIAL, b"BARRIER=1", (barrier,)))
+            sent = self.flush_for(seconds)
+        finally:
+            os.close(given)
+            os.close(barrier)
+        try:
+            hung_up = select.poll()
+            hung_up.register(read, 0)
+            return sent and bool(hung_up.poll(1000 * seconds))
+        finally:
+            os.close(read)
 
     def close(self) -> None:
         """Send nothing more."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from spalloc_server._programs import carrying
 from spalloc_server._programs.carrying import carrier_options, listening_sockets
 from spalloc_server._wire import fd_store
 from spalloc_server._wire.endpoints import Endpoint, Kind
-from spalloc_server._wire.fd_store import Inherited
+from spalloc_server._wire.fd_store import FdStore, Inherited
 from spalloc_server.server import SpallocServer
 from tests.support.tcp_client import TcpClient
 
@@ -111,12 +112,71 @@ def test_a_service_that_is_not_told_of_keeps_nothing() -> None:
     assert carrier_options({"NOTIFY_SOCKET": "nonsense"}) == {}
 
 
-def test_a_service_keeps_its_connections(tmp_path: Path) -> None:
-    options = carrier_options({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where a service manager listens; nobody reads there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        yield manager
+
+
+def test_a_service_keeps_its_connections(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "_PATIENCE", 0.01)
+
+    options = carrier_options({"NOTIFY_SOCKET": manager.getsockname()})
 
     assert list(options) == ["carrier"]
-    with suppress(OSError):
-        options["carrier"].close(0.1)
+    options["carrier"].close(0.1)
+
+
+def test_a_manager_without_room_for_descriptors_is_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    assert carrier_options({"NOTIFY_SOCKET": str(tmp_path / "nobody")}) == {}
+    assert "the service manager keeps none (FileDescriptorStoreMax= of the unit)" in caplog.text
+
+
+def test_descriptors_that_came_back_prove_the_room(
+    opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    back = handed(opened, "l00000000", socket.create_server(("127.0.0.1", 0)))
+    monkeypatch.setattr(fd_store, "_FIRST", back.descriptor)
+    environ = {
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDS": "1",
+        "LISTEN_FDNAMES": back.name,
+        "NOTIFY_SOCKET": str(tmp_path / "nobody"),
+    }
+
+    options = carrier_options(environ)
+
+    assert list(options) == ["carrier"]
+    options["carrier"].end_unclaimed()
+    options["carrier"].close(0.1)
+
+
+def test_a_keeper_that_fails_leaves_no_socket_open(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[FdStore] = []
+
+    class Told(FdStore):
+        def close(self) -> None:
+            super().close()
+            closed.append(self)
+
+    def refuse(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(carrying, "FdStore", Told)
+    monkeypatch.setattr(carrying, "Carrier", refuse)
+
+    assert carrier_options({"NOTIFY_SOCKET": manager.getsockname()}) == {}
+    assert len(closed) == 1
 
 
 def test_a_keeper_that_cannot_be_reached_is_done_without(

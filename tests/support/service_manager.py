@@ -163,8 +163,11 @@ class Manager:
                     self._store.append((name, descriptor))
                 else:
                     os.close(descriptor)
-        elif told.get("FDSTOREREMOVE") == "1":
+            return
+        if told.get("FDSTOREREMOVE") == "1":
             self._drop([fd for each, fd in self._store if each == name])
+        for descriptor in received:
+            os.close(descriptor)  # of BARRIER=1
 
     def _has(self, descriptor: int) -> bool:
         inode = os.fstat(descriptor).st_ino

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,3 +157,69 @@ def test_a_descriptor_that_is_not_there_is_left_out(
     assert take_inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"}) == []
 
     assert caplog.text.count("was promised and is not there") == 2
+
+
+def reads(manager: socket.socket, keeps: bool) -> threading.Thread:
+    """Have a manager read three datagrams, and keep their descriptors or close them."""
+
+    def run() -> None:
+        held = []
+        for _ in range(2):
+            data, ancillary, _, _ = manager.recvmsg(1000, socket.CMSG_SPACE(64))
+            ((_, _, content),) = ancillary
+            (number,) = array.array("i", content)
+            if keeps and data.startswith(b"FDSTORE=1"):
+                held.append(number)
+            else:
+                os.close(number)
+        assert manager.recv(1000) == b"FDSTOREREMOVE=1\nFDNAME=trial\n"
+        for number in held:
+            os.close(number)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_manager_is_asked_whether_it_keeps_descriptors(
+    store: FdStore, manager: socket.socket, keeps: bool
+) -> None:
+    thread = reads(manager, keeps)
+
+    taken = store.takes_descriptors(20)
+    assert store.flush()
+
+    thread.join()
+    assert taken is keeps
+
+
+def test_a_manager_that_does_not_answer_is_trusted(store: FdStore, manager: socket.socket) -> None:
+    assert store.takes_descriptors(0.01)
+    for number in range(1000):
+        store.keep(f"c{number}", [manager.fileno()])
+    assert store.flush_for(0.01) is False
+    assert store.takes_descriptors(0.01)
+
+
+@pytest.mark.parametrize("pipes", [0, 1])
+def test_a_question_without_descriptors_leaves_none_open(
+    store: FdStore, monkeypatch: pytest.MonkeyPatch, pipes: int
+) -> None:
+    made: list[int] = []
+    pipe = os.pipe
+
+    def scarce() -> tuple[int, int]:
+        if len(made) == 2 * pipes:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.extend(pipe())
+        return made[-2], made[-1]
+
+    monkeypatch.setattr(os, "pipe", scarce)
+
+    with pytest.raises(OSError, match="Too many open files"):
+        store.takes_descriptors(0.01)
+
+    for number in made:
+        with pytest.raises(OSError):
+            os.fstat(number)
