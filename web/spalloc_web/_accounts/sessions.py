@@ -84,7 +84,7 @@ class Sessions(Generic[Result]):
 
     def _make_room(self, name: str) -> None:
         own = [key for key, session in self._sessions.items() if session.name == name]
-        for key in own[: len(own) - MOST_OF_ONE + 1]:
+        for key in own[: max(0, len(own) - MOST_OF_ONE + 1)]:
             del self._sessions[key]
         if len(self._sessions) >= MOST:
             self._sessions.popitem(last=False)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
+from spalloc_web._accounts.accounts import Accounts
 from spalloc_web._facility.ended_jobs import EndedJobs
 from spalloc_web._facility.follower import Follower
+from spalloc_web._facility.front import Front
 from spalloc_web._facility.places import Places
-from spalloc_web._http import api
-from spalloc_web._http.context import CONTEXT, Context, sight_of
+from spalloc_web._http import api, login
+from spalloc_web._http.context import CONTEXT, Context, person_of, sight_of
 from spalloc_web._http.files import Files
+from spalloc_web._http.forms import FormKey
 from spalloc_web._http.guard import add_headers, errors_in_words
 from spalloc_web._http.pages import PAGES
 from spalloc_web._http.templates import LAYOUT
@@ -37,6 +41,11 @@ def make_app(
         The history database; closed at the end.
     sender
         Of notices; run and ended with the application.
+
+    Raises
+    ------
+    UsersFileError
+        If the users' file cannot be read.
     """
     app = web.Application(middlewares=[errors_in_words], client_max_size=1 << 16)
     follower = Follower(*settings.server)
@@ -52,6 +61,9 @@ def make_app(
         broadcaster,
         history,
         sender.troubles if sender else list,
+        Accounts(settings.users) if settings.users else None,
+        Front(*settings.server),
+        FormKey(),
     )
     files = Files()
     app[CONTEXT] = context
@@ -60,9 +72,20 @@ def make_app(
         "static": f"{settings.base}/static/{files.digest}",
         "status": lambda: context.picture.status,
         "has_history": history is not None,
+        "has_log_in": context.accounts is not None,
+        "person_of": person_of,
+        "form_token": context.form_key.token,
     }
     base = settings.base
     app.add_routes([web.get(f"{base}{path}", page) for path, page in PAGES.items()])
+    app.add_routes(
+        [
+            web.get(f"{base}/login", login.show_log_in),
+            web.post(f"{base}/login", login.log_in),
+            web.post(f"{base}/logout", login.log_out),
+            web.get(f"{base}/account", login.account),
+        ]
+    )
     app.add_routes(api.routes(base))
     app.router.add_get(f"{base}/events", _events)
     app.router.add_get(f"{base}/static/{{digest}}/{{name:.+}}", files.serve)
@@ -93,7 +116,12 @@ def _followed(context: Context, sender: Sender | None) -> _Cleanup:
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
-    return await request.app[CONTEXT].broadcaster.serve(request, sight_of(request))
+    context, sight = request.app[CONTEXT], sight_of(request)
+    token = person_of(request).token
+    if context.accounts is None or token is None:
+        return await context.broadcaster.serve(request, sight)
+    still_open = functools.partial(context.accounts.sessions.is_open, token)
+    return await context.broadcaster.serve(request, sight, still_open)
 
 
 async def _health(request: web.Request) -> web.Response:

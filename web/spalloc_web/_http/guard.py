@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
 
-from spalloc_web._http.templates import TEMPLATES
+from spalloc_web._http.templates import LAYOUT, TEMPLATES
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ async def errors_in_words(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPError as e:
+        if e.status == 401 and request.method == "GET" and not _is_for_programs(request):
+            _go_to_log_in(request)
         status, text = e.status, e.text or e.reason
         headers = {
             name: value
@@ -91,6 +94,13 @@ def error(
         )
     page = TEMPLATES.render(request, "error.html", code=status, text=text)
     return web.Response(text=page, status=status, content_type="text/html", headers=headers)
+
+
+def _go_to_log_in(request: web.Request) -> None:
+    layout = request.app[LAYOUT]
+    if layout["has_log_in"]:
+        query = urlencode({"next": request.path_qs})
+        raise web.HTTPSeeOther(f"{layout['base']}/login?{query}")
 
 
 def _is_for_programs(request: web.Request) -> bool:

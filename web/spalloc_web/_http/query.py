@@ -53,6 +53,24 @@ def read_parameters(request: web.Request, shape: type[Parameters]) -> Parameters
             raise web.HTTPBadRequest(text=f"Parameter {name[:40]!r} is given twice.")
         if value:
             values[name] = value
+    return typed(values, shape)
+
+
+def typed(values: dict[str, str], shape: type[Parameters]) -> Parameters:
+    """Read parameters that were taken apart.
+
+    Parameters
+    ----------
+    values
+        By name.
+    shape
+        A Struct with a field for each parameter; fields with defaults are optional.
+
+    Raises
+    ------
+    aiohttp.web.HTTPBadRequest
+        If a parameter is missing, unknown, or not of its type.
+    """
     for name in values:
         if name not in shape.__struct_fields__:
             known = ", ".join(shape.__struct_fields__) or "none"
@@ -67,6 +85,8 @@ def read_parameters(request: web.Request, shape: type[Parameters]) -> Parameters
 
 def _explained(text: str, values: dict[str, str]) -> str:
     """Name the parameter and its value in msgspec's words."""
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", text):
+        return f"Parameter {missing[1]!r} is missing."
     match = re.search(r"^(.*) - at `\$\.(\w+)`$", text)
     if not match:
         return f"{text}."

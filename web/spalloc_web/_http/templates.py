@@ -127,7 +127,7 @@ class Templates:
         )
         self._environment.globals.update(version=__version__, colours=COLOURS)
 
-    def render(self, request: web.Request, name: str, **values: Any) -> str:
+    def render(self, request: web.Request, name: str, /, **values: Any) -> str:
         """Fill in a template.
 
         Parameters
@@ -139,8 +139,16 @@ class Templates:
         values
             For the template.
         """
+        layout = request.app[LAYOUT]
+        visitor = layout["person_of"](request)
         template = self._environment.get_template(name)
-        return template.render(**request.app[LAYOUT], here=request.path, **values)
+        return template.render(
+            **layout,
+            here=request.path,
+            visitor=visitor,
+            token=layout["form_token"](visitor.token) if visitor.token else "",
+            **values,
+        )
 
 
 TEMPLATES = Templates()

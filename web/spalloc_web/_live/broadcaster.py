@@ -134,8 +134,22 @@ class Broadcaster:
         for stream in self._streams:
             stream.close()
 
-    async def serve(self, request: web.Request, sight: Sight) -> web.StreamResponse:
+    async def serve(
+        self,
+        request: web.Request,
+        sight: Sight,
+        still_seen: Callable[[], bool] = lambda: True,
+    ) -> web.StreamResponse:
         """Answer a page's request with a stream that lasts as long as the page is open.
+
+        Parameters
+        ----------
+        request
+            The request.
+        sight
+            How much the reader sees.
+        still_seen
+            Asked before each frame; the stream ends when it says no.
 
         Raises
         ------
@@ -156,7 +170,7 @@ class Broadcaster:
             await response.prepare(request)
             if packed:
                 await response.write(GZIP_HEADER)
-            await self._send(stream, response, packed)
+            await self._send(stream, response, packed, still_seen)
         except (ConnectionError, ClientConnectionError, asyncio.TimeoutError):
             # The page was closed, or reads nothing: nothing to say, and nobody to say it to.
             if request.transport:
@@ -165,9 +179,15 @@ class Broadcaster:
             self._streams.discard(stream)
         return response
 
-    async def _send(self, stream: Stream, response: web.StreamResponse, packed: bool) -> None:
+    async def _send(
+        self,
+        stream: Stream,
+        response: web.StreamResponse,
+        packed: bool,
+        still_seen: Callable[[], bool],
+    ) -> None:
         quiet_since = time.monotonic()
-        while not stream.closing:
+        while not stream.closing and still_seen():
             if stream.lagging:
                 stream.lagging = False
                 data = self.whole(stream.sight).bytes_for(packed)

@@ -49,6 +49,8 @@ class FakeServer:
         self.commands = OLD + NEW if version >= "1.1.0" else OLD
         self.connections: set[asyncio.StreamWriter] = set()
         self.asked: list[str] = []
+        #: Commands that were given for users.
+        self.given: list[dict[str, Any]] = []
         self.answers: dict[str, Any] = {}
         self.port = 0
         self._watching: dict[asyncio.StreamWriter, set[str]] = {}
@@ -92,7 +94,9 @@ class FakeServer:
                 if call["command"] not in self.commands:
                     break
                 self.asked.append(call["command"])
-                reply = self._answer(writer, call["command"], call["args"])
+                if call["kwargs"]:
+                    self.given.append(call)
+                reply = self._answer(writer, call["command"], call["args"], call["kwargs"])
                 writer.write(json.dumps(reply).encode() + b"\n")
                 await writer.drain()
         except ConnectionError:
@@ -102,7 +106,9 @@ class FakeServer:
             self._watching.pop(writer, None)
             writer.close()
 
-    def _answer(self, writer: asyncio.StreamWriter, name: str, args: list[Any]) -> Any:
+    def _answer(
+        self, writer: asyncio.StreamWriter, name: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
         if name in self.answers:
             return self.answers[name]
         facility = self.facility
@@ -122,6 +128,8 @@ class FakeServer:
                 "accepting": True,
                 "scheduling": "overtaking",
                 "patience": 7200,
+                "principal": f"user:{kwargs['as_user']}" if kwargs else "unix:4711",
+                "access": "use" if kwargs else "front",
             },
         }
         words = {

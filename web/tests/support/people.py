@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient
 from spalloc_web._accounts.passwords import Cost, hash_of
 from spalloc_web._accounts.users import Access, User, changing
 
@@ -23,3 +26,30 @@ def people(folder: Path, **access: str) -> Path:
             labels = [f"{name}@example.org"]
             users[name] = User(name, cast("Access", rights), hashed, labels)
     return path
+
+
+def token_of(text: str, action: str) -> str:
+    """Return the token of the form with this action."""
+    found = re.search(
+        rf'<form[^>]* action="[^"]*{re.escape(action)}".*?name="token" value="(\w+)"', text, re.S
+    )
+    assert found, text
+    return found[1]
+
+
+async def log_in(
+    client: TestClient[Any, Any],
+    name: str,
+    password: str = GOOD,
+    *,
+    following: str = "",
+    base: str = "",
+    headers: dict[str, str] | None = None,
+) -> ClientResponse:
+    """Log in as a browser does, and return the answer, not followed."""
+    page = await client.get(f"{base}/login", headers=headers)
+    token = token_of(await page.text(), "/login")
+    data = {"name": name, "password": password, "next": following, "token": token}
+    return await client.post(
+        f"{base}/login", data=data, headers=headers, allow_redirects=False
+    )
