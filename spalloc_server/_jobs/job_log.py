@@ -1,17 +1,18 @@
 """The job log: one line for each event of a job.
 
-Written through the logger ``spalloc_server.jobs``, which is silent until
-`open_file` is called: importing this opens no file.
+Nothing is written until `open_file` is called: importing this opens no file.  Lines go to the
+file's thread as they are, without a detour over Python's logging, since a job takes several.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
+from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._logs.daily_file import DailyFile
-from spalloc_server._logs.handler import BackgroundHandler
 from spalloc_server._logs.line_writer import LineWriter
 from spalloc_server._places import Board, Frame, frame_of
 from spalloc_server.links import Links
@@ -31,24 +32,29 @@ DEFAULT_DAYS = 90
 
 #: Seconds for which a line waits for others, to be written with them. # arbitrary
 _SECONDS_TO_GATHER = 0.02
+#: Seconds that closing waits for lines to be written.
+_SECONDS_TO_CLOSE = 2.0
+#: Characters of one line; longer ones are cut. # arbitrary
+_LONGEST = 65_536
 
 _NAMES = {link: link.name for link in Links}
 
-_log = logging.getLogger(__name__)
-job_log = logging.getLogger("spalloc_server.jobs")
-job_log.propagate = False
-job_log.addHandler(logging.NullHandler())
-job_log.setLevel(logging.CRITICAL + 1)
+log = logging.getLogger(__name__)
+
+#: The writers of the files that are open.
+_writers: list[LineWriter] = []
+#: The last second that was told, and its text.
+_stamp = (-1, "")
 
 
-def open_file(filename: str, days: int) -> BackgroundHandler:
+def open_file(filename: str, days: int) -> LineWriter:
     """Begin to log to a file that is changed every midnight.
 
     Lines that cannot be written are dropped; the general log says so once a minute.
 
     Returns
     -------
-    BackgroundHandler
+    LineWriter
         To be given to `close_file`.
 
     Raises
@@ -58,41 +64,33 @@ def open_file(filename: str, days: int) -> BackgroundHandler:
     """
 
     def complain(trouble: str) -> None:
-        _log.warning("job log %s: %s", filename, trouble)
+        log.warning("job log %s: %s", filename, trouble)
 
-    formatter = _LineFormatter("%(asctime)s %(message)s")
-    place = DailyFile(filename, days)
     writer = LineWriter(
         "job-log",
-        place,
-        lambda n: _about_dropped(formatter, n),
+        DailyFile(filename, days),
+        _about_dropped,
         complain,
         seconds_to_gather=_SECONDS_TO_GATHER,
     )
-    handler = BackgroundHandler(writer)
-    handler.setFormatter(formatter)
-    job_log.addHandler(handler)
-    job_log.setLevel(logging.INFO)
-    return handler
+    _writers.append(writer)
+    return writer
 
 
-def close_file(handler: logging.Handler) -> None:
+def close_file(writer: LineWriter) -> None:
     """End logging to a file."""
-    job_log.removeHandler(handler)
-    handler.close()
-    if not any(isinstance(other, BackgroundHandler) for other in job_log.handlers):
-        job_log.setLevel(logging.CRITICAL + 1)
+    _writers.remove(writer)
+    writer.close(_SECONDS_TO_CLOSE)
 
 
-def _about_dropped(formatter: logging.Formatter, number: int) -> str:
+def _about_dropped(number: int) -> str:
     """Make the line that stands for lines that are missing."""
-    text = f"{number} lines are missing here: they could not be written"
-    return formatter.format(logging.makeLogRecord({"msg": text}))
+    return f"{_now()} {number} lines are missing here: they could not be written"
 
 
 def created(job: _Job) -> None:
     """Log a request, its owner and the address it came from."""
-    if job_log.isEnabledFor(logging.INFO):
+    if _writers:
         words = [repr(value) for value in job.args]
         words += [f"{name}={value!r}" for name, value in job.kwargs.items()]
         line = f"created ({', '.join(words)}) owner={job.owner} keepalive={job.keepalive} "
@@ -101,7 +99,7 @@ def created(job: _Job) -> None:
 
 def powered(job: _Job, where: MachineMap, power: bool, link_enable: bool | None) -> None:
     """Log the power and link commands to a job's boards: one line a frame and command."""
-    if not job_log.isEnabledFor(logging.INFO):
+    if not _writers:
         return
     lines = _power(where, job.boards or (), power)
     if link_enable is not None:
@@ -118,13 +116,13 @@ def powered(job: _Job, where: MachineMap, power: bool, link_enable: bool | None)
 
 def released(release: Release, where: MachineMap) -> None:
     """Log the power-off of the boards that a job has no more."""
-    if job_log.isEnabledFor(logging.INFO):
+    if _writers:
         _write(release.job_id, _power(where, release.boards, power=False))
 
 
 def destroyed(job: _Job, reason: str | None, ending: Ending) -> None:
     """Log a job's end, its reason and the party that ended it."""
-    if job_log.isEnabledFor(logging.INFO):
+    if _writers:
         text = reason or "no reason given"
         if text == "Cancelled: ":
             text = "Cancelled: no reason given"
@@ -133,13 +131,13 @@ def destroyed(job: _Job, reason: str | None, ending: Ending) -> None:
 
 def note(job_id: int, text: str) -> None:
     """Log anything else that happens to a job."""
-    if job_log.isEnabledFor(logging.INFO):
+    if _writers:
         _write(job_id, [text])
 
 
 def shut_down() -> None:
     """Log that the server ends."""
-    job_log.info("server shut down")
+    _put(f"{_now()} server shut down")
 
 
 def _power(where: MachineMap, boards: Iterable[Board], power: bool) -> list[str]:
@@ -179,22 +177,24 @@ def _boards(
 
 
 def _write(job_id: int, lines: Sequence[str]) -> None:
-    """Log all that happens to a job at one moment, as one record."""
-    if not lines:
-        return
-    text = "\n".join([f"job {job_id}: {escaped(line)}" for line in lines])
-    job_log.info("%s", text, extra={"job_id": job_id})
+    """Log all that happens to a job at one moment."""
+    if lines:
+        begin = f"{_now()} job {job_id}: "
+        _put("\n".join([f"{begin}{escaped(line)}"[:_LONGEST] for line in lines]))
 
 
-class _LineFormatter(logging.Formatter):
-    """Begins every line of a record with its time."""
+def _put(text: str) -> None:
+    for writer in _writers:
+        writer.put(text)
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
-        """Return the record's lines."""
-        if "\n" not in record.message:
-            return super().formatMessage(record)
-        lines = []
-        for line in record.message.split("\n"):
-            record.message = line
-            lines.append(super().formatMessage(record))
-        return "\n".join(lines)
+
+def _now() -> str:
+    """Return the local time as the log has it."""
+    global _stamp  # noqa: PLW0603 - lines come in bursts
+    wall = _clock.wall()
+    second, text = _stamp
+    if second != int(wall):
+        second = int(wall)
+        text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        _stamp = second, text
+    return f"{text},{int((wall - second) * 1000):03d}"

@@ -288,11 +288,11 @@ def _open_job_log(chosen: argparse.Namespace, stack: ExitStack) -> dict[str, Lin
         name = Path(job_log.DEFAULT_FILE)
         filename = f"{name.stem}.{SIMULATED}{name.suffix}" if chosen.simulate else str(name)
     try:
-        handler = job_log.open_file(filename, chosen.job_log_days)
+        writer = job_log.open_file(filename, chosen.job_log_days)
     except OSError as e:
         if chosen.job_log is not None:
             raise StartError(f"--job-log {filename}: {e.strerror}") from e
         log.error("no job log: %s: %s", filename, e.strerror)
         return {}
-    stack.callback(job_log.close_file, handler)
-    return {"job log": handler.writer}
+    stack.callback(job_log.close_file, writer)
+    return {"job log": writer}

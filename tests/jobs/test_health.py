@@ -773,13 +773,13 @@ def test_boards_of_a_machine_that_is_gone_are_let_go_although_they_stay_on(
 
 
 def test_the_job_log_tells_of_moves_and_waits(facility: Facility, tmp_path: Path) -> None:
-    handler = job_log.open_file(str(tmp_path / "jobs.log"), 1)
+    writer = job_log.open_file(str(tmp_path / "jobs.log"), 1)
     facility.inject("0 board 0 fpga-wrong")
 
     job = facility.create()
     facility.run_until(is_ready(facility, job), 300)
     whole = facility.create(2, 2)
-    job_log.close_file(handler)
+    job_log.close_file(writer)
 
     lines = (tmp_path / "jobs.log").read_text().splitlines()
     (moved,) = [line for line in lines if "back in the queue" in line]

@@ -1,11 +1,12 @@
 """The job log: one line for each event, whatever text is in it."""
 
-import logging
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.ended_jobs import CLIENT, KEEPALIVE, Ending
 from spalloc_server._jobs.job import _Job
@@ -17,28 +18,33 @@ from spalloc_server.configuration import Machine
 from spalloc_server.links import Links
 from tests.support.machines import machine
 
+PATIENCE = 10.0
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "jobs.log"
-    handler = job_log.open_file(str(path), 3)
+    writer = job_log.open_file(str(path), 3)
     yield path
-    job_log.close_file(handler)
+    job_log.close_file(writer)
 
 
 def words(path: Path) -> list[str]:
     """Lines without date and time."""
-    for handler in job_log.job_log.handlers:
-        handler.flush()
+    for writer in job_log._writers:
+        assert writer.flush(PATIENCE)
     return [line.split(" ", 2)[2] for line in path.read_text("utf-8").splitlines()]
 
 
 def test_nothing_is_written_until_a_file_is_opened(tmp_path: Path) -> None:
-    assert not job_log.job_log.isEnabledFor(logging.CRITICAL)
-    handler = job_log.open_file(str(tmp_path / "log"), 1)
-    assert job_log.job_log.isEnabledFor(logging.INFO)
-    job_log.close_file(handler)
-    assert not job_log.job_log.isEnabledFor(logging.CRITICAL)
+    job_log.note(7, "told nobody")
+    writer = job_log.open_file(str(tmp_path / "log"), 1)
+    job_log.note(7, "told")
+
+    assert words(tmp_path / "log") == ["job 7: told"]
+    job_log.close_file(writer)
+    job_log.note(7, "told nobody again")
+    assert words(tmp_path / "log") == ["job 7: told"]
 
 
 def test_the_file_and_the_days_that_it_is_kept() -> None:
@@ -105,19 +111,25 @@ def test_users_text_stays_on_its_line(log: Path) -> None:
     assert words(log) == ["job 1: a\\nb\\r\\x00\\x1b[2J\\u2028\\ud800 \u00e9"]
 
 
-def test_every_record_of_a_job_names_its_id(log: Path) -> None:
-    records: list[logging.LogRecord] = []
+def test_lines_have_the_local_time_with_milliseconds(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wall in (1764331200.0, 1764331200.0625, 1764331201.9999):
+        monkeypatch.setattr(_clock, "wall", lambda wall=wall: wall)
+        job_log.note(7, "x")
 
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
+    words(log)
+    told = [line.removesuffix(" job 7: x") for line in log.read_text().splitlines()]
+    moments = [datetime.strptime(text, "%Y-%m-%d %H:%M:%S,%f").timestamp() for text in told]
+    assert moments == [1764331200.0, 1764331200.062, 1764331201.999]
 
-    keep = Keep()
-    job_log.job_log.addHandler(keep)
-    job_log.note(42, "x")
-    job_log.job_log.removeHandler(keep)
 
-    assert [getattr(record, "job_id", None) for record in records] == [42]
+def test_a_line_without_end_is_cut(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_log, "_LONGEST", 40)
+
+    job_log.note(7, "x" * 100)
+
+    assert words(log) == ["job 7: " + "x" * 9]
 
 
 def test_every_line_of_an_event_has_its_time(log: Path) -> None:
@@ -126,8 +138,8 @@ def test_every_line_of_an_event_has_its_time(log: Path) -> None:
 
     job_log.powered(job, MachineMap(machine("m")), True, False)
 
-    for handler in job_log.job_log.handlers:
-        handler.flush()
+    for writer in job_log._writers:
+        assert writer.flush(PATIENCE)
     times = {line.rsplit(" job 7: ", 1)[0] for line in log.read_text().splitlines()}
     assert [line.split(": ")[1] for line in words(log)] == ["power on", "links off"]
     assert len(times) == 1
@@ -160,7 +172,7 @@ def test_a_board_that_is_in_no_frame_is_named_all_the_same(log: Path) -> None:
 def test_trouble_with_the_file_is_told_in_the_general_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handler = job_log.open_file(str(tmp_path / "log"), 3)
+    writer = job_log.open_file(str(tmp_path / "log"), 3)
     fails = iter([True, True])
 
     def write(place: DailyFile, data: bytes) -> str | None:
@@ -172,7 +184,7 @@ def test_trouble_with_the_file_is_told_in_the_general_log(
     monkeypatch.setattr(DailyFile, "write", write)
     for number in range(3):
         job_log.note(7, f"note {number}")
-        handler.flush()
+        assert writer.flush(PATIENCE)
 
     assert words(tmp_path / "log") == [
         "job 7: note 2",
@@ -180,5 +192,5 @@ def test_trouble_with_the_file_is_told_in_the_general_log(
     ]
     assert [record.levelname for record in caplog.records if record.levelno > 20] == ["WARNING"]
     assert "No space left on device" in caplog.text
-    assert handler.writer.dropped == 2
-    job_log.close_file(handler)
+    assert writer.dropped == 2
+    job_log.close_file(writer)
