@@ -13,13 +13,20 @@ class TcpClient:
     """One connection; lines that nobody asked for are kept in `notifications`."""
 
     def __init__(
-        self, port: int, *, host: str = "127.0.0.1", receive_buffer: int | None = None
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        source: str | None = None,
+        receive_buffer: int | None = None,
     ) -> None:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(20)
         try:
+            if source is not None:
+                self.socket.bind((source, 0))
             self.socket.connect((host, port))
         except OSError:
             self.socket.close()
