@@ -38,6 +38,13 @@ from spalloc_server._saved.state_file import State
 log = logging.getLogger(__name__)
 
 
+# A journal is replaced when it has grown to so many times its snapshot, within
+# these bounds (bytes): rarely enough to cost nothing, soon enough for a quick start.
+_JOURNAL_PER_SNAPSHOT = 4
+SMALLEST_LIMIT = 2 << 20
+LARGEST_LIMIT = 16 << 20
+
+
 @dataclass(frozen=True)
 class Place:
     """Where one configuration's generations go.
@@ -108,6 +115,11 @@ class Generation:
         self.newest_seen = 0
         self.size = 0
         self.file: tuple[int, int] | None = None
+
+    @property
+    def journal_limit(self) -> int:
+        """Bytes at which its journal has grown long enough for another snapshot."""
+        return min(max(_JOURNAL_PER_SNAPSHOT * self.size, SMALLEST_LIMIT), LARGEST_LIMIT)
 
     def write(self) -> None:
         """Take all steps, in any one thread; `failure` tells if that did not succeed."""

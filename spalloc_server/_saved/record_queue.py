@@ -8,6 +8,7 @@ at a time.  Must not know what an outcome means.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from spalloc_server._saved import journal as _journal
@@ -109,6 +110,39 @@ class RecordQueue:
                 del journal.queued[0]
         except OSError as e:
             self._trouble.met(f"cannot write the journal {self._names.journal}", e)
+
+    def save_the_rest(self, complete: bool, on_failure: Callable[[Exception], object]) -> None:
+        """Have as much on disk as it takes, although the last generation failed.
+
+        Parameters
+        ----------
+        complete : bool
+            Whether the last snapshot is there for all that.
+        on_failure : callable
+            Told why the journal is not safe.
+        """
+        journal = self.newest
+        lost = True
+        if journal is not None:
+            if not complete:
+                self.write_what_fits()
+            try:
+                journal.sync()
+            except OSError as e:
+                on_failure(e)
+            lost = journal.sealed or bool(journal.queued)
+        if complete:
+            return
+        if lost:
+            log.error("everything since the state was last saved is lost")
+        else:
+            log.warning("the journal has the rest: the next start goes on from there")
+
+    def publish_newest(self) -> None:
+        """Give the newest journal its name, if it still has the temporary one."""
+        newest, names = self.newest, self._names
+        if newest is not None and newest.path == names.new_journal:
+            newest.publish(names.journal)
 
     def try_at_once(self) -> None:
         """Have the next `write` try, however lately the disk has failed."""

@@ -94,6 +94,27 @@ class Recovered:
         self.clean = False
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Findings of a start.
+
+    `state` is None if there is none to go on from; `clean` tells whether the
+    last server stopped in order, so that the hardware is as the state says;
+    `next_id` is above every job id that anything readable tells; `notes` are
+    sentences for the log; `traces` are files, by their names, that tell of an earlier
+    state whose ids may not all be known.  `records` are the outcomes that the journal had for the
+    state, one list for each commit, and `before` is the state without them.
+    """
+
+    state: State | None
+    clean: bool
+    next_id: int
+    notes: list[str]
+    traces: list[str] = field(default_factory=list, compare=False)
+    before: State | None = field(default=None, compare=False)
+    records: list[list[tuple[Any, ...]]] = field(default_factory=list, compare=False)
+
+
 class _Snapshot:
     """A state file whose header is sound."""
 

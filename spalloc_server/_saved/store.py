@@ -20,7 +20,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from spalloc_server._saved.journal import Journal
 from spalloc_server._saved.leftovers import Leftovers
 from spalloc_server._saved.lock_file import LockFile
 from spalloc_server._saved.record_queue import RecordQueue
-from spalloc_server._saved.recovery import Book, recover
+from spalloc_server._saved.recovery import Book, Loaded, recover
 from spalloc_server._saved.saved_file import ChangedError, Header, Names, StoreError
 from spalloc_server._saved.state_file import State
 from spalloc_server._saved.syncer import SECONDS_UNTIL_FSYNC, Syncer
@@ -45,36 +45,9 @@ log = logging.getLogger(__name__)
 #: leaves (and within a second also a power cut), or what a power cut leaves.
 DURABILITIES = ("process", "always", "none")
 
-# A journal is replaced when it has grown to so many times its snapshot, within
-# these bounds (bytes): rarely enough to cost nothing, soon enough for a quick start.
-_JOURNAL_PER_SNAPSHOT = 4
-_SMALLEST_LIMIT = 2 << 20
-_LARGEST_LIMIT = 16 << 20
-
 # With "none" nothing tells which ids were given out before a crash: so many are left out after
 # one.  More than any server gives out between two stops; arbitrary.
 _RESERVED_IDS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Findings of a start.
-
-    `state` is None if there is none to go on from; `clean` tells whether the
-    last server stopped in order, so that the hardware is as the state says;
-    `next_id` is above every job id that anything readable tells; `notes` are
-    sentences for the log; `traces` are files, by their names, that tell of an earlier
-    state whose ids may not all be known.  `records` are the outcomes that the journal had for the
-    state, one list for each commit, and `before` is the state without them.
-    """
-
-    state: State | None
-    clean: bool
-    next_id: int
-    notes: list[str]
-    traces: list[str] = field(default_factory=list, compare=False)
-    before: State | None = field(default=None, compare=False)
-    records: list[list[tuple[Any, ...]]] = field(default_factory=list, compare=False)
 
 
 class Store:
@@ -143,7 +116,7 @@ class Store:
         self._closed = False
         # Number of the newest generation.
         self._number = 0
-        self._limit = _SMALLEST_LIMIT
+        self._limit = 0  # until the first generation
         self._queue = RecordQueue(self._names, self._trouble)
         # The generation that is being put into place.
         self._next: Generation | None = None
@@ -442,34 +415,8 @@ class Store:
             before = self.snapshots
             if not self._write_now(state, last=True, clean=clean):
                 log.error("the state could not be saved as a whole: %s", self.trouble)
-                self._save_the_rest(complete=self.snapshots > before)
+                self._queue.save_the_rest(self.snapshots > before, self._on_fsync_failure)
         self.abandon()
-
-    def _save_the_rest(self, complete: bool) -> None:
-        """Have as much on disk as it takes, although the last generation failed.
-
-        Parameters
-        ----------
-        complete : bool
-            Whether the last snapshot is there for all that.
-        """
-        journal = self._queue.newest
-        if journal is None:
-            lost = True
-        else:
-            if not complete:
-                self._queue.write_what_fits()
-            try:
-                journal.sync()
-            except OSError as e:
-                self._on_fsync_failure(e)
-            lost = journal.sealed or bool(journal.queued)
-        if complete:
-            return
-        if lost:
-            log.error("everything since the state was last saved is lost")
-        else:
-            log.warning("the journal has the rest: the next start goes on from there")
 
     def abandon(self) -> None:
         """Release everything and write nothing; harmless twice."""
@@ -587,7 +534,9 @@ class Store:
         header = self._header("state", secrets.token_hex(8), state, last=last, clean=clean)
         journal = None
         try:
-            self._make_room_for_journal(leftovers)
+            # Free the temporary name, under which the newest journal may still lie.
+            self._queue.publish_newest()
+            leftovers.publish_journal()
             if not last and self._durability != "none":
                 journal = Journal(
                     self._disk, self._names.new_journal, replace(header, kind="journal")
@@ -604,14 +553,6 @@ class Store:
         self._queue.following = journal
         self._syncer.watch(*self._queue.journals)
         return self._next
-
-    def _make_room_for_journal(self, leftovers: Leftovers) -> None:
-        """Free the temporary name, under which the newest journal may still lie."""
-        names = self._names
-        newest = self._queue.newest
-        if newest is not None and newest.path == names.new_journal:
-            newest.publish(names.journal)
-        leftovers.publish_journal()
 
     def _write_now(self, state: State, *, last: bool = False, clean: bool = False) -> bool:
         """Put the next generation into place before returning; False if that failed."""
@@ -636,8 +577,7 @@ class Store:
             self.snapshots += 1
             self._drop_journal()
             self._queue.newest = journal
-            largest = max(_JOURNAL_PER_SNAPSHOT * generation.size, _SMALLEST_LIMIT)
-            self._limit = min(largest, _LARGEST_LIMIT)
+            self._limit = generation.journal_limit
             self._doubtful = self._doubtful and bool(self._alarms)
         elif journal is not None:
             self._syncer.retire(journal, remove=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._saved import generation
 from spalloc_server._saved import store as _store
 from spalloc_server._saved.crash_points import POINTS, CrashingDisk, kill_at
 from spalloc_server._saved.disk import Disk
@@ -335,7 +336,7 @@ def test_a_position_of_the_past_is_refused(tmp_path: Path, lives: Lives) -> None
 def test_a_journal_that_has_grown_wants_a_snapshot(
     tmp_path: Path, lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "_SMALLEST_LIMIT", 3000)
+    monkeypatch.setattr(generation, "SMALLEST_LIMIT", 3000)
     life = lives(tmp_path).start()
 
     sizes = []

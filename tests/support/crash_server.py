@@ -5,10 +5,10 @@ Run as ``python -m tests.support.crash_server ARGUMENTS``.
 
 import sys
 
-from spalloc_server._saved import store
+from spalloc_server._saved import generation
 from spalloc_server.server import main
 
 if __name__ == "__main__":
     # Replaced after a few dozen outcomes instead of megabytes of them.
-    store._SMALLEST_LIMIT = store._LARGEST_LIMIT = 6000
+    generation.SMALLEST_LIMIT = generation.LARGEST_LIMIT = 6000
     sys.exit(main())

@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from spalloc_server._saved import disk_trouble, store
+from spalloc_server._saved import disk_trouble, generation, store
 from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
@@ -107,8 +107,8 @@ CALLS = [
 def test_a_disk_that_fails_at_rotation_loses_nothing(
     facility: Facility, disk: FailingDisk, call: str, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_SMALLEST_LIMIT", 4000)
-    monkeypatch.setattr(store, "_LARGEST_LIMIT", 4000)
+    monkeypatch.setattr(generation, "SMALLEST_LIMIT", 4000)
+    monkeypatch.setattr(generation, "LARGEST_LIMIT", 4000)
     with facility.server() as server:
         before = server.store.snapshots
         disk.fail(call, error=error)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._saved import store
+from spalloc_server._saved import generation
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
@@ -33,8 +33,8 @@ NOT_WHOLE = "could not be saved as a whole"
 @pytest.fixture
 def rotating(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every turn of the loop begin a new snapshot, so that no journal has many records."""
-    monkeypatch.setattr(store, "_SMALLEST_LIMIT", 1)
-    monkeypatch.setattr(store, "_LARGEST_LIMIT", 1)
+    monkeypatch.setattr(generation, "SMALLEST_LIMIT", 1)
+    monkeypatch.setattr(generation, "LARGEST_LIMIT", 1)
 
 
 @pytest.fixture

@@ -11,6 +11,19 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Make all tables."""
+    _make_cursor()
+    _make_machines()
+    _make_names()
+    _make_rollups()
+    _make_settings()
+    _make_jobs()
+    _make_sizes()
+    _make_faults()
+    _make_places()
+    _make_reports()
+
+
+def _make_cursor() -> None:
     op.create_table(
         "cursor",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -22,6 +35,9 @@ def upgrade() -> None:
         sa.Column("keep_names_days", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_cursor"),
     )
+
+
+def _make_machines() -> None:
     op.create_table(
         "machines",
         sa.Column("id", KEY, nullable=False),
@@ -29,6 +45,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_machines"),
         sa.UniqueConstraint("name", name="uq_machines_name"),
     )
+
+
+def _make_names() -> None:
     op.create_table(
         "names",
         sa.Column("id", KEY, nullable=False),
@@ -38,6 +57,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_names"),
         sa.UniqueConstraint("kind", "name", name="uq_names_kind_name"),
     )
+
+
+def _make_rollups() -> None:
     op.create_table(
         "rollups",
         sa.Column("kind", sa.String(length=8), nullable=False),
@@ -49,12 +71,18 @@ def upgrade() -> None:
         sa.Column("waits", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "length", "since", "key", name="pk_rollups"),
     )
+
+
+def _make_settings() -> None:
     op.create_table(
         "settings",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_settings"),
     )
+
+
+def _make_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", KEY, nullable=False),
@@ -95,6 +123,9 @@ def upgrade() -> None:
     op.create_index("ix_jobs_machine_id_created_id", "jobs", ["machine_id", "created", "id"])
     op.create_index("ix_jobs_network_id_created_id", "jobs", ["network_id", "created", "id"])
     op.create_index("ix_jobs_owner_id_created_id", "jobs", ["owner_id", "created", "id"])
+
+
+def _make_sizes() -> None:
     op.create_table(
         "sizes",
         sa.Column("id", KEY, nullable=False),
@@ -107,6 +138,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_sizes"),
     )
     op.create_index("ix_sizes_machine_id_since", "sizes", ["machine_id", "since"])
+
+
+def _make_faults() -> None:
     op.create_table(
         "faults",
         sa.Column("id", KEY, nullable=False),
@@ -130,6 +164,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_faults_machine_id_x_y_z", "faults", ["machine_id", "x", "y", "z"])
     op.create_index("ix_faults_since", "faults", ["since"])
+
+
+def _make_places() -> None:
     op.create_table(
         "places",
         sa.Column("id", KEY, nullable=False),
@@ -154,6 +191,9 @@ def upgrade() -> None:
     op.create_index("ix_places_job_id", "places", ["job_id"])
     op.create_index("ix_places_left", "places", ["left"])
     op.create_index("ix_places_machine_id_began", "places", ["machine_id", "began"])
+
+
+def _make_reports() -> None:
     op.create_table(
         "reports",
         sa.Column("id", KEY, nullable=False),
