@@ -375,13 +375,23 @@ class Controller:
         reason : str, optional
             The reason to be shown.
         """
-        with self._lock:
-            self._life.destroy(job_id, _plain_text(reason), Ending(CLIENT, _plain_text(host)))
+        host = _plain_text(host)
+        self.destroy_job_for(principal_of_host(host), host, job_id, reason)
 
-    def end_job(self, job_id: int, reason: str | None = None) -> None:
-        """End a job for an operator; unknown ids are ignored."""
+    def destroy_job_for(
+        self, principal: str, host: str | None, job_id: int, reason: str | None = None
+    ) -> None:
+        """End a job in the name of a principal; otherwise as `destroy_job`."""
         with self._lock:
-            self._life.destroy(job_id, reason, Ending(OPERATOR))
+            ending = Ending(CLIENT, host, principal)
+            self._life.destroy(job_id, _plain_text(reason), ending)
+
+    def end_job(
+        self, job_id: int, reason: str | None = None, principal: str | None = None
+    ) -> None:
+        """End a job for an operator, of that principal; unknown ids are ignored."""
+        with self._lock:
+            self._life.destroy(job_id, reason, Ending(OPERATOR, None, principal))
 
     # --- machines ---
 

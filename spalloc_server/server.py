@@ -397,7 +397,12 @@ class SpallocServer(Server):
         """End a job; anybody may end any, unless the policy isolates jobs."""
         if reason is not None:
             reason = text("reason", reason)
-        self._controller.destroy_job(self._host(client), whole_number("job_id", job_id), reason)
+        principal = self._doorkeeper.acts_as(client).identity.principal
+        host, job_id = self._host(client), whole_number("job_id", job_id)
+        if principal.startswith(_BY_ADDRESS):
+            self._controller.destroy_job(host, job_id, reason)
+        else:
+            self._controller.destroy_job_for(principal, host, job_id, reason)
         self._answered(client)
 
     @spalloc_command

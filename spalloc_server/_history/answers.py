@@ -52,7 +52,7 @@ class JobRow(NamedTuple):
         Number of boards asked for, those of blocks rounded up to triads.
     moves : int
         How often it was moved because boards failed.
-    reason, ended_by, ended_by_host : str or None
+    reason, ended_by, ended_by_host, ended_by_principal : str or None
     args : list
     kwargs : dict
         As in ``create_job``.
@@ -79,10 +79,19 @@ class JobRow(NamedTuple):
     reason: str | None
     ended_by: str | None
     ended_by_host: str | None
+    ended_by_principal: str | None
     args: list[Any]
     kwargs: dict[str, Any]
     keepalive: float | None
     imported: bool
+
+    @property
+    def party(self) -> str | None:
+        """The party that ended it, in words."""
+        principal = self.ended_by_principal
+        if principal is not None and principal != f"host:{self.ended_by_host}":
+            return f"{self.ended_by} {principal}"
+        return " ".join(word for word in (self.ended_by, self.ended_by_host) if word) or None
 
 
 class PlaceRow(NamedTuple):

@@ -13,7 +13,7 @@ from spalloc_server._history.answers import JobRow
 COLUMNS = (
     *("state", "job", "owner", "host", "created", "allocated", "ready", "ended", "machine"),
     *("place", "boards", "asked", "args", "kwargs", "keepalive", "moves", "reason", "ended_by"),
-    *("ended_by_host", "imported"),
+    *("ended_by_host", "ended_by_principal", "imported"),
 )
 
 
@@ -69,6 +69,6 @@ def events_of_row(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         events.append({"event": "ready", "time": float(row["ready"])})
     if row.get("ended") is not None:
         told = {"reason": row.get("reason"), "by": row.get("ended_by")}
-        host = row.get("ended_by_host")
-        events.append({"event": "ended", "time": float(row["ended"]), **told, "by_host": host})
+        told.update(by_host=row.get("ended_by_host"), by_principal=row.get("ended_by_principal"))
+        events.append({"event": "ended", "time": float(row["ended"]), **told})
     return iter([{**base, **event} for event in events])

@@ -20,6 +20,7 @@ from spalloc_server._history.tables import jobs, machines, names, places, sizes
 MOST_ROWS = 1000
 
 _owner, _host, _by_host = names.alias("owner"), names.alias("host"), names.alias("by_host")
+_by_principal = names.alias("by_principal")
 
 
 class JobFilter(NamedTuple):
@@ -112,12 +113,14 @@ def job_rows(connection: Connection, keys: list[int]) -> list[JobRow]:
             _owner.c.pseudonym,
             _host.c.name.label("host"),
             _by_host.c.name.label("by_host"),
+            _by_principal.c.name.label("by_principal"),
             machines.c.name.label("machine"),
             *(places.c.x, places.c.y, places.c.w, places.c.h, places.c.z, places.c.boards),
         )
         .join_from(jobs, _owner, _owner.c.id == jobs.c.owner_id)
         .outerjoin(_host, _host.c.id == jobs.c.host_id)
         .outerjoin(_by_host, _by_host.c.id == jobs.c.ended_by_host_id)
+        .outerjoin(_by_principal, _by_principal.c.id == jobs.c.ended_by_principal_id)
         .outerjoin(machines, machines.c.id == jobs.c.machine_id)
         .outerjoin(places, places.c.id == jobs.c.place_id)
         .where(jobs.c.id.in_(keys))
@@ -146,6 +149,7 @@ def _job_row(row: Any) -> JobRow:
         row.reason,
         row.ended_by,
         row.by_host,
+        row.by_principal,
         json.loads(row.args),
         json.loads(row.kwargs),
         row.keepalive,

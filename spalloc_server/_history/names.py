@@ -54,6 +54,10 @@ class Names:
         """Return the id of a host; None for none."""
         return None if not name else self._id("host", name)
 
+    def principal(self, name: str | None) -> int | None:
+        """Return the id of a principal; None for none."""
+        return None if not name else self._id("party", name)
+
     def network(self, host: str | None) -> int | None:
         """Return the id of a host's network; None if it has none."""
         network = None if not host else network_of(host)

@@ -235,7 +235,7 @@ def _print_job(told: JobDetail) -> None:
     asked = ", ".join(
         [repr(value) for value in job.args] + [f"{k}={v!r}" for k, v in job.kwargs.items()]
     )
-    ended_by = " ".join(filter(None, [job.ended_by, job.ended_by_host]))
+    ended_by = job.party
     lines = [
         ("owner", job.owner),
         ("host", job.host or ""),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -24,9 +24,16 @@ log = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
 
-
 #: The largest number that is written: a request may ask for any.
 _MOST_BOARDS = 2**31 - 1
+
+
+class Party(NamedTuple):
+    """The party that ended a job: a word of the protocol, a client's address, a principal."""
+
+    word: str | None = None
+    host: str | None = None
+    principal: str | None = None
 
 
 class Recorder:
@@ -102,7 +109,7 @@ class Recorder:
             )
         ).all()
         for row in forgotten:
-            self.end(row, event["time"], FORGOTTEN, "server", None)
+            self.end(row, event["time"], FORGOTTEN, Party("server"))
 
     def _created(self, event: Event) -> None:
         state, job = int(event["state"]), int(event["job"])
@@ -178,11 +185,10 @@ class Recorder:
         row = self._known(event)
         if row is not None and row.ended is None:
             reason = event.get("reason")
-            self.end(row, event["time"], reason, event.get("by"), event.get("by_host"))
+            by = Party(event.get("by"), event.get("by_host"), event.get("by_principal"))
+            self.end(row, event["time"], reason, by)
 
-    def end(
-        self, row: Row[Any], when: float, reason: str | None, by: str | None, host: str | None
-    ) -> None:
+    def end(self, row: Row[Any], when: float, reason: str | None, by: Party) -> None:
         """End a job that has not ended.
 
         Parameters
@@ -192,10 +198,8 @@ class Recorder:
         when : float
             Unix time.
         reason : str or None
-        by : str or None
+        by : Party
             See the events of the protocol.
-        host : str or None
-            Address of the client that ended it.
         """
         self._leave(row, when, None)
         self._change(
@@ -203,8 +207,9 @@ class Recorder:
             {
                 "ended": float(when),
                 "reason": reason,
-                "ended_by": by,
-                "ended_by_host_id": self.names.host(host),
+                "ended_by": by.word,
+                "ended_by_host_id": self.names.host(by.host),
+                "ended_by_principal_id": self.names.principal(by.principal),
             },
         )
 

@@ -96,6 +96,7 @@ jobs = Table(
     Column("reason", Text),
     Column("ended_by", String(16)),
     Column("ended_by_host_id", ForeignKey("names.id")),
+    Column("ended_by_principal_id", ForeignKey("names.id")),
     Column("imported", Boolean, nullable=False),
     UniqueConstraint("job", "state"),
     Index(None, "created", "id"),
@@ -105,6 +106,7 @@ jobs = Table(
     Index(None, "network_id", "created", "id"),
     Index(None, "host_id"),
     Index(None, "ended_by_host_id"),
+    Index(None, "ended_by_principal_id"),
 )
 
 #: Each time that a job had boards.  A block is x, y, w, h; a single board x, y, z; where the

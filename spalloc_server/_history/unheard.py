@@ -12,7 +12,7 @@ from typing import Any
 
 from spalloc_server._history.exported import events_of_row
 from spalloc_server._history.places import place_of
-from spalloc_server._history.recorder import Recorder
+from spalloc_server._history.recorder import Party, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def fill_in(
         _fill_in_ended(recorder, state, job)
     for row in recorder.open_jobs(state):
         if row.job not in alive:
-            recorder.end(row, now, UNHEARD, None, None)
+            recorder.end(row, now, UNHEARD, Party())
     for job in live:
         _fill_in_live(recorder, state, now, job)
 
@@ -56,10 +56,11 @@ def _fill_in_ended(recorder: Recorder, state: int, job: Mapping[str, Any]) -> No
     if job["created"] is None or job["ended"] is None:
         return
     row = {**job, "state": state, "job": job["job_id"], "ended_by": job["by"]}
+    row.update(ended_by_host=job["by_host"], ended_by_principal=job.get("by_principal"))
     known = recorder.job(state, job["job_id"])
     if known is not None:
         row["created"] = known.created
-    for event in events_of_row({**row, "ended_by_host": job["by_host"]}):
+    for event in events_of_row(row):
         if known is None or known.allocated is None or event["event"] != "allocated":
             recorder.record(event)
 

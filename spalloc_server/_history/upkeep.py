@@ -55,7 +55,7 @@ def forget_names(database: Database, days: int, now: float | None = None) -> Non
         forgotten = forgetter.forget()
         write_setting(connection, _FORGOTTEN_UNTIL, repr(float(until)))
     if forgotten:
-        log.info("names of %d owners and hosts became pseudonyms", forgotten)
+        log.info("%d names of owners, hosts and principals became pseudonyms", forgotten)
     database.shrink_log()
 
 
@@ -108,8 +108,8 @@ def forget_jobs(database: Database, days: int, now: float | None = None) -> int:
 
 def _delete_unused_names(connection: Connection) -> None:
     """Delete the names that nothing refers to any more."""
-    of_jobs = (jobs.c.owner_id, jobs.c.host_id, jobs.c.ended_by_host_id, jobs.c.network_id)
-    used = (*of_jobs, reports.c.host_id)
+    of_jobs = (jobs.c.owner_id, jobs.c.host_id, jobs.c.network_id)
+    used = (*of_jobs, jobs.c.ended_by_host_id, jobs.c.ended_by_principal_id, reports.c.host_id)
     unused = [~exists(select(1).where(column == names.c.id)) for column in used]
     sums = connection.execute(select(rollups.c.kind, rollups.c.key).distinct())
     in_sums = {(row.kind, row.key) for row in sums}
@@ -132,9 +132,10 @@ class _Forgetter:
             row.id: (row.kind, row.name)
             for row in connection.execute(
                 select(names).where(
-                    names.c.pseudonym.is_(False), names.c.kind.in_(("owner", "host"))
+                    names.c.pseudonym.is_(False), names.c.kind.in_(("owner", "host", "party"))
                 )
             )
+            if row.kind != "party" or ":" in row.name
         }
 
     def forget(self) -> int:
@@ -147,6 +148,7 @@ class _Forgetter:
             (jobs, jobs.c.owner_id, ended),
             (jobs, jobs.c.host_id, ended),
             (jobs, jobs.c.ended_by_host_id, ended),
+            (jobs, jobs.c.ended_by_principal_id, ended),
             (reports, reports.c.host_id, in_time),
         ):
             for key in self._connection.scalars(select(column).where(where).distinct()).all():
@@ -171,8 +173,11 @@ class _Forgetter:
         return self._names.pseudonym(kind, self._called(kind, name))
 
     def _called(self, kind: str, name: str) -> str:
+        if kind == "party":
+            kind, _, name = name.partition(":")
+            return f"{kind}:{self._called(kind, name)}"
         digest = hmac.new(self._key, name.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return f"{'user' if kind == 'owner' else 'host'}-{digest.hexdigest()[:12]}"
+        return f"{'host' if kind == 'host' else 'user'}-{digest.hexdigest()[:12]}"
 
     def _pseudonym_key(self) -> bytes:
         text = read_setting(self._connection, _KEY)
@@ -186,6 +191,9 @@ class _Forgetter:
     def _clean_texts(self, ended: Any, in_time: Any) -> None:
         """Put pseudonyms for names into reasons, faults and reports."""
         by_name = {name: self._called(kind, name) for kind, name in self._real.values() if name}
+        for name in [name for name in by_name if name.startswith(("user:", "cert:"))]:
+            kind, _, bare = name.partition(":")
+            by_name.setdefault(bare, self._called(kind, bare))
         if not by_name:
             return
         longest_first = sorted(by_name, key=len, reverse=True)

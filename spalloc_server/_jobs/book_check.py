@@ -256,6 +256,7 @@ _ENDED = _row_of(
     _or_none(_small),
     _text,
     _or_none(_text),
+    _or_none(_text),
 )
 _CASE = _record(
     board=_triple,

@@ -17,6 +17,9 @@ MAX_BYTES = 1 << 20
 #: # measured with tracemalloc: 148 on average
 _BYTES_BESIDE = 160
 
+#: Values of a plain row that stand before the reason in `EndedJob`.
+_BEFORE_REASON = 9
+
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 #: Words for the parties that end jobs.
@@ -31,10 +34,14 @@ CLIENT, KEEPALIVE, FAULT, MACHINE, REQUEST, OPERATOR = (
 
 
 class Ending(NamedTuple):
-    """The party that ended a job: one of the words above, and the address of a client."""
+    """The party that ended a job: one of the words above, and a client's address and principal.
+
+    An operator has a principal, too; the other parties are the server itself.
+    """
 
     by: str
     host: str | None = None
+    principal: str | None = None
 
     def __str__(self) -> str:
         return self.by if self.host is None else f"{self.by} {self.host}"
@@ -59,6 +66,7 @@ class EndedJob(NamedTuple):
     reason: str | None = None
     by: str | None = None
     by_host: str | None = None
+    by_principal: str | None = None
 
 
 def plain_row(
@@ -75,7 +83,7 @@ def plain_row(
     where : (machine name, place, number of boards) or None
         None for a job without boards.
     ending : mapping
-        at, by, host: the time, and the party that ends it.
+        at, by, host, principal: the time, and the party that ends it.
     """
     machine, place, boards = (None, None, None) if where is None else where
     return [
@@ -90,6 +98,7 @@ def plain_row(
         boards,
         ending["by"],
         ending["host"],
+        ending.get("principal"),
     ]
 
 
@@ -168,9 +177,8 @@ class EndedJobs:
         reason, data = self.reasons[job_id], self._rows.get(job_id)
         if data is None:
             return EndedJob(job_id, reason=reason)
-        *row, by, by_host = json.loads(data.decode("utf-8", "surrogatepass"))
-        fields = (*row, reason, by, by_host)
-        return EndedJob._make((job_id, *fields))
+        row = json.loads(data.decode("utf-8", "surrogatepass"))
+        return EndedJob._make((job_id, *row[:_BEFORE_REASON], reason, *row[_BEFORE_REASON:]))
 
     # --- the book ---
 

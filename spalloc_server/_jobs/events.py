@@ -105,6 +105,7 @@ class EventMaker:
             "reason": reason,
             "by": ending["by"],
             "by_host": ending["host"],
+            "by_principal": ending.get("principal"),
             "machine": machine,
             "place": place,
         }

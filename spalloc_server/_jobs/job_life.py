@@ -318,7 +318,7 @@ class JobLife:
     def _end(self, job: _Job, reason: str | None, ending: Ending) -> None:
         """Retire a job, with the reason that its user will be told."""
         records = self._records
-        plain_ending = {"by": ending.by, "host": ending.host, "at": _clock.wall()}
+        plain_ending = {**ending._asdict(), "at": _clock.wall()}
         where = None
         if job.boards is not None and job.place is not None:
             where = job.allocated_machine_name or "", job.place, len(job.boards)

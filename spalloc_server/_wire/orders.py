@@ -325,7 +325,7 @@ def _end(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     words = f"Ended by an operator, {desk.operator}"
     if reason is not None:
         words += f": {_text('reason', reason, 'must be text')}"
-    desk.controller.end_job(job_id, words)
+    desk.controller.end_job(job_id, words, desk.operator.principal)
     return {"id": job_id, "owner": row.owner, "reason": words}
 
 

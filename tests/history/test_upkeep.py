@@ -39,7 +39,8 @@ def database(where: Path) -> Iterator[Database]:
             "text": f"{owner}?",
         }
         story.tell("report", job=day + 1, **about)
-        story.ended(day + 1, 3600.0, reason=f"killed by {owner}, from {host}", by_host=host)
+        by = {"by_host": host, "by_principal": (f"host:{host}", f"user:{owner}")[day // 2 % 2]}
+        story.ended(day + 1, 3600.0, reason=f"killed by {owner}, from {host}", **by)
     with closing(Database(str(where))) as database:
         write(database, story.events)
         yield database
@@ -88,6 +89,11 @@ def test_the_same_person_has_the_same_pseudonym(database: Database, where: Path)
         assert first.ended_by_host == first.host
         assert first.host is not None
         assert first.host.startswith("host-")
+        assert first.ended_by_principal == f"host:{first.host}"
+        assert first.party == f"client {first.host}"
+        third = told.jobs(JobFilter(since=MARCH + 2 * DAY, until=MARCH + 3 * DAY)).rows[0]
+        assert third.ended_by_principal == f"user:{third.owner}"
+        assert third.party == f"client user:{third.owner}"
         detail = told.job(1)
         assert detail is not None
         assert detail.reports[0].text == f"{first.owner}?"
@@ -161,7 +167,7 @@ def test_nothing_is_forgotten_twice(database: Database, caplog: pytest.LogCaptur
         forget_jobs(database, 10, NOW)
 
     assert [record.getMessage() for record in caplog.records] == [
-        "names of 4 owners and hosts became pseudonyms",
+        "8 names of owners, hosts and principals became pseudonyms",
         "30 jobs that ended more than 10 days ago were deleted",
     ]
 

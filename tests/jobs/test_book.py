@@ -160,11 +160,12 @@ def test_outcomes_of_format_1_have_no_times() -> None:
 def test_a_job_that_ended_leaves_the_row_of_its_life() -> None:
     *before, given = allocated()
     outcomes = [*before, (*given, 20.0), ("ready", 7, 30.0), ("ready", 7, 40.0)]
-    by = {"by": "client", "host": "10.0.0.9", "at": 50.0}
+    by = {"by": "client", "host": "10.0.0.9", "principal": "user:ada", "at": 50.0}
     book = book_after(*outcomes, ("ended", 7, "over", by))
 
     assert book["ended"][7] == [
         "me", None, 5.0, 20.0, 30.0, 50.0, "m", [0, 0, 1, 1], 1, "client", "10.0.0.9",
+        "user:ada",
     ]  # fmt: skip
     _book.apply(book, ("limits", 0, 30))
     assert book["ended"] == {}

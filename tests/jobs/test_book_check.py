@@ -58,7 +58,7 @@ def test_what_a_controller_tells_is_whole(book: dict[str, Any]) -> None:
         (("jobs", 1, "allocation", "machine"), "n", "jobs.1.allocation: no machine 'n'"),
         (("jobs", 1, "allocation", "boards"), [[9, 9, 0]], "machine 'm' has no board [9, 9, 0]"),
         (("jobs", 1, "allocation", "periphery"), [[1, 0, 0, 2]], "a link of board [1, 0, 0]"),
-        (("ended", 2), ["me"], "ended.2: ['me'] is not a list of 11"),
+        (("ended", 2), ["me"], "ended.2: ['me'] is not a list of 12"),
         (("ended", 2, 7), [0, 0, 1, 1, 1], "ended.2.7: [0, 0, 1, 1, 1] is not a place"),
         (("quarantine", "m", "cases", 0), {}, "quarantine.m.cases.0.board: missing"),
     ],

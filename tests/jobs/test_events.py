@@ -64,7 +64,8 @@ def test_the_life_of_a_job(facility: Facility) -> None:
         {"event": "ready", "time": was_ready, "job": job},
         {
             "event": "ended", "time": ended, "job": job, "reason": "done", "by": "client",
-            "by_host": "10.0.0.9", "machine": "m", "place": place,
+            "by_host": "10.0.0.9", "by_principal": "host:10.0.0.9", "machine": "m",
+            "place": place,
         },
         {"event": "freed", "time": 7.0, "job": job, "machine": "m", "place": place},
         {"event": "rested", "time": 7.0, "machine": "m", "places": [place]},

@@ -119,10 +119,11 @@ def test_an_operator_sees_the_jobs_on_grace_and_may_end_them(
     assert census is not None
     assert census.jobs_on_grace == 2
 
-    taken_over.end_job(3, "gone home")
+    taken_over.end_job(3, "gone home", "unix:0")
     assert [job.job_id for job in taken_over.overview.jobs_on_grace()] == [1]
     (row,) = taken_over.overview.list_ended_jobs(1)
     assert (row.reason, row.by, row.by_host) == ("gone home", "operator", None)
+    assert row.by_principal == "unix:0"
 
 
 def test_the_log_says_once_that_a_new_job_waits_for_them(

@@ -353,6 +353,8 @@ def test_a_front_gives_commands_for_its_users(start: Start, place: str) -> None:
         assert "expected an IP address" in front.refused("version", as_user="ada", from_host="x")
         front.call("destroy_job", job, as_user="ada")
         assert front.call("get_job_state", job)["state"] == 4
+        (row,) = front.call("list_ended_jobs", 1)
+        assert (row["by"], row["by_principal"]) == ("client", "user:ada")
 
 
 def test_nobody_else_speaks_for_users(start: Start) -> None:

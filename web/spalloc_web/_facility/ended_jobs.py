@@ -35,6 +35,14 @@ class EndedJobReply(msgspec.Struct, frozen=True):
     reason: str | None = None
     by: str | None = None
     by_host: str | None = None
+    by_principal: str | None = None
+
+    @property
+    def party(self) -> str | None:
+        """The party that ended it, in words; null if nobody knows."""
+        if self.by_principal is not None and self.by_principal != f"host:{self.by_host}":
+            return f"{self.by} {self.by_principal}"
+        return " ".join(word for word in (self.by, self.by_host) if word) or None
 
 
 #: Order of the members where the server answers arrays.

@@ -208,7 +208,7 @@ def past_job_of(job: EndedJobReply) -> PastJob:
         place=job.place,
         boards=job.boards,
         reason=job.reason,
-        ended_by=" ".join(word for word in (job.by, job.by_host) if word) or None,
+        ended_by=job.party,
     )
 
 

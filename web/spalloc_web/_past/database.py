@@ -192,5 +192,5 @@ def _job(row: JobRow) -> PastJob:
         place=row.place,
         boards=row.boards,
         reason=row.reason,
-        ended_by=" ".join(word for word in (row.ended_by, row.ended_by_host) if word) or None,
+        ended_by=row.party,
     )

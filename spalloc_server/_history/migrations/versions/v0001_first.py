@@ -105,9 +105,13 @@ def _make_jobs() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("ended_by", sa.String(length=16), nullable=True),
         sa.Column("ended_by_host_id", KEY, nullable=True),
+        sa.Column("ended_by_principal_id", KEY, nullable=True),
         sa.Column("imported", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["ended_by_host_id"], ["names.id"], name="fk_jobs_ended_by_host_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["ended_by_principal_id"], ["names.id"], name="fk_jobs_ended_by_principal_id"
         ),
         sa.ForeignKeyConstraint(["host_id"], ["names.id"], name="fk_jobs_host_id"),
         sa.ForeignKeyConstraint(["machine_id"], ["machines.id"], name="fk_jobs_machine_id"),
@@ -118,6 +122,7 @@ def _make_jobs() -> None:
     )
     op.create_index("ix_jobs_created_id", "jobs", ["created", "id"])
     op.create_index("ix_jobs_ended_by_host_id", "jobs", ["ended_by_host_id"])
+    op.create_index("ix_jobs_ended_by_principal_id", "jobs", ["ended_by_principal_id"])
     op.create_index("ix_jobs_ended_id", "jobs", ["ended", "id"])
     op.create_index("ix_jobs_host_id", "jobs", ["host_id"])
     op.create_index("ix_jobs_machine_id_created_id", "jobs", ["machine_id", "created", "id"])
