@@ -201,7 +201,12 @@ class Database:
             ) as environment:
                 environment.configure(connection=connection, transactional_ddl=False)
                 environment.run_migrations()
-        log.info("%s: upgraded from version %s to %s", self, before, script.get_current_head())
+        log.info(
+            "%s: tables of version %s, %s",
+            self,
+            script.get_current_head(),
+            "new" if before is None else f"upgraded from {before}",
+        )
 
     def _check_version(self) -> None:
         script = _script()

@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     from spalloc_server._history.follower import Follower, NoEvents  # noqa: PLC0415
 
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its steps
     try:
         address = server_address(options.server)
         with closing(Database(options.database)) as database:

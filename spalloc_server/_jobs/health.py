@@ -176,12 +176,13 @@ class Health:
         silent = self._of(name).silent
         if frame not in silent:
             where = self._maps[name]
-            jobs = {where.job_ids.get(board) for board in where.frame_boards(frame)} - {None}
+            owners = (where.job_ids.get(board) for board in where.frame_boards(frame))
+            jobs = sorted({job for job in owners if job is not None})
             log.error(
                 "machine %s: frame %s does not answer, its boards are out; %s",
                 name,
                 frame,
-                f"jobs on it: {', '.join(map(str, sorted(jobs, key=str)))}"
+                f"jobs on it: {', '.join(map(str, jobs))}"
                 if jobs
                 else "no job has any of them",
             )

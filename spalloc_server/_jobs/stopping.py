@@ -63,7 +63,9 @@ def join_frames(frames: Iterable[Any], timeout: float, hurry: Hurry) -> bool:
         frame.abandon()
     if waiting:
         names = ", ".join(str(frame.hostname) for frame in waiting)
-        log.warning("frames given up with requests unfinished: %s", names)
+        # A failed start waits for none.
+        level = logging.WARNING if timeout > 0 else logging.DEBUG
+        log.log(level, "frames given up with requests unfinished: %s", names)
     deadline = _clock.monotonic() + _SECONDS_TO_GIVE_UP
     for frame in waiting:
         frame.join(max(0.0, deadline - _clock.monotonic()))

@@ -74,6 +74,10 @@ class Announcer:
         """Tell that the server is about to stop."""
         self._manager.tell(STOPPING=1, STATUS="Stopping: waiting for hardware")
 
+    def stopped(self) -> None:
+        """Tell that the server has stopped."""
+        self._manager.tell(STATUS="Stopped")
+
     def _feed(self, now: float) -> None:
         if self._pulse.beats:
             self._fed = now

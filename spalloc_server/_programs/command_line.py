@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ from spalloc_server._programs.sdnotify import ServiceManager
 from spalloc_server._programs.signals import StopSignals
 from spalloc_server._programs.simulated_hardware import SIMULATED, greeting, simulate
 from spalloc_server._saved.saved_file import StoreError
+from spalloc_server._version import __version__
 from spalloc_server._wire.endpoints import Endpoint
 from spalloc_server._wire.serving import StartError
 
@@ -99,10 +101,10 @@ def _guarded(
         with ExitStack() as stack:
             return _serve(chosen, stack, make_server, handler)
     except (StartError, StoreError, ConfigurationError) as e:
-        logs.complain(handler, f"{_NAME}: {e}")
+        _complain(handler, str(e))
         return 1
     except NotReadyError as e:
-        logs.complain(handler, f"{_NAME}: not started: {e}")
+        _complain(handler, f"not started: {e}")
         return 2
     except BrokenPipeError:
         raise  # only the output of --check and --diff can meet it
@@ -111,8 +113,14 @@ def _guarded(
             log.exception("%s failed", _NAME)
         else:
             log.debug("How it came to that:", exc_info=True)
-            logs.complain(handler, f"{_NAME}: failed: {lack}")
+            _complain(handler, f"failed: {lack}")
         return 2
+
+
+def _complain(handler: BackgroundHandler, text: str) -> None:
+    """Say why the program ends, in the log and to the service manager."""
+    logs.complain(handler, f"{_NAME}: {text}")
+    ServiceManager().tell(STATUS=text)
 
 
 def _look(chosen: argparse.Namespace) -> int:
@@ -142,6 +150,7 @@ def _serve(
     handler: BackgroundHandler,
 ) -> int:
     """Run a server from its start to its end; returns the exit status."""
+    log.info("version %s, Python %s", __version__, platform.python_version())
     signals = stack.enter_context(StopSignals())
     stack.callback(sys.setswitchinterval, sys.getswitchinterval())
     sys.setswitchinterval(_SECONDS_BETWEEN_SWITCHES)
@@ -210,6 +219,10 @@ def _stopped_at_the_end(
             if announcer is not None:
                 announcer.stopping()
         server.stop_and_join()
+        log.info("stopped")
+        for announcer in told:
+            if announcer is not None:
+                announcer.stopped()
 
 
 def _watch(server: RunningServer, signals: StopSignals, announcer: Announcer | None) -> None:

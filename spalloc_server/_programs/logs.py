@@ -39,8 +39,10 @@ def set_up(form: str, level: int) -> BackgroundHandler:
     BackgroundHandler
         To be given to `take_down`.
     """
-    formatter: logging.Formatter = JSONFormatter() if form == "json" else TextFormatter()
-    if journal_reads():
+    journal = journal_reads()
+    formatter: logging.Formatter
+    formatter = JSONFormatter() if form == "json" else TextFormatter(timed=not journal)
+    if journal:
         formatter = JournalFormatter(formatter)
     writer = LineWriter("log", Stream(sys.stderr), lambda n: _about_dropped(formatter, n))
     handler = BackgroundHandler(writer)
@@ -108,10 +110,17 @@ class JournalFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; names the job if the message does not."""
+    """A line for people; names the job if the message does not.
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    Parameters
+    ----------
+    timed : bool
+        Whether it begins with the time, which the journal has already.
+    """
+
+    def __init__(self, timed: bool = True) -> None:
+        time = "%(asctime)s " if timed else ""
+        super().__init__(f"{time}%(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
         """Return the line, without a traceback."""

@@ -57,6 +57,17 @@ def test_the_status_follows_the_server(
     ]
 
 
+def test_the_end_is_told(server: SpallocServer, systemd: NotifySocket) -> None:
+    announcer = Announcer(server, ServiceManager(systemd.environ))
+    systemd.received()
+
+    announcer.stopping()
+    announcer.stopped()
+
+    told = systemd.received()
+    assert told == ["STOPPING=1", "STATUS=Stopping: waiting for hardware", "STATUS=Stopped"]
+
+
 def test_a_busy_server_says_so(
     server: SpallocServer, systemd: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,11 +17,12 @@ import pytest
 
 from spalloc_server import server as server_module
 from spalloc_server._bmp import transceiver, wiring
-from spalloc_server._programs import command_line, logs
+from spalloc_server._programs import carrying, command_line, logs
 from spalloc_server._programs.signals import StopSignals
 from spalloc_server._saved.crash_points import CrashingDisk
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server.server import main
+from tests.support.notify_socket import NotifySocket
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +268,18 @@ def test_a_port_for_metrics_that_is_taken_is_told(capsys: pytest.CaptureFixture[
 
     said = capsys.readouterr().err
     assert f"--metrics-port: cannot listen on 127.0.0.1 port {port}: " in said
+
+
+def test_the_service_manager_is_told_why_a_start_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(carrying, "_PATIENCE", 0.01)
+    with NotifySocket(tmp_path / "notify") as systemd:
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd.environ["NOTIFY_SOCKET"])
+
+        assert main([str(tmp_path / "nothing.cfg"), "--port", "0"]) == 1
+
+        assert systemd.received()[-1] == "STATUS=Config file could not be loaded."
 
 
 def test_metrics_without_their_library_are_refused(

@@ -66,6 +66,12 @@ def test_a_line_of_text_names_the_job_once(message: str, line: str) -> None:
     assert "[job" not in logs.TextFormatter().format(record(message))
 
 
+def test_the_journal_tells_the_time_itself() -> None:
+    line = logs.TextFormatter(timed=False).format(record("it failed"))
+
+    assert line == "WARNING a.logger: it failed"
+
+
 @pytest.mark.parametrize(
     ("level", "priority"),
     [
@@ -110,7 +116,9 @@ def test_the_program_tells_the_journal_how_bad_things_are(tmp_path: Path) -> Non
         subprocess.run(command, cwd=tmp_path, env=os.environ | stream, stderr=journal, check=False)
 
     lines = (tmp_path / "journal").read_text().splitlines()
-    assert all(line.startswith("<3>") for line in lines)
+    first, *others = lines
+    assert first.startswith("<6>INFO spalloc_server._programs.command_line: version ")
+    assert all(line.startswith("<3>") for line in others)
     assert lines[-1] == "<3>spalloc_server: Config file could not be loaded."
 
 
@@ -169,7 +177,7 @@ def test_the_program_writes_json_when_asked(tmp_path: Path) -> None:
     *records, last = program.stderr.splitlines()
     assert program.returncode == 1
     assert last == "spalloc_server: Config file could not be loaded."
-    assert [json.loads(line)["level"] for line in records] == ["ERROR"]
+    assert [json.loads(line)["level"] for line in records] == ["INFO", "ERROR"]
 
 
 @pytest.mark.parametrize("form", logs.FORMATS)

@@ -49,6 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its plug-ins
     try:
         asyncio.run(serve(settings))
     except (OSError, SettingError, UsersFileError) as e:
