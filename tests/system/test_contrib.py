@@ -24,6 +24,7 @@ from tests.system.test_monitoring import Scrape, get, monitored, scrape
 CONTRIB = Path(__file__).parent.parent.parent / "contrib"
 PROMETHEUS = CONTRIB / "prometheus"
 UNIT = CONTRIB / "systemd" / "spalloc_server.service"
+UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
 #: Words of PromQL and names that Prometheus adds itself.
 METRIC = re.compile(r"\b((?:spalloc|process|up)(?:_\w+)?)\b(?!=)")
 needs_promtool = pytest.mark.skipif(
@@ -321,6 +322,22 @@ def test_the_service_starts_the_program_with_options_it_has() -> None:
     assert unit["Service"]["Restart"] == "on-failure"
 
 
+def test_a_cold_start_of_the_manual_is_the_unit_s_start_but_cold() -> None:
+    """`systemctl edit --stdin` came with systemd 256; the manual writes the file itself."""
+    manual = (CONTRIB.parent / "docs" / "operation.rst").read_text()
+    drop_in = manual.partition("cold-start.conf <<'END'")[2].partition("END\n")[0]
+    reset, _, command = drop_in.replace("\\\n", " ").partition("ExecStart=\n")
+
+    assert reset.split() == ["[Service]"]
+    usual = arguments_of(UNIT.read_text().partition("ExecStart=")[2].partition("\nExecReload")[0])
+    assert arguments_of(command) == ["--cold-start", *usual]
+
+
+def test_the_manual_s_commands_run_on_systemd_252() -> None:
+    for page in (CONTRIB.parent / "docs").glob("*.rst"):
+        assert "systemctl edit" not in page.read_text(), page
+
+
 def test_a_stop_has_time_to_wait_for_hardware() -> None:
     unit = UNIT.read_text()
 
@@ -330,9 +347,10 @@ def test_a_stop_has_time_to_wait_for_hardware() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_has_nothing_to_say_about_the_service() -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_has_nothing_to_say_about_the_service(unit: Path) -> None:
     said = subprocess.run(
-        ["systemd-analyze", "verify", UNIT], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
     )
 
     assert (said.returncode, said.stderr) == (0, "")
@@ -353,15 +371,16 @@ def systemd_version() -> int:
 
 
 @pytest.mark.skipif(systemd_version() < 250, reason="needs systemd-analyze of systemd 250")
-def test_systemd_finds_the_service_well_shut_in() -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_finds_the_service_well_shut_in(unit: Path) -> None:
     said = subprocess.run(
-        ["systemd-analyze", "security", "--no-pager", "--offline=true", UNIT],
+        ["systemd-analyze", "security", "--no-pager", "--offline=true", unit],
         capture_output=True,
         text=True,
         check=False,
     )
 
-    found = re.search(r"Overall exposure level for spalloc_server.service: ([0-9.]+)", said.stdout)
+    found = re.search(rf"Overall exposure level for {unit.name}: ([0-9.]+)", said.stdout)
     assert found is not None, said.stdout + said.stderr
     assert float(found.group(1)) <= MOST_EXPOSED
 
