@@ -88,13 +88,19 @@ class GridAllocator(BoardAllocator):
 
     # --- ask for boards ---
 
-    def start_searching(self) -> None:
+    def start_searching(self) -> int:
         """Look at the faults, and limit the next searches beside a region to what is quick.
 
         Afterwards `allocate_beside` and `accepts` raise `UnfinishedError` in place of more;
         asked again after another `start_searching`, they go on.
+
+        Returns
+        -------
+        int
+            A number that changes with the dead boards and links.
         """
         self._searching().boards_left = _BOARDS_IN_ONE_GO
+        return self._version
 
     def allocate(self, request: Request) -> Allocation | None:
         """Allocate boards if there is a place for them now, however long the search takes."""
@@ -263,12 +269,6 @@ class GridAllocator(BoardAllocator):
     def hopeful_anchors(self, judge: _CandidateFilter, width: int, height: int) -> int:
         """Anchors of blocks that a filter may accept; see `BlockSearch.hopeful`."""
         return self._searching().hopeful(judge, width, height)
-
-    @property
-    def faults_version(self) -> int:
-        """A number that changes with the dead boards and links."""
-        self._searching()
-        return self._version
 
     def opening(self, mask: int) -> Opening:
         """Look at the free ones of some triads, and which blocks fit there."""

@@ -177,6 +177,11 @@ class _Machine:
             self.tidy()
             self._tidy_at = max(_SHORT_QUEUE, 2 * len(self.queue))
 
+    def leave_end(self, job: _Job) -> None:
+        """Let a job that came last wait no more."""
+        if self.queue and self.queue[-1] is job:
+            self.queue.pop()
+
     def tidy(self) -> None:
         """Forget the jobs in the queue that wait no more."""
         self.queue = deque(job for job in self.queue if job.pending)

@@ -76,28 +76,27 @@ class Overtaking:
         newcomer : _Job, optional
             If given, nothing has become free, and only this job is tried.
         """
-        self._begin()
         machines = list(self._machines())
-        self._review(machines)
-        if any(each.came_free or each.unfinished for each in machines):
-            newcomer = None
-        if newcomer is None:
+        self._begin(machines)
+        if newcomer is None or any(each.came_free or each.unfinished for each in machines):
             while self._round(machines):
                 pass
-        else:
-            self._try_newcomer(newcomer)
+        elif self._try_newcomer(newcomer):
+            # The others wait as before.
+            return
         if not any(machine.unfinished for machine in machines):
             self._give_regions(machines)
 
-    def _begin(self) -> None:
+    def _begin(self, machines: list[_Machine]) -> None:
         self._now = _clock.monotonic()
         self._leaks.clear()
-        for machine in self._machines():
-            machine.grid.start_searching()
-            version = machine.grid.faults_version
+        for machine in machines:
+            version = machine.grid.start_searching()
             if version != machine.faults_seen:
                 machine.faults_seen = version
                 machine.note_free_boards()
+            if machine.region is not None:
+                self._review(machine, machine.region)
 
     def _round(self, machines: list[_Machine]) -> bool:
         """Go through all queues; tell whether failures were forgotten underway."""
@@ -137,7 +136,8 @@ class Overtaking:
             return machine.failed[False], None
         return machine.failed[self._does_leak(machine, region)], self._job_of(region)
 
-    def _try_newcomer(self, job: _Job) -> None:
+    def _try_newcomer(self, job: _Job) -> bool:
+        """Start a job if it can start now; tell whether it did."""
         for machine in job.waits_for:
             try:
                 allocation = self._try(machine, job)
@@ -145,8 +145,11 @@ class Overtaking:
                 machine.unfinished = True
                 continue
             if allocation is not None:
+                for each in job.waits_for:
+                    each.leave_end(job)
                 self._start(machine, job, allocation)
-                return
+                return True
+        return False
 
     def _try(self, machine: _Machine, job: _Job) -> Allocation | None:
         region, grid = machine.region, machine.grid
@@ -179,7 +182,7 @@ class Overtaking:
 
     def _start(self, machine: _Machine, job: _Job, allocation: Allocation) -> bool:
         """Let a job have its boards; tell whether failures were forgotten, as its region ends."""
-        head = next(machine.waiting(), None)
+        head = machine.head()
         if head is not None and head is not job:
             head.overtaken += 1
         freed = [each for each in self._machines() if self._has_region(each, job)]
@@ -207,16 +210,12 @@ class Overtaking:
             self._leaks[machine.name] = leaks
         return leaks
 
-    def _review(self, machines: list[_Machine]) -> None:
-        """Move, close and end regions as need be."""
-        for machine in machines:
-            region = machine.region
-            if region is None:
-                continue
-            try:
-                self._review_region(machine, region)
-            except UnfinishedError:
-                machine.unfinished = True
+    def _review(self, machine: _Machine, region: Region) -> None:
+        """Move, close or end a region as need be."""
+        try:
+            self._review_region(machine, region)
+        except UnfinishedError:
+            machine.unfinished = True
 
     def _review_region(self, machine: _Machine, region: Region) -> None:
         closed = region.age(self._now) >= self.patience
