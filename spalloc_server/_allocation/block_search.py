@@ -248,10 +248,10 @@ class BlockSearch:
             accepted.append((number, size, mask))
         return self._ranked(accepted, blocked)[:_FINALISTS]
 
-    def _room_lost(self, opening: Opening, place: _Place) -> tuple[int, int]:
+    @staticmethod
+    def _room_lost(opening: Opening, place: _Place) -> tuple[int, int]:
         """Sort key: the larger the largest free square left, and the more of them, the less."""
-        left = opening.mask & ~self._grid.block(*place.block)
-        side, number = self._grid.largest_square(left, opening.side)
+        side, number = opening.squares_beside(place.block)
         return -side, -number
 
 

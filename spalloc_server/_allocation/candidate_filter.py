@@ -5,6 +5,8 @@ which blocks are taken, nor remember anything: dead boards and links may change
 from one question to the next.
 """
 
+from functools import lru_cache
+
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._places import Board
 from spalloc_server.coordinates import WrapAround, board_down_link, link_to_vector
@@ -87,35 +89,38 @@ class _CandidateFilter:
             If True, `boards`, `periphery` and `torus` tell of this block.
         """
         boards = self._enumerate_boards(x, y, width, height)
-        if not boards:
+        if not boards or self._too_few(boards, 3 * width * height):
             return False
-        expected = (
-            3 * width * height if self.expected_boards is None else self.expected_boards
-        )
-        if (
-            self.max_dead_boards is not None
-            and expected - len(boards) > self.max_dead_boards
-        ):
-            return False
-        if len(boards) == 3 * width * height and not len(self.dead_links):
-            # All other links are alive and lead from the block into it.
-            telling = boards - _inner_boards(x, y, width, height)
+        sound = len(boards) == 3 * width * height and not len(self.dead_links)
+        if sound and width < self.width and height < self.height:
+            periphery = {(x + dx, y + dy, z, link) for dx, dy, z, link in _rim(width, height)}
+            torus = WrapAround.none
         else:
-            telling = boards
-        _, wrap, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
-        if dead or dead_wrap:
-            broken, broken_wrap = self._both_ends(dead), self._both_ends(dead_wrap)
-            cables = len(broken) + (len(broken_wrap) if self.require_torus else 0)
-            if self.max_dead_links is not None and cables // 2 > self.max_dead_links:
-                return False
-            periphery |= broken | broken_wrap
-            torus = self._directions(wrap - broken_wrap)
+            # The links of a sound block's inner boards are alive and lead from it into it.
+            telling = boards - _inner_boards(x, y, width, height) if sound else boards
+            _, wrap, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
+            if dead or dead_wrap:
+                broken, broken_wrap = self._both_ends(dead), self._both_ends(dead_wrap)
+                cables = len(broken) + (len(broken_wrap) if self.require_torus else 0)
+                if self.max_dead_links is not None and cables // 2 > self.max_dead_links:
+                    return False
+                periphery |= broken | broken_wrap
+                torus = self._directions(wrap - broken_wrap)
         if self.require_torus and torus is WrapAround.none:
             return False
-        self.boards = boards
-        self.periphery = periphery
-        self.torus = torus
+        self.boards, self.periphery, self.torus = boards, periphery, torus
         return True
+
+    def _too_few(self, boards: set[Board], all_boards: int) -> bool:
+        """Whether more boards are missing than may be."""
+        if self.max_dead_boards is None:
+            return False
+        expected = all_boards if self.expected_boards is None else self.expected_boards
+        return expected - len(boards) > self.max_dead_boards
+
+    def forget(self) -> None:
+        """Forget the block accepted last; its sets belong to somebody else now."""
+        self.boards = self.periphery = self.torus = None
 
     def _both_ends(self, links: set[Link]) -> set[Link]:
         """Return the links and the other ends of their cables."""
@@ -155,7 +160,10 @@ class _CandidateFilter:
             for board_y in range(y, y + height)
             for z in range(3)
         ]
-        live = {board for board in everything if board not in dead_boards}
+        if len(dead_boards):
+            live = {board for board in everything if board not in dead_boards}
+        else:
+            live = set(everything)
         start = (x, y, 0)
         if start not in live:
             return set()
@@ -238,6 +246,19 @@ class _CandidateFilter:
                 else:
                     periphery.add(here)
         return alive, wrap, dead, dead_wrap, periphery, WrapAround(torus)
+
+
+@lru_cache(maxsize=1024)
+def _rim(width: int, height: int) -> tuple[Link, ...]:
+    """Links that leave a sound block at (0, 0), which reaches nowhere around the machine."""
+    return tuple(
+        (x, y, z, link)
+        for x in range(width)
+        for y in (range(height) if x in {0, width - 1} else sorted({0, height - 1}))
+        for z in range(3)
+        for link, _, dx, dy, _ in _STEPS[z]
+        if not (0 <= x + dx < width and 0 <= y + dy < height)
+    )
 
 
 def _inner_boards(x: int, y: int, width: int, height: int) -> set[Board]:

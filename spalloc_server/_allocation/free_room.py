@@ -36,10 +36,11 @@ class FreeRoom:
         mask &= self.mask
         opening = self._openings.get(mask)
         if opening is None:
+            near = min((before.near for before in self._openings.values()), default=1)
             if len(self._openings) >= 2:
                 # One for all that is free and one for all outside a region.
                 self._openings.clear()
-            opening = self._openings[mask] = Opening(self.grid, mask)
+            opening = self._openings[mask] = Opening(self.grid, mask, near)
         return opening
 
     def request(self, x: int, y: int) -> Triad | None:

@@ -179,30 +179,6 @@ class Grid:
                 return many & mask
         return mask
 
-    def largest_square(self, mask: int, at_most: int) -> tuple[int, int]:
-        """Side of the largest square within a mask, and how many of that side there are.
-
-        Parameters
-        ----------
-        mask : int
-            Triads that a square may have.
-        at_most : int
-            A side that it cannot exceed; the nearer the quicker.
-        """
-        side = at_most
-        squares = self.anchors(mask, side, side) if side else 0
-        if side and not squares:
-            low, high = 0, side
-            while high - low > 1:
-                middle = (low + high) // 2
-                found = self.anchors(mask, middle, middle)
-                if found:
-                    low, squares = middle, found
-                else:
-                    high = middle
-            side = low
-        return side, squares.bit_count() if side else 0
-
     def _places(self, width: int) -> int:
         """Triads from which a block of some width does not stick out to the right."""
         places = self._places_by_width.get(width)
@@ -222,11 +198,15 @@ class Opening:
     grid : Grid
     mask : int
         The triads.
+    near : int
+        About the side of the largest square that fits; the nearer the quicker.
     """
 
-    def __init__(self, grid: Grid, mask: int) -> None:
+    def __init__(self, grid: Grid, mask: int, near: int = 1) -> None:
         self.grid = grid
         self.mask = mask
+        self.near = near
+        self._squares: dict[int, int] = {}
         self._runs: dict[int, int] = {}
         self._tallest: dict[int, int] = {}
         self._anchors: dict[tuple[int, int], int] = {}
@@ -260,15 +240,31 @@ class Opening:
     def side(self) -> int:
         """Side of the largest square that fits; 0 if nothing is free."""
         if self._side is None:
-            low, high = 0, min(self.grid.width, self.grid.height) + 1
-            while high - low > 1:
-                middle = (low + high) // 2
-                if self.tallest(middle) >= middle:
-                    low = middle
-                else:
-                    high = middle
-            self._side = low
+            side = self.near
+            while side and not self._squares_of(side):
+                side -= 1
+            most = min(self.grid.width, self.grid.height)
+            while side < most and self._squares_of(side + 1):
+                side += 1
+            self._side = self.near = side
         return self._side
+
+    def squares_beside(self, block: tuple[int, int, int, int]) -> tuple[int, int]:
+        """Side of the largest square that fits beside a block, and how many of that side do."""
+        side = self.side
+        while side:
+            squares = self._squares_of(side) & ~self.grid.overlapping(block, side, side)
+            if squares:
+                return side, squares.bit_count()
+            side -= 1
+        return 0, 0
+
+    def _squares_of(self, side: int) -> int:
+        """Bottom-left triads of all squares of a side that fit."""
+        squares = self._squares.get(side)
+        if squares is None:
+            squares = self._squares[side] = self.grid.anchors(self.mask, side, side)
+        return squares
 
     @property
     def largest(self) -> int:

@@ -249,7 +249,10 @@ class GridAllocator(BoardAllocator):
             return None
         self._free_room.take(*block)
         kind = "triads" if judge.expected_boards is None else "boards"
-        return self._use_block((kind, *block), judge)
+        allocation = self._use_block((kind, *block), judge)
+        # The filter is remembered for the next request.
+        judge.forget()
+        return allocation
 
     # --- looking at places, to keep one for a request ---
 

@@ -206,6 +206,32 @@ def test_dead_links_do_not_wrap_around(
 # --- __call__ ---
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 1), (1, 3), (2, 2), (3, 2), (3, 3)])
+def test_the_rim_of_a_sound_block_is_the_same_everywhere(width: int, height: int) -> None:
+    for x in range(4 - width):
+        for y in range(4 - height):
+            judge = candidate_filter(4, 4)
+            assert judge(x, y, width, height) is True
+            boards = {
+                (triad_x, triad_y, z)
+                for triad_x in range(x, x + width)
+                for triad_y in range(y, y + height)
+                for z in range(3)
+            }
+            assert judge.boards == boards
+            _, wrap, _, _, periphery, torus = judge._classify_links(boards)
+            assert not wrap
+            assert (judge.periphery, judge.torus) == (periphery, torus)
+
+
+def test_a_refused_torus_leaves_the_filter_as_it_was() -> None:
+    judge = candidate_filter(3, 3, require_torus=True)
+
+    assert judge(1, 1, 1, 1) is False
+
+    assert (judge.boards, judge.periphery, judge.torus) == (None, None, None)
+
+
 def test_before_anything_is_accepted_there_is_nothing_to_tell() -> None:
     judge = candidate_filter(3, 3, {(1, 1, 0)})
 

@@ -101,6 +101,22 @@ def test_most_contact_leaves_the_triads_with_the_most_neighbours(
     assert grid.most_contact(mask_of(grid, some), mask) == mask_of(grid, best)
 
 
+@given(machines(), st.data())
+def test_the_largest_squares_beside_a_block_are_counted(
+    machine: tuple[Grid, Triads], data: st.DataObject
+) -> None:
+    grid, triads = machine
+    width, height = data.draw(st.integers(1, grid.width)), data.draw(st.integers(1, grid.height))
+    x = data.draw(st.integers(0, grid.width - width))
+    y = data.draw(st.integers(0, grid.height - height))
+
+    found = Opening(grid, mask_of(grid, triads)).squares_beside((x, y, width, height))
+
+    left = triads - block(x, y, width, height)
+    numbers = [(side, len(naive_anchors(left, side, side))) for side in range(1, 10)]
+    assert found == max((one for one in numbers if one[1]), default=(0, 0))
+
+
 @given(machines())
 def test_the_largest_square_and_block_are_found(machine: tuple[Grid, Triads]) -> None:
     grid, triads = machine
@@ -110,9 +126,8 @@ def test_the_largest_square_and_block_are_found(machine: tuple[Grid, Triads]) ->
 
     squares = {side: len(naive_anchors(triads, side, side)) for side in range(1, most + 1)}
     side = max((side for side, number in squares.items() if number), default=0)
-    assert grid.largest_square(mask, most) == (side, squares.get(side, 0))
-    assert grid.largest_square(mask, side) == (side, squares.get(side, 0))
     assert opening.side == side
+    assert Opening(grid, mask, near=most).side == side
     assert opening.largest == max(
         (
             width * height

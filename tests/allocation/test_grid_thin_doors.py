@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spalloc_server._allocation.grid_allocator import GridAllocator
+from spalloc_server._allocation.kinds import understand
 from spalloc_server.allocator import Allocator
 from spalloc_server.links import Links
 
@@ -77,3 +78,17 @@ def test_little_memory_changes_no_answer() -> None:
 
     assert given[0] == given[1]
     assert all(given[0])
+
+
+def test_the_sets_of_an_allocation_are_not_kept_for_the_next_request() -> None:
+    allocator = GridAllocator(3, 3)
+    request = understand((5,), {})
+
+    allocation = allocator.allocate_beside(request)
+
+    assert allocation is not None
+    assert len(allocation[1]) == 6
+    blocks = allocator.blocks(request)
+    assert blocks is not None
+    assert blocks.judge.boards is None
+    assert blocks.judge.periphery is None
