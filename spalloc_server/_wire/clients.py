@@ -24,7 +24,7 @@ from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
 from spalloc_server._wire.accepted import prepare, receive
-from spalloc_server._wire.carrier import Carrier, body_of
+from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
@@ -34,7 +34,7 @@ from spalloc_server._wire.peer import Peer
 from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.running import Handler, Runner
 from spalloc_server._wire.telling import Telling
-from spalloc_server._wire.watches import Watches, bytes_of, how_many, unwatch, watch
+from spalloc_server._wire.watches import Watches
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import Channel, PollingServerCore
 
@@ -46,8 +46,6 @@ _SLICE, _MOST_IN_A_SLICE = 0.0005, 128
 _LONG = 16 << 10
 #: Blank lines that are skipped between two looks at the clock. # arbitrary
 _BLANKS = 256
-#: Ids of jobs and names of machines that changed.
-Changes = tuple[set[int], set[str]]
 
 
 class Clients(PollingServerCore):
@@ -116,8 +114,7 @@ class Clients(PollingServerCore):
         self._own_msg_client = Clients._msg_client.__get__(self)
         self.connections = 0
         self.command_times, self.command_errors = self._runner.times, self._runner.errors
-        #: Set by the class that has the loop.
-        self._server_thread: threading.Thread
+        self._server_thread: threading.Thread  # set by the class that has the loop
 
     # --- loop thread only ---
 
@@ -127,7 +124,7 @@ class Clients(PollingServerCore):
 
     def _guarded_all(self, clients: Iterable[Any], step: Callable[[Any], None]) -> None:
         """Do a step for several clients, undisturbed; a failure with one harms no other."""
-        controller = self._model()
+        controller = stand_ins.adapted(self._controller)
         with controller.undisturbed:
             for client in clients:
                 try:
@@ -137,13 +134,6 @@ class Clients(PollingServerCore):
                 except BaseException:
                     log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
-
-    def _model(self) -> Any:
-        """Return the controller, or an adapter of one that other programs put in its place."""
-        controller = self._controller
-        if stand_ins.is_ours(controller):
-            return controller
-        return stand_ins.OtherController(controller)
 
     # --- reading ---
 
@@ -315,9 +305,7 @@ class Clients(PollingServerCore):
                     self._backlog[peer] = None
 
     def _principal_of(self, job_id: int) -> str | None:
-        """Return the identity that a job belongs to."""
-        controller = self._controller
-        return controller.principal_of(job_id) if stand_ins.is_ours(controller) else None
+        return stand_ins.principal_of(self._controller, job_id)
 
     def _refuse(self, peer: Peer, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""
@@ -533,16 +521,6 @@ class Clients(PollingServerCore):
         except OSError as e:
             self._lose(peer, e)
 
-    # --- notifications ---
-
-    def _send_change_notifications(self) -> None:
-        """Tell the clients that watch of the changes since the last call, when they are safe."""
-        controller = self._controller
-        changes = controller.changed_jobs, controller.changed_machines
-        self._telling.tell_changes(
-            changes, self._client_job_watches, self._client_machine_watches
-        )
-
     def _tell(self, client: Any, line: bytes) -> None:
         """Send a notification; a client that cannot be told is dropped alone."""
         try:
@@ -553,52 +531,6 @@ class Clients(PollingServerCore):
         except Exception:
             log.exception("%s: dropped, since telling it failed", self._called(client))
             self._disconnect_client(client)
-
-    def _has_read_all(self, client: Any) -> bool:
-        return not self._peer(client).output.size
-
-    def _change_watch(
-        self, watches: Watches, client: Any, name: int | str | None, *, on: bool
-    ) -> None:
-        """Have a client told of changes to one job or machine, or of all (None); or no more."""
-        if client is None:
-            return  # a call from within: there is nobody to tell
-        before = how_many(watches, client)
-        if on:
-            kind = "jobs" if watches is self._client_job_watches else "machines"
-            watch(watches, client, name, kind)
-        else:
-            unwatch(watches, client, name)
-        peer = self._peer(client)
-        if name is None:
-            peer.watch_bytes = self._watch_bytes(client)
-        else:
-            peer.watch_bytes += (how_many(watches, client) - before) * bytes_of(name)
-        self._note_watches(client)
-        self.memory.count(peer)
-        self._drop_fullest()
-
-    def _note_watches(self, client: Any) -> None:
-        """Have the next process know a client's watches, before this one answers."""
-        peer = self._peers.get(client)
-        if self._carrier is not None and peer is not None and peer.carried is not None:
-            self._carrier.note_body(peer, self._body_of(peer))
-
-    def _body_of(self, peer: Peer) -> dict[str, Any]:
-        """Return a client's watches and identity, for the next process."""
-        client = peer.client
-        tables = {"jobs": self._client_job_watches, "machines": self._client_machine_watches}
-        watches = {kind: table[client] for kind, table in tables.items() if client in table}
-        if client in self._telling.event_watches:
-            watches["events"] = None
-        return body_of(
-            watches,
-            self._doorkeeper.plain_identity(peer.client),
-        )
-
-    def _watch_bytes(self, client: Any) -> int:
-        tables = self._client_job_watches, self._client_machine_watches
-        return sum(bytes_of(name) for table in tables for name in table.get(client) or ())
 
     # --- clients ---
 

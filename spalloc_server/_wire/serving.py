@@ -27,6 +27,7 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire import stand_ins
 from spalloc_server._wire.accepted import MAX_READ
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
@@ -275,7 +276,7 @@ class Server(Visitors, ConfigurationReloader):
 
     def _see_to_jobs(self, judged: float | None, now: float) -> None:
         """End the jobs with a deadline before `judged`, and do all else that is due."""
-        model = self._model()
+        model = stand_ins.adapted(self._controller)
         if model is not self._controller:
             self._judging = None
             model.tend()
@@ -307,7 +308,7 @@ class Server(Visitors, ConfigurationReloader):
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
         now = _clock.monotonic()
-        self._due = self._model().next_due(now)
+        self._due = stand_ins.adapted(self._controller).next_due(now)
         if self._judging is not None or self._backlog:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)

@@ -61,6 +61,16 @@ class OtherController:
         self._controller.check_free()
 
 
+def adapted(controller: Any) -> Any:
+    """Return a controller, or an adapter of one that other programs put in the place of ours."""
+    return controller if is_ours(controller) else OtherController(controller)
+
+
+def principal_of(controller: Any, job_id: int) -> str | None:
+    """Return the identity that a job belongs to; None if the controller knows no identities."""
+    return controller.principal_of(job_id) if is_ours(controller) else None
+
+
 def stop(controller: Any, join_frames: Callable[[Any], object]) -> None:
     """Stop a controller that was put in the place of ours."""
     try:

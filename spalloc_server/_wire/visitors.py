@@ -18,16 +18,16 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.carrier import Returned
-from spalloc_server._wire.clients import Clients
 from spalloc_server._wire.endpoints import Kind, user_id_of
 from spalloc_server._wire.introductions import Introduced, LocalUsers, ProxyHeaders, UserNames
 from spalloc_server._wire.running import Handler
+from spalloc_server._wire.watchers import Watchers
 from spalloc_server.controller import Controller
 
 log = logging.getLogger(__name__)
 
 
-class Visitors(Clients):
+class Visitors(Watchers):
     """Clients, and the connections that have yet to be admitted as such."""
 
     def __init__(
@@ -152,17 +152,7 @@ class Visitors(Clients):
         if not self._admit(Introduced(client, identity)):
             self._forget_peer(peer)
             return False
-        watches = returned.body.get("watches", {})
-        for kind, table in (
-            ("jobs", self._client_job_watches),
-            ("machines", self._client_machine_watches),
-        ):
-            if kind in watches:
-                table[client] = None if watches[kind] is None else set(watches[kind])
-        if "events" in watches:
-            self._telling.event_watches[client] = 0
-        peer.watch_bytes = self._watch_bytes(client)
-        self.memory.count(peer)
+        self._take_back_watches(peer, returned.body.get("watches", {}))
         return True
 
     def _close_visitor(self, client: socket.socket) -> None:
