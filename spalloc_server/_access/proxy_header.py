@@ -11,6 +11,7 @@ Source: "The PROXY protocol", HAProxy Technologies, section 2.2 (binary header f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from spalloc_server._access.identity import Identity, parse_address
@@ -23,6 +24,10 @@ SECONDS_FOR_HEADER = 5.0
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 #: Signature, version and command, family, length of the rest.
 _FIXED = 16
+#: Bytes of the two addresses and ports, by address family.
+_ADDRESSES = {0x1: 12, 0x2: 36}
+#: The part about TLS, and the bytes in it before parts of its own: flags and verification.
+_TLS, _TLS_FIXED = 0x20, 5
 
 
 class HeaderError(ValueError):
@@ -88,9 +93,24 @@ def _identity(header: bytes) -> Identity | None:
         return None
     if not isinstance(result, ProxyResultIPv4 | ProxyResultIPv6):
         raise HeaderError("the proxy's client has no IP address")
+    # The library takes a part that promises more bytes than there are, such as half a name.
+    for kind, value in _parts(header[_FIXED + _ADDRESSES[header[13] >> 4] :]):
+        if kind == _TLS:
+            list(_parts(value[_TLS_FIXED:]))
     tls = result.tlv.ssl
     proved = bool(tls) and tls.has_ssl and tls.has_cert_conn and tls.verified
     return Identity(
         address=parse_address(str(result.source[0])),
         certificate=tls.cn or None if proved else None,
     )
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Hand out the parts behind the addresses: a kind, two bytes of length, a value."""
+    at = 0
+    while at < len(data):
+        end = at + 3 + int.from_bytes(data[at + 1 : at + 3], "big")
+        if end > len(data):
+            raise HeaderError("a part of the header is not whole")
+        yield data[at], data[at + 3 : end]
+        at = end

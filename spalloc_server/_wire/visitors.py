@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._access.denials import Denials
 from spalloc_server._access.identity import Identity, parse_address
 from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
@@ -39,6 +40,8 @@ class Visitors(Watchers):
     ) -> None:
         super().__init__(commands, read_only, controller, write_ahead)
         self._proxy_headers = ProxyHeaders()
+        # Proxied connections that were closed without a header that can be trusted.
+        self._unheard = Denials()
         self._local_users = LocalUsers(UserNames(self.wake))
 
     @property
@@ -80,7 +83,7 @@ class Visitors(Watchers):
             return
         self.unregister_channel(client)
         if introduced.fault:
-            log.warning("a proxied connection was closed: %s", escaped(introduced.fault))
+            self._tell_unheard(introduced.fault)
         if introduced.identity is None:
             self._close_visitor(client)  # the proxy's own question whether we are well
         else:
@@ -105,10 +108,20 @@ class Visitors(Watchers):
         return max(0.0, min((time for time in due if time is not None), default=math.inf) - now)
 
     def _turn_away(self, client: socket.socket, why: str) -> None:
-        log.warning("a proxied connection was closed: %s", why)
+        self._tell_unheard(why)
         self._proxy_headers.forget(client)
         self.unregister_channel(client)
         self._close_visitor(client)
+
+    def _tell_unheard(self, why: str) -> None:
+        """Log that a proxied connection was closed, at most once a minute."""
+        count = self._unheard.note(None, _clock.monotonic())
+        if count is not None:
+            log.warning(
+                "proxied connections closed unheard since this was last told: %d; the last: %s",
+                count,
+                escaped(why),
+            )
 
     def _turn_away_unknown(self) -> None:
         """Close all connections that were not introduced, as the server ends."""
