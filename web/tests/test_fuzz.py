@@ -8,10 +8,12 @@ from __future__ import annotations
 import random
 import re
 import string
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
+from aiohttp import ClientResponse
 from spalloc_web._http.api import PREFIX
 from spalloc_web._http.endpoints import (
     ENDPOINTS,
@@ -23,13 +25,17 @@ from spalloc_web._http.endpoints import (
     PastFilter,
     UsageFilter,
 )
+from spalloc_web._http.login import Credentials, LogIn, LogOut
+from spalloc_web._http.ordering import OneResult
 from spalloc_web._http.pages import NowChoice, OneOwner
 from spalloc_web._http.query import NoParameters
 from spalloc_web._http.span import Span
+from spalloc_web._orders.table import ORDERS
 from spalloc_web._past.history import History
 
-from tests.conftest import site
+from tests.conftest import Site, site
 from tests.support.past import FakeSource
+from tests.support.people import log_in, people
 
 MARKER = "<i>zap</i>"
 PAGES: dict[str, type[msgspec.Struct]] = {
@@ -46,7 +52,22 @@ PAGES: dict[str, type[msgspec.Struct]] = {
 INTERFACE = {f"{PREFIX}{e.path}": e.parameters for e in ENDPOINTS} | {
     f"{PREFIX}{e.path}.csv": e.parameters for e in ENDPOINTS if e.csv
 }
-GOOD = {"name": "machine", "x": "0", "y": "0", "z": "0", "job_id": "1", "owner": "ada@example.org"}
+QUESTIONS: dict[str, type[msgspec.Struct]] = {
+    "/operate": NoParameters,
+    "/account": NoParameters,
+    "/login": LogIn,
+    "/done/{key}": OneResult,
+    **{f"/orders/{order.word}": order.asked for order in ORDERS},
+}
+FORMS: dict[str, type[msgspec.Struct]] = {
+    "/login": Credentials,
+    "/logout": LogOut,
+    **{f"/orders/{order.word}": order.given for order in ORDERS},
+}
+GOOD = {
+    "key": "abc", "name": "machine", "x": "0", "y": "0", "z": "0", "job_id": "1",
+    "owner": "ada@example.org",
+}  # fmt: skip
 NASTY = (
     MARKER,
     '"><script>alert(1)</script>',
@@ -122,6 +143,65 @@ async def test_nonsense_is_refused_in_words(anonymous: str) -> None:
         assert {200, 400, 404} <= seen
 
 
+@pytest.mark.parametrize("name", ["grace", "ada", None])
+async def test_nonsense_in_orders_is_refused_in_words(name: str | None, tmp_path: Path) -> None:
+    chance = random.Random(16)
+    users = str(people(tmp_path, grace="operate", ada="use"))
+    seen: set[int] = set()
+    async with site(anonymous="states", users=users) as place:
+        for number in range(60):
+            if name and number % 10 == 0:
+                place.client.session.cookie_jar.clear()
+                await log_in(place.client, name)
+            for path, shape in QUESTIONS.items():
+                url = address(chance, path, shape)
+                answer = await place.client.get(_raw(url), allow_redirects=False)
+                seen.add(await _harmless(answer, url))
+            for path, shape in FORMS.items():
+                data = urlencode(_filled(chance, shape, await _token(place)))
+                headers = {"Content-Type": "application/x-www-form-urlencoded"}
+                answer = await place.client.post(
+                    path, data=data, headers=headers, allow_redirects=False
+                )
+                seen.add(await _harmless(answer, path))
+    assert {200, 303, 400, 403} <= seen
+
+
+async def _token(place: Site) -> str:
+    """Return the token of the forms that this browser may send now."""
+    text = await (await place.client.get("/login")).text()
+    found = re.search(r'name="token" value="(\w+)"', text)
+    assert found
+    return found[1]
+
+
+def _filled(chance: random.Random, shape: type[msgspec.Struct], token: str) -> dict[str, str]:
+    good = {"id": "1", "boards": "machine", "board": "0,0,0", "reason": "x", "text": "y",
+            "accepting": "yes", "principal": "cert:x", "owner": "ada@example.org", "all": "yes"}
+    data = {"token": token if chance.random() < 0.9 else nonsense(chance)}
+    for field in shape.__struct_fields__:
+        luck = chance.random()
+        if luck < 0.6:
+            data[field] = good.get(field, "z")
+        elif luck < 0.9:
+            data[field] = nonsense(chance)
+    if chance.random() < 0.1:
+        data[chance.choice(NASTY)[:50]] = "1"
+    return data
+
+
+async def _harmless(answer: ClientResponse, url: str) -> int:
+    text = await answer.text()
+    assert answer.status < 500, (url, text)
+    assert MARKER not in text, url
+    assert "<script>alert" not in text, url
+    assert "Traceback" not in text
+    assert not re.match(r"https?:|//", answer.headers.get("Location", "/"))
+    for cookie in answer.headers.getall("Set-Cookie", []):
+        assert cookie.startswith(("spalloc=", "spalloc-visit=")), cookie
+    return answer.status
+
+
 def _raw(url: str):  # type: ignore[no-untyped-def]
     from yarl import URL
 
@@ -132,6 +212,7 @@ def test_all_pages_and_paths_are_in_the_tables() -> None:
     from spalloc_web._http.pages import PAGES as SERVED
 
     assert set(PAGES) == set(SERVED)
+    assert set(QUESTIONS) >= {f"/orders/{order.word}" for order in ORDERS}
     # Each filter appears somewhere, so that each of its parameters is tried.
     assert {JobFilter, EndedFilter, PastFilter, UsageFilter, Span} <= set(INTERFACE.values())
 

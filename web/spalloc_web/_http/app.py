@@ -13,7 +13,7 @@ from spalloc_web._facility.ended_jobs import EndedJobs
 from spalloc_web._facility.follower import Follower
 from spalloc_web._facility.front import Front
 from spalloc_web._facility.places import Places
-from spalloc_web._http import api, login
+from spalloc_web._http import api, login, ordering
 from spalloc_web._http.context import CONTEXT, Context, person_of, sight_of
 from spalloc_web._http.files import Files
 from spalloc_web._http.forms import FormKey
@@ -86,6 +86,7 @@ def make_app(
             web.get(f"{base}/account", login.account),
         ]
     )
+    app.add_routes(ordering.routes(base))
     app.add_routes(api.routes(base))
     app.router.add_get(f"{base}/events", _events)
     app.router.add_get(f"{base}/static/{{digest}}/{{name:.+}}", files.serve)

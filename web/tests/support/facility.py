@@ -55,6 +55,7 @@ class Facility:
         self.ended: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.message: str | None = None
+        self.accepting = True
         self.notes: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._numbers = itertools.count(1_764_000_000_000_001)
@@ -125,6 +126,10 @@ class Facility:
                 self.machines[name].boards[board] = ("resting", None, TEXTS["resting"])
             self.notes.append({"machines_changed": [name]})
         self.event("ended", job=job_id, machine=name, reason=reason)
+
+    def destroy(self, job_id: int, reason: str) -> None:
+        if job_id in self.jobs:
+            self.end(job_id, reason)
 
     def set_board(self, name: str, board: Board, state: str, job_id: int | None = None) -> None:
         self.machines[name].boards[board] = (state, job_id, TEXTS.get(state))

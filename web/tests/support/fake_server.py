@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.support.facility import Facility
+from tests.support.orders import operate
 
+#: The take-over code of every job.
+CODE = "code-of-job"
 OLD = (
     "version",
     "list_jobs",
@@ -28,6 +31,10 @@ NEW = (
     "list_events",
     "notify_events",
     "no_notify_events",
+    "operate",
+    "destroy_job",
+    "take_over_job",
+    "report_problem",
 )
 
 
@@ -46,7 +53,7 @@ class FakeServer:
     def __init__(self, facility: Facility, version: str = "1.1.0") -> None:
         self.facility = facility
         self.version = version
-        self.commands = OLD + NEW if version >= "1.1.0" else OLD
+        self.commands: tuple[str, ...] = OLD + NEW if version >= "1.1.0" else OLD
         self.connections: set[asyncio.StreamWriter] = set()
         self.asked: list[str] = []
         #: Commands that were given for users.
@@ -122,10 +129,14 @@ class FakeServer:
             "list_events": facility.list_events,
             "list_ended_jobs": lambda limit: facility.ended[:limit],
             "get_board_position": facility.board_position,
+            "operate": lambda order: operate(facility, order, str(kwargs.get("as_user"))),
+            "destroy_job": facility.destroy,
+            "take_over_job": lambda job_id, code: job_id in facility.jobs and code == CODE,
+            "report_problem": lambda *given: f"noted {given[-1]}",
             "get_facility": lambda: {
                 "commands": list(self.commands),
                 "message": facility.message,
-                "accepting": True,
+                "accepting": facility.accepting,
                 "scheduling": "overtaking",
                 "patience": 7200,
                 "principal": f"user:{kwargs['as_user']}" if kwargs else "unix:4711",
@@ -140,7 +151,10 @@ class FakeServer:
         if name in words:
             self._watching[writer].add(words[name])
             return {"return": None}
-        return {"return": plain[name](*args)}
+        try:
+            return {"return": plain[name](*args)}
+        except ValueError as e:
+            return {"exception": str(e)}
 
 
 @contextlib.asynccontextmanager
