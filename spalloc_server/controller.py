@@ -14,12 +14,11 @@ Must not know sockets, clients or files: changes are told as sets, and as outcom
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from spalloc_server import _clock
-from spalloc_server._access.identity import host_principal, parse_address
 from spalloc_server._jobs import book as _book
+from spalloc_server._jobs.belonging import Belonging, principal_of_host
 from spalloc_server._jobs.ended_jobs import CLIENT, OPERATOR, Ending
 from spalloc_server._jobs.job import (
     JobMachineInfoTuple,
@@ -84,6 +83,8 @@ class Controller:
         Keeps other threads out, for several calls in a row.
     notice : Notice
         The operator's message, and whether new jobs are accepted.
+    belonging : Belonging
+        The principals of jobs, and how jobs change hands.
     overview : Overview
         Answers questions about the whole facility.
     upkeep : Upkeep
@@ -113,6 +114,7 @@ class Controller:
         self._life = parts.life
         self._facility = parts.facility
         self.notice = parts.notice
+        self.belonging = Belonging(records, parts.life)
         self.overview = Overview(parts)
         self.upkeep = Upkeep(parts)
         self._due: float | None = None
@@ -262,39 +264,6 @@ class Controller:
             self.notice.check_accepting()
             self._facility.note_dead_changes()
             return self._life.create(ownerhost, owner, keepalive, request, principal)
-
-    def principal_of(self, job_id: int) -> str | None:
-        """Return the identity that a job belongs to; None for an unknown job.
-
-        A job of an older state belongs to its keepalive host, or without one to ``local``.
-        """
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is None:
-                return None
-            if job.principal is None:
-                return principal_of_host(job.keepalive_host)
-            return job.principal
-
-    def give_job(self, job_id: int, principal: str) -> None:
-        """Make a job another principal's; unknown ids are ignored."""
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is not None:
-                self._life.give(job, principal)
-
-    def takeover_code(self, job_id: int) -> str | None:
-        """Return the hash of the code by which a job may be taken over; None if it has none."""
-        with self._lock:
-            job = self._jobs.get(job_id)
-            return None if job is None else job.code
-
-    def set_takeover_code(self, job_id: int, code: str) -> None:
-        """Keep the hash of a code by which a job may be taken over; unknown ids are ignored."""
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is not None:
-                self._life.set_code(job, code)
 
     def job_keepalive(self, host: str | None, job_id: int) -> None:
         """Begin a job's keepalive period anew; unknown ids are ignored."""
@@ -589,13 +558,6 @@ class Controller:
     def __setstate__(self, book: _book.Book) -> None:
         """Impose a book, see `restore`."""
         self.__dict__ = type(self).restore(book).__dict__
-
-
-@lru_cache(maxsize=1024)
-def principal_of_host(host: str | None) -> str:
-    """Return the principal of a client that is known by its address alone."""
-    address = parse_address(host)
-    return f"host:{host}" if address is None and host is not None else host_principal(address)
 
 
 def _plain_text(value: object) -> str | None:

@@ -231,12 +231,6 @@ class SpallocServer(Server):
         file.on_written = self._note_events
         file.start()
 
-    def _note_events(self, last: int) -> None:
-        """Note, in the thread of the events file, up to which number it can be asked."""
-        self._telling.events_until = last
-        if self._telling.event_watches:
-            self.wake()
-
     def _undo_start(self) -> None:
         self._stopped = True
         self._stop_serving()
@@ -436,30 +430,22 @@ class SpallocServer(Server):
     @spalloc_command
     def notify_job(self, client: Any, job_id: int | None = None) -> None:
         """Tell this client when a job changes, or any if none is named."""
-        if job_id is not None:
-            whole_number("job_id", job_id)
-        self._change_watch(self._client_job_watches, client, job_id, on=True)
+        self._watch_job(client, job_id, on=True)
 
     @spalloc_command
     def no_notify_job(self, client: Any, job_id: int | None = None) -> None:
         """Tell this client no more when a job changes, or any if none is named."""
-        if job_id is not None:
-            whole_number("job_id", job_id)
-        self._change_watch(self._client_job_watches, client, job_id, on=False)
+        self._watch_job(client, job_id, on=False)
 
     @spalloc_command
     def notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client when a machine changes, or any if none is named."""
-        if machine_name is not None:
-            text("machine_name", machine_name)
-        self._change_watch(self._client_machine_watches, client, machine_name, on=True)
+        self._watch_machine(client, machine_name, on=True)
 
     @spalloc_command
     def no_notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client no more when a machine changes, or any if none is named."""
-        if machine_name is not None:
-            text("machine_name", machine_name)
-        self._change_watch(self._client_machine_watches, client, machine_name, on=False)
+        self._watch_machine(client, machine_name, on=False)
 
     @spalloc_command
     def list_events(self, client: Any, after: int, limit: int = MOST_ROWS) -> Any:
@@ -471,15 +457,12 @@ class SpallocServer(Server):
     @spalloc_command
     def notify_events(self, client: Any) -> None:
         """Tell this client up to which number events can be asked for."""
-        if client is not None:
-            self._telling.event_watches[client] = 0
-            self._note_watches(client)
+        self._watch_events(client, on=True)
 
     @spalloc_command
     def no_notify_events(self, client: Any) -> None:
         """Tell this client of events no more."""
-        self._telling.event_watches.pop(client, None)
-        self._note_watches(client)
+        self._watch_events(client, on=False)
 
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:

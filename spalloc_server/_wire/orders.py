@@ -302,7 +302,7 @@ def _job_row(controller: Controller, row: Any, on_grace: dict[int, float]) -> di
     return {
         "id": row.job_id,
         "owner": row.owner,
-        "principal": controller.principal_of(row.job_id),
+        "principal": controller.belonging.principal_of(row.job_id),
         "state": row.state.name,
         "power": row.power,
         "created": row.start_time,
@@ -338,8 +338,8 @@ def _give(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
             f"{principal!r} is no principal: expected host:ADDRESS, unix:UID, cert:NAME or "
             "user:NAME"
         )
-    before = desk.controller.principal_of(job_id)
-    desk.controller.give_job(job_id, principal)
+    before = desk.controller.belonging.principal_of(job_id)
+    desk.controller.belonging.give_job(job_id, principal)
     return {"id": job_id, "before": before, "principal": principal}
 
 
@@ -347,7 +347,7 @@ def _job_id(desk: Desk, order: dict[str, Any]) -> int:
     job_id = order.get("id")
     if type(job_id) is not int:
         raise ValueError(f"id is {job_id!r}: expected the number of a job")
-    if desk.controller.principal_of(job_id) is None:
+    if desk.controller.belonging.principal_of(job_id) is None:
         raise ValueError(f"there is no job {job_id} now")
     return job_id
 

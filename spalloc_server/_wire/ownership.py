@@ -32,7 +32,7 @@ class Ownership:
         NotAllowedError
             If the job is another principal's, and the caller no operator.
         """
-        owner = controller.principal_of(job_id)
+        owner = controller.belonging.principal_of(job_id)
         if owner is None:
             return None
         principal = caller.identity.principal
@@ -42,7 +42,7 @@ class Ownership:
                 "operator can ask for a code"
             )
         code = new_code()
-        controller.set_takeover_code(job_id, hash_of(code))
+        controller.belonging.set_takeover_code(job_id, hash_of(code))
         return code
 
     def take_over(
@@ -62,12 +62,12 @@ class Ownership:
         TooManyTriesError
             If too many wrong ones were tried; a right one does not help then.
         """
-        if controller.principal_of(job_id) is None:
+        if controller.belonging.principal_of(job_id) is None:
             return False
-        kept = controller.takeover_code(job_id)
+        kept = controller.belonging.takeover_code(job_id)
         if not self._tries.is_right(job_id, code, kept, _clock.monotonic()):
             raise NotAllowedError(
                 f"this is not the code of job {job_id}: it has changed, was used, or is another's"
             )
-        controller.give_job(job_id, caller.identity.principal)
+        controller.belonging.give_job(job_id, caller.identity.principal)
         return True

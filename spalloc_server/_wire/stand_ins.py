@@ -68,7 +68,7 @@ def adapted(controller: Any) -> Any:
 
 def principal_of(controller: Any, job_id: int) -> str | None:
     """Return the identity that a job belongs to; None if the controller knows no identities."""
-    return controller.principal_of(job_id) if is_ours(controller) else None
+    return controller.belonging.principal_of(job_id) if is_ours(controller) else None
 
 
 def stop(controller: Any, join_frames: Callable[[Any], object]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spalloc_server._checks.values import text, whole_number
 from spalloc_server._wire.carrier import body_of
 from spalloc_server._wire.clients import Clients
 from spalloc_server._wire.peer import Peer
@@ -27,6 +28,34 @@ class Watchers(Clients):
 
     def _has_read_all(self, client: Any) -> bool:
         return not self._peer(client).output.size
+
+    def _watch_job(self, client: Any, job_id: int | None, *, on: bool) -> None:
+        """Have a client told when a job changes, or any if none is named; or no more."""
+        if job_id is not None:
+            whole_number("job_id", job_id)
+        self._change_watch(self._client_job_watches, client, job_id, on=on)
+
+    def _watch_machine(self, client: Any, name: str | None, *, on: bool) -> None:
+        """Have a client told when a machine changes, or any if none is named; or no more."""
+        if name is not None:
+            text("machine_name", name)
+        self._change_watch(self._client_machine_watches, client, name, on=on)
+
+    def _watch_events(self, client: Any, *, on: bool) -> None:
+        """Have a client told up to which number events can be asked for; or no more."""
+        if client is None:
+            return  # a call from within: there is nobody to tell
+        if on:
+            self._telling.event_watches[client] = 0
+        else:
+            self._telling.event_watches.pop(client, None)
+        self._note_watches(client)
+
+    def _note_events(self, last: int) -> None:
+        """Note, in the thread of the events file, up to which number it can be asked."""
+        self._telling.events_until = last
+        if self._telling.event_watches:
+            self.wake()
 
     def _change_watch(
         self, watches: Watches, client: Any, name: int | str | None, *, on: bool

@@ -108,18 +108,18 @@ def test_an_answer_for_a_machine_that_is_gone_leaves_nothing(facility: Facility)
 
 def test_unknown_jobs_have_no_principal_and_take_none(facility: Facility) -> None:
     controller = facility.controller
-    controller.give_job(99, "unix:5")
-    controller.set_takeover_code(99, "hash")
+    controller.belonging.give_job(99, "unix:5")
+    controller.belonging.set_takeover_code(99, "hash")
 
-    assert controller.principal_of(99) is None
-    assert controller.takeover_code(99) is None
+    assert controller.belonging.principal_of(99) is None
+    assert controller.belonging.takeover_code(99) is None
 
 
 def test_a_job_of_before_principals_belongs_to_its_host(facility: Facility) -> None:
     job_id = facility.create()
     facility.controller._jobs[job_id].principal = None
 
-    assert facility.controller.principal_of(job_id) == "local"
+    assert facility.controller.belonging.principal_of(job_id) == "local"
 
 
 def test_the_grace_is_shown_as_it_was_set(facility: Facility) -> None:

@@ -23,6 +23,8 @@ _LOGGING = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 
 #: The largest figures that `make house` lets pass.
 MAX_TOP_MODULES = 20
+MAX_MODULE_LINES = 600
+MAX_FUNCTION_LINES = 60
 MAX_RATE_OVERALL = 8.0
 MAX_RATE_FOR_USERS = 4.0
 
@@ -99,6 +101,26 @@ def _reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
     return seen
 
 
+# --- lengths ---
+
+
+def too_long(package: Path) -> list[str]:
+    """Return a sentence for each module and function that has too many lines."""
+    found = []
+    for name, path in modules_of(package).items():
+        source = path.read_text(encoding="utf-8")
+        lines = source.count("\n")
+        if lines > MAX_MODULE_LINES:
+            found.append(f"{name} has {lines} lines, {MAX_MODULE_LINES} may be")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno
+                if lines > MAX_FUNCTION_LINES:
+                    called = f"{name}.{node.name}"
+                    found.append(f"{called} has {lines} lines, {MAX_FUNCTION_LINES} may be")
+    return found
+
+
 # --- words ---
 
 
@@ -167,6 +189,7 @@ class House(NamedTuple):
 
     top_modules: int
     circles: list[list[str]]
+    too_long: list[str]
     overall: Count
     errors_and_logs: Count
     manual: Count
@@ -178,6 +201,7 @@ class House(NamedTuple):
         if self.top_modules > MAX_TOP_MODULES:
             found.append(f"{self.top_modules} modules in the top folder, {MAX_TOP_MODULES} may be")
         found += [f"modules import each other: {', '.join(circle)}" for circle in self.circles]
+        found += self.too_long
         rates = {
             "docstrings and comments": (self.overall, MAX_RATE_OVERALL),
             "errors and log lines": (self.errors_and_logs, MAX_RATE_FOR_USERS),
@@ -199,6 +223,7 @@ def measure(repository: Path) -> House:
     return House(
         len(top),
         circles(package),
+        too_long(package),
         count(text for path in sources for text in docstrings_and_comments(path)),
         count(text for path in sources for text in messages(path)),
         count(manual(repository)),
@@ -213,6 +238,7 @@ def main(args: list[str] | None = None) -> int:
     house = measure(parser.parse_args(args).folder)
     print(f"modules in the top folder       {house.top_modules:6}")
     print(f"import circles                  {len(house.circles):6}")
+    print(f"modules, functions too long     {len(house.too_long):6}")
     print("free relatives per 1,000 words")
     print(f"    docstrings and comments     {house.overall.rate:6.1f}")
     print(f"    errors and log lines        {house.errors_and_logs.rate:6.1f}")

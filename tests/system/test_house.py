@@ -63,6 +63,18 @@ def test_a_circle_through_an_import_for_type_checkers_is_found(checkout: Path) -
     assert house.measure(checkout).circles == [["spalloc_server._inner.b", "spalloc_server.a"]]
 
 
+def test_modules_and_functions_that_are_too_long_are_named(checkout: Path) -> None:
+    write(checkout, "a.py", "def f():\n" + "    pass\n" * house.MAX_FUNCTION_LINES)
+    write(checkout, "b.py", "def g():\n" + "    pass\n" * (house.MAX_FUNCTION_LINES + 1))
+    write(checkout, "c.py", "#\n" * house.MAX_MODULE_LINES)
+    write(checkout, "d.py", "#\n" * (house.MAX_MODULE_LINES + 1))
+
+    assert house.measure(checkout).faults() == [
+        "spalloc_server.b.g has 61 lines, 60 may be",
+        "spalloc_server.d has 601 lines, 600 may be",
+    ]
+
+
 def test_figures_that_are_too_large_are_faults(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

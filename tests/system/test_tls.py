@@ -34,7 +34,7 @@ def test_a_certificate_makes_its_holder_the_principal(site: FrontedServer, ada: 
         job = client.call("create_job", owner="me")
         state = client.call("get_job_state", job)
 
-        assert site.server.controller.principal_of(job) == "cert:ada"
+        assert site.server.controller.belonging.principal_of(job) == "cert:ada"
         assert state["keepalivehost"] == "127.0.0.1"
         client.call("destroy_job", job)
 
@@ -67,7 +67,7 @@ def test_published_clients_work_unchanged(site: FrontedServer, ada: int, release
         assert program.stdin is not None
         assert program.stdout is not None
         told = json.loads(program.stdout.readline())
-        principal = site.server.controller.principal_of(told["id"])
+        principal = site.server.controller.belonging.principal_of(told["id"])
         program.stdin.write("\n\n")
 
     assert (told["state"], principal) == (3, "cert:ada")

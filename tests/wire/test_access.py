@@ -250,7 +250,7 @@ def test_principals_and_codes_survive_a_kill(start: Start, tmp_path: Path) -> No
     assert again.controller.__getstate__()["jobs"] == state["jobs"]
     with Client(again, "127.7.0.2") as other:
         assert other.call("take_over_job", job, code) is True
-    assert again.controller.principal_of(job) == "host:127.7.0.2"
+    assert again.controller.belonging.principal_of(job) == "host:127.7.0.2"
 
 
 # --- users of this computer ---
@@ -266,10 +266,10 @@ def test_users_of_this_computer_are_known_by_the_kernel(start: Start, place: str
     with Client(server, place) as client:
         job = client.call("create_job", owner="me")
         assert client.call("get_job_state", job)["keepalivehost"] is None
-        assert server.controller.principal_of(job) == f"unix:{uid}"
+        assert server.controller.belonging.principal_of(job) == f"unix:{uid}"
     with Client(server, "127.0.0.1") as denied:
         assert denied.rest() == []
-    assert server.controller.principal_of(99) is None
+    assert server.controller.belonging.principal_of(99) is None
 
 
 def test_a_user_whom_no_rule_admits_is_denied(start: Start, place: str) -> None:
@@ -298,7 +298,7 @@ def test_a_proxys_client_is_known_by_address_and_certificate(start: Start, place
     ):
         job = ada.call("create_job", owner="me")
         assert ada.call("get_job_state", job)["keepalivehost"] == "198.51.100.1"
-        assert server.controller.principal_of(job) == "cert:ada"
+        assert server.controller.belonging.principal_of(job) == "cert:ada"
         assert "return" in reader.reply()
         assert "needs the right to use" in reader.refused("create_job", owner="me")
         assert denied.rest() == []
@@ -361,7 +361,7 @@ def test_a_front_gives_commands_for_its_users(start: Start, place: str) -> None:
     with Client(server, place) as front:
         job = front.call("create_job", owner="x", as_user="ada", from_host="192.0.2.7")
         state = front.call("get_job_state", job, as_user="ada", from_host="192.0.2.8")
-        assert server.controller.principal_of(job) == "user:ada"
+        assert server.controller.belonging.principal_of(job) == "user:ada"
         assert state["keepalivehost"] == "192.0.2.8"
         assert "needs the right to use" in front.refused("create_job", owner="x")
         assert "is not admitted" in front.refused("version", as_user="eve")
@@ -400,7 +400,7 @@ def test_several_addresses_of_both_versions(start: Start) -> None:
         sixth.sendall(b'{"command": "create_job", "kwargs": {"owner": "me"}}\n')
         job = json.loads(sixth.makefile().readline())["return"]
 
-    assert server.controller.principal_of(job) == "host:::/64"
+    assert server.controller.belonging.principal_of(job) == "host:::/64"
 
 
 def test_first_bytes_at_random_harm_nobody_and_are_never_admitted(

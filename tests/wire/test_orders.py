@@ -158,13 +158,13 @@ def test_a_job_is_ended_with_the_operators_name_and_words(controller: Controller
 
 def test_a_job_is_given_to_another_principal(controller: Controller) -> None:
     job = controller.create_job("192.0.2.7", owner="me", machine="n")
-    controller.set_takeover_code(job, "hash")
+    controller.belonging.set_takeover_code(job, "hash")
 
     done = do(controller, "give", id=job, principal="cert:ada")
 
     assert done == {"id": job, "before": "host:192.0.2.7", "principal": "cert:ada"}
-    assert controller.principal_of(job) == "cert:ada"
-    assert controller.takeover_code(job) is None
+    assert controller.belonging.principal_of(job) == "cert:ada"
+    assert controller.belonging.takeover_code(job) is None
 
 
 def test_new_jobs_are_refused_with_the_operators_message(controller: Controller) -> None:
