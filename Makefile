@@ -16,6 +16,7 @@ WEB_PAGES := spalloc-web.1
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg setup.py
+	@echo "Installing into $(VENV); the first time takes a minute or two."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -e '.[docs,test]'
 	touch $@
@@ -65,6 +66,7 @@ test-server: lint types
 	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term
 
 client/.venv/.installed: client/setup.cfg client/setup.py
+	@echo "Installing into client/.venv ..."
 	$(PYTHON) -m venv client/.venv
 	$(CLIENT_BIN)/pip --disable-pip-version-check install -q -e 'client[test]'
 	touch $@
@@ -73,6 +75,7 @@ test-client: lint client/.venv/.installed
 	cd client && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
 
 web/.venv/.installed: web/setup.cfg web/setup.py setup.cfg
+	@echo "Installing into web/.venv ..."
 	$(PYTHON) -m venv web/.venv
 	$(WEB_BIN)/pip --disable-pip-version-check install -q -e '.[history]' -e 'web[notices,test]'
 	touch $@

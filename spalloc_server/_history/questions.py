@@ -84,6 +84,7 @@ def _print_usage(told: Usage, by: str) -> None:
     over_time = by in {"day", "month"}
     most = max((row.board_hours for row in told.rows), default=0.0) or 1.0
     rows = []
+    console = show.console()
     for row in (*told.rows, told.total):
         is_total = row is told.total
         share = row.board_hours / (told.total.board_hours or 1.0)
@@ -96,13 +97,12 @@ def _print_usage(told: Usage, by: str) -> None:
                 show.duration(row.waits.median),
                 show.duration(row.waits.p95),
                 "" if row.utilisation is None else f"{row.utilisation:.1%}",
-                "" if is_total else show.bar(row.board_hours / most),
+                "" if is_total else show.bar(row.board_hours / most, console.width),
             )
         )
     columns = [by, "jobs", "board-hours", "share", "median wait", "95 % wait", "used", ""]
     numbers = columns[1:-1]
-    title = f"{show.moment(told.since)[:10]} to {show.moment(told.until)[:10]}"
-    console = show.console()
+    title = f"{show.day(told.since)} to {show.day(told.until - 1)}, UTC"
     console.print(show.table(title, columns, rows, numbers))
     if told.left_off:
         console.print(f"and {told.left_off:,} more; --limit shows them")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from rich import box
@@ -20,14 +20,21 @@ from spalloc_server._history.answers import plain
 
 #: Columns of a table that goes into a file or a pipe.
 _WIDE = 200
-#: Length of the longest bar.
-_BAR = 30
+#: Length of the longest bar, and of that on a narrow terminal.
+_BAR, _SHORT_BAR = 30, 8
+#: Columns below which a terminal is narrow, and the fewest that a table is made for.
+_NARROW, _LEAST = 100, 80
+#: Columns of free text, which are folded where there is not enough room; others are cut.
+_TEXT = frozenset({"owner", "reason", "moved because", "text", "back how", ""})
 
 
 def console() -> Console:
     """Return where tables go."""
     out = sys.stdout
-    return Console(file=out, width=None if out.isatty() else _WIDE, highlight=False)
+    made = Console(file=out, width=None if out.isatty() else _WIDE, highlight=False)
+    # A narrower terminal breaks the lines; columns without room would say nothing at all.
+    made.width = max(made.width, _LEAST)
+    return made
 
 
 def print_json(answer: Any) -> None:
@@ -51,10 +58,23 @@ def table(
     right : iterable of str
         Names of the columns with numbers.
     """
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     numbers = set(right)
     for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        is_text = name in _TEXT
+        made.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            overflow="fold" if is_text else "ellipsis",
+            no_wrap=not is_text,
+            min_width=min(len(name), 8) if is_text else None,
+        )
     for row in rows:
         made.add_row(*(escape(printable(cell)) for cell in row))
     return made
@@ -66,10 +86,15 @@ def printable(text: str) -> str:
 
 
 def moment(when: float | None) -> str:
-    """Return a Unix time as local time, to the second."""
+    """Return a Unix time as local time, to the second, with its zone."""
     if when is None:
         return ""
-    return datetime.fromtimestamp(when).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def day(when: float) -> str:
+    """Return the day of a Unix time, UTC."""
+    return datetime.fromtimestamp(when, timezone.utc).strftime("%Y-%m-%d")
 
 
 def duration(seconds: float | None) -> str:
@@ -97,8 +122,9 @@ def hours(number: float) -> str:
     return f"{number:,.{1 if number >= 10 else 2}f}"
 
 
-def bar(part: float) -> str:
-    """Return a bar for 0 to 1."""
-    eighths = round(max(0.0, min(1.0, part)) * _BAR * 8)
+def bar(part: float, width: int = _WIDE) -> str:
+    """Return a bar for 0 to 1, short if the terminal has few columns."""
+    longest = _BAR if width >= _NARROW else _SHORT_BAR
+    eighths = round(max(0.0, min(1.0, part)) * longest * 8)
     parts = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
     return "█" * (eighths // 8) + parts[eighths % 8]

@@ -67,24 +67,31 @@ def _examine(options: argparse.Namespace) -> Report:
     if is_saved(file) and not meant:
         return examine(file)
     directory = options.state_dir or file.absolute().parent
-    names = Names(directory, file.name, SIMULATED if options.simulated else "")
-    try:
-        reports = [examine(path) for path in names.states()]
-    except OSError as e:
-        reports = []
-        if meant:
-            return _problem(directory, f"cannot be searched ({e.strerror})")
-    if reports:
-        return max(reports, key=lambda report: report.header.generation if report.header else -1)
+    for label in (SIMULATED,) if options.simulated else ("", SIMULATED):
+        try:
+            reports = [examine(path) for path in Names(directory, file.name, label).states()]
+        except OSError as e:
+            if meant:
+                return _problem(directory, f"cannot be searched ({e.strerror})")
+            break
+        if reports:
+            newest = max(reports, key=_generation)
+            if label and not options.simulated:
+                newest.notes.append("of a server with --simulate; there is no other state")
+            return newest
     if meant:
         return _problem(directory, f"there is no saved state of {file.name} in this folder")
     report = examine(file)
     if report.header is None and file.exists():
         report.notes.append(
-            "if it is a configuration file, no state of it is saved beside it; --state-dir and"
-            " --simulated say where else"
+            "if it is a configuration file, no state of it is saved beside it; --state-dir says"
+            " where else"
         )
     return report
+
+
+def _generation(report: Report) -> int:
+    return report.header.generation if report.header else -1
 
 
 def _problem(path: Path, text: str) -> Report:

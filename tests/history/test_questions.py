@@ -1,10 +1,14 @@
 """``spalloc-history usage``, ``jobs``, ``job`` and ``board``."""
 
+import io
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from spalloc_server._history import show
 from spalloc_server._history.database import Database
@@ -104,8 +108,43 @@ def test_a_job_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_job_without_boards_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = ask(database, capsys, "job", "3")
 
-    assert "asked for   (2)" in told
+    assert "asked for  (2)" in told
     assert "Boards" not in told
+
+
+def test_times_name_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert show.moment(0.0) == "1970-01-01 05:30:00 IST"
+        assert show.day(0.0) == "1970-01-01"
+        assert show.day(-1.0) == "1969-12-31"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_text_is_folded_where_there_is_no_room_and_numbers_stay_whole() -> None:
+    columns = ("job", "created", "reason")
+    rows = [("1", "2026-03-01 00:00:00 UTC", "no suitable machines are available")]
+    out = io.StringIO()
+
+    Console(file=out, width=50).print(show.table(None, columns, rows, ["job"]))
+
+    head, first, *others = [line for line in out.getvalue().splitlines() if line.strip("─ ")]
+    assert head.split() == ["job", "created", "reason"]
+    assert first.split()[:4] == ["1", "2026-03-01", "00:00:00", "UTC"]
+    assert " ".join(others).split()[-1] == "available"
+
+
+@pytest.mark.parametrize(("columns", "width"), [(40, 80), (80, 80), (132, 132)])
+def test_a_table_has_room_for_its_columns_on_any_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int, width: int
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    assert show.console().width == width
 
 
 def test_times_may_have_a_zone(database: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,3 +216,8 @@ def test_durations(seconds: float | None, text: str) -> None:
 )
 def test_bars(part: float, text: str) -> None:
     assert show.bar(part) == text
+
+
+def test_bars_are_short_on_a_narrow_terminal() -> None:
+    assert show.bar(1.0, 80) == "█" * 8
+    assert show.bar(1.0, 100) == "█" * 30

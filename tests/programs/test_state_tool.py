@@ -418,6 +418,21 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, show: Any) -> None:
     assert "No such file" in out
 
 
+def test_the_state_of_a_simulation_is_shown_where_there_is_no_other(
+    state: Path, show: Any
+) -> None:
+    config = state.parent / "a.cfg"
+    note = "of a server with --simulate; there is no other state"
+
+    assert note not in show(config)[1]
+    state.rename(state.with_name(".a.cfg.simulated.state.1.0.0"))
+    status, out = show(config)
+
+    assert status == 0
+    assert f"note: {note}" in out
+    assert note not in show(config, "--simulated")[1]
+
+
 def test_files_of_other_lives_beside_it_are_passed_over(
     state: Path, tmp_path: Path, show: Any
 ) -> None:
