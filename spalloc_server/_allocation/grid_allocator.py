@@ -178,10 +178,18 @@ class GridAllocator(BoardAllocator):
         return self._allocate_block(self._boards(boards, wanted), self.grid.full)
 
     def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
-        return self._is_block_possible(self._triads(width, height, wanted))
+        self._searching()
+        return self._verdicts.answer(
+            ("possible", width, height, wanted),
+            lambda: self._is_block_possible(self._triads(width, height, wanted)),
+        )
 
     def _is_boards_possible(self, boards: int, wanted: Limits) -> bool:
-        return self._is_block_possible(self._boards(boards, wanted))
+        self._searching()
+        return self._verdicts.answer(
+            ("possible", self.full_measure, boards, wanted),
+            lambda: self._is_block_possible(self._boards(boards, wanted)),
+        )
 
     # --- blocks ---
 
