@@ -51,9 +51,13 @@ class EventMaker:
         wall : float
             Unix time, for outcomes without a time of their own.
         """
-        kind, *parts = outcome
-        maker = _MAKERS.get(kind)
-        return [] if maker is None else [{"time": wall, **each} for each in maker(self, *parts)]
+        maker = _MAKERS.get(outcome[0])
+        if maker is None:
+            return []
+        events = list(maker(self, *outcome[1:]))
+        for event in events:
+            event.setdefault("time", wall)
+        return events
 
     # --- jobs ---
 
@@ -62,16 +66,27 @@ class EventMaker:
             "event": "created",
             "time": record["start_time"],
             "job": job_id,
-            **{key: record[key] for key in ("owner", "host", "keepalive", "args", "kwargs")},
+            "owner": record["owner"],
+            "host": record["host"],
+            "keepalive": record["keepalive"],
+            "args": record["args"],
+            "kwargs": record["kwargs"],
         }
 
     def _allocated(self, job_id: int, allocation: Mapping[str, Any], at: float) -> Iterator[Event]:
         self._held[job_id] = machine, _, place = _held(allocation)
-        given = {(x, y, z) for x, y, z in allocation["boards"]}
-        event: Event = {"event": "allocated", "time": at, "job": job_id, "machine": machine}
-        event.update(place=place, boards=len(given))
-        without = sorted(set(boards_in(allocation["outcome"])) - given)
-        if without:
+        boards = allocation["boards"]
+        event: Event = {
+            "event": "allocated",
+            "time": at,
+            "job": job_id,
+            "machine": machine,
+            "place": place,
+            "boards": len(boards),
+        }
+        if len(place) == 4 and len(boards) < 3 * place[2] * place[3]:
+            given = {(x, y, z) for x, y, z in boards}
+            without = sorted(set(boards_in(allocation["outcome"])) - given)
             event["without"] = [list(board) for board in without]
         yield event
 
@@ -199,7 +214,7 @@ class EventMaker:
         yield {"event": "audit", "order": "principal", "id": job_id, "by": principal}
 
     def _as_told(self, event: Event) -> Iterator[Event]:
-        yield event
+        yield dict(event)
 
 
 _MAKERS: dict[str, Callable[..., Iterator[Event]]] = {

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
-from spalloc_server._bmp.requests import FailureReason
+from spalloc_server._bmp.requests import FailureReason, LinkRequest
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.ended_jobs import FAULT, Ending
 from spalloc_server._jobs.health import Health, KnownFailure
@@ -79,9 +79,11 @@ class JobPower:
             for _, number in boards:
                 request.power(number, power)
         if link_enable is not None:
+            in_frame = where.in_frame
             for x, y, z, link in job.periphery or ():
-                frame, number = where.in_frame((x, y, z))
-                requests[frame].link(number, link, link_enable)
+                frame, number = in_frame((x, y, z))
+                links = requests[frame].link_requests
+                links.append(LinkRequest(number, link, link_enable))
         job.state = JobState.power
         job.power = power
         job.bmp_requests_until_ready += len(requests)

@@ -450,6 +450,9 @@ class WriteAhead:
 
 def _ask(requests: Requests) -> None:
     """Send requests to their frames, each frame seeing all of its part at once."""
+    if len(requests) == 1 and requests[0][1] is not None:
+        requests[0][0].add_requests(requests[0][1])
+        return
     with ExitStack() as holds:
         for frame in {id(frame): frame for frame, _ in requests}.values():
             holds.enter_context(frame)

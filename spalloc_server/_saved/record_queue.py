@@ -61,7 +61,11 @@ class RecordQueue:
     @property
     def pending(self) -> bool:
         """Whether records are queued."""
-        return any(journal.queued for journal in self.journals)
+        newest, following = self.newest, self.following
+        return bool(
+            (newest is not None and newest.queued)
+            or (following is not None and following.queued)
+        )
 
     def add(self, outcomes: list[tuple[Any, ...]]) -> None:
         """Queue one record for each journal."""

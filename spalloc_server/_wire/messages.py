@@ -214,6 +214,8 @@ def returned(value: object) -> bytes:
     """Return the reply of a command that worked."""
     if value is None:
         return b'{"return": null}\n'
+    if type(value) is int:
+        return b'{"return": %d}\n' % value
     if type(value) is Row or type(value) is Rows:
         return value.reply
     if type(value) is str:
