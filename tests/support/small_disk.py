@@ -126,7 +126,10 @@ def between_steps(server: SpallocServer) -> Iterator[None]:
         with server.controller.undisturbed:
             store = server.store
             store.settle()
-            if store._next is None and not store._syncer._over:
+            file = server._event_file
+            # Its thread opens the events file a moment after the start.
+            opened = file is not None and file._fd is not None
+            if store._next is None and not store._syncer._over and opened:
                 yield
                 return
         server.store.wait_for_news(sys.maxsize, 0.1)
