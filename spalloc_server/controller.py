@@ -533,7 +533,8 @@ class Controller:
         """Return the controller of a book, with its frames started.
 
         Jobs that were being powered, and boards that were on their way to off,
-        get their commands again; every job gets a fresh keepalive period.
+        get their commands again; every job gets a fresh keepalive period.  A job of an older
+        state belongs from now on to its keepalive host, or without one to ``local``.
 
         Raises
         ------
@@ -548,6 +549,7 @@ class Controller:
         )
         with controller._lock:
             controller._parts.impose(book)
+            controller.belonging.settle()
         return controller
 
     def __getstate__(self) -> _book.Book:

@@ -31,17 +31,20 @@ class Belonging:
         self._life = life
 
     def principal_of(self, job_id: int) -> str | None:
-        """Return the identity that a job belongs to; None for unknown ids.
-
-        A job of an older state belongs to its keepalive host, or without one to ``local``.
-        """
+        """Return the identity that a job belongs to; None for unknown ids."""
         with self._lock:
             job = self._jobs.get(job_id)
-            if job is None:
-                return None
-            if job.principal is None:
-                return principal_of_host(job.keepalive_host)
-            return job.principal
+            return None if job is None else job.principal
+
+    def settle(self) -> None:
+        """Have each job of an older state belong to its keepalive host, or else to ``local``.
+
+        Once and for all, since anybody's sign of life changes the keepalive host.
+        """
+        with self._lock:
+            for job in self._jobs.values():
+                if job.principal is None:
+                    job.principal = principal_of_host(job.keepalive_host)
 
     def give_job(self, job_id: int, principal: str) -> None:
         """Make a job another principal's; unknown ids are ignored."""

@@ -115,11 +115,28 @@ def test_unknown_jobs_have_no_principal_and_take_none(facility: Facility) -> Non
     assert controller.belonging.takeover_code(99) is None
 
 
-def test_a_job_of_before_principals_belongs_to_its_host(facility: Facility) -> None:
-    job_id = facility.create()
-    facility.controller._jobs[job_id].principal = None
+@pytest.mark.parametrize(
+    ("host", "principal"), [("192.0.2.7", "host:192.0.2.7"), (None, "local")]
+)
+def test_a_job_of_an_older_state_belongs_to_its_host_of_then(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, principal: str
+) -> None:
+    Rack(monkeypatch).at_once = True
+    before = Controller()
+    before.machines = {"m": plain_machine("m")}
+    job_id = before.create_job(host, owner="me")
+    book = before.__getstate__()
+    book["jobs"][job_id]["principal"] = None
+    before.stop()
+    controller = Controller.restore(book)
 
-    assert facility.controller.belonging.principal_of(job_id) == "local"
+    # A stranger's sign of life makes nobody a job's principal.
+    controller.job_keepalive("198.51.100.1", job_id)
+
+    book = controller.__getstate__()
+    assert book["jobs"][job_id]["host"] == "198.51.100.1"
+    assert controller.belonging.principal_of(job_id) == book["jobs"][job_id]["principal"] == principal
+    controller.stop()
 
 
 def test_the_grace_is_shown_as_it_was_set(facility: Facility) -> None:
