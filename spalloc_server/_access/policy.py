@@ -74,6 +74,12 @@ class _Pattern(NamedTuple):
             return any(_like(name, self.name) for name in (identity.unix_user, uid))
         return _like(identity.certificate if self.kind == "cert" else identity.user, self.name)
 
+    def may_match(self, identity: Identity) -> bool:
+        """Whether an identity would be matched if the name of its user id were known."""
+        if self.kind != "unix" or identity.uid is None or identity.unix_user is not None:
+            return self.matches(identity)
+        return self.matches(identity) or not self.name.isdecimal()
+
     def covers(self, other: _Pattern) -> bool:
         """Whether every identity that the other pattern matches is matched by this one."""
         if self.network is not None and other.network is not None:
@@ -148,12 +154,15 @@ class Policy:
         """Return an identity's class, and the number of the rule that gives it.
 
         Rules are numbered from 1.  The number is None if no rule matches, and without
-        rules; a call from within the server may do all that a user may.
+        rules; a call from within the server may do all that a user may.  A user id without
+        a name, or with one that could not be found in time, is denied by the first rule that
+        would deny some name: a directory that fails must not admit anybody.
         """
         if self.access is None or identity == Identity():
             return AccessClass.use, None
         for number, (pattern, access) in enumerate(self._patterns, 1):
-            if pattern.matches(identity):
+            denies = access is AccessClass.deny
+            if pattern.may_match(identity) if denies else pattern.matches(identity):
                 return access, number
         return AccessClass.deny, None
 

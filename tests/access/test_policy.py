@@ -54,6 +54,21 @@ def test_a_user_id_matches_where_the_system_knows_no_name() -> None:
     assert Policy([("unix:1017", "use")]).judge(Identity(uid=1017)) == (AccessClass.use, 1)
 
 
+def test_a_user_id_without_a_name_is_denied_with_every_name_that_is() -> None:
+    policy = Policy([("unix:7", "read"), ("unix:guest*", "deny"), ("unix:*", "use")])
+
+    assert policy.judge(Identity(uid=5, unix_user="guest5")) == (AccessClass.deny, 2)
+    assert policy.judge(Identity(uid=5, unix_user="ada")) == (AccessClass.use, 3)
+    assert policy.judge(Identity(uid=5)) == (AccessClass.deny, 2)
+    assert policy.judge(Identity(uid=7)) == (AccessClass.read, 1)
+    # Numbers are known without a directory, and other rules do not deny by names.
+    by_number = Policy([("unix:6", "deny"), ("unix:guest*", "read"), ("unix:*", "use")])
+    assert by_number.judge(Identity(uid=5)) == (AccessClass.use, 3)
+    assert by_number.judge(Identity(uid=6)) == (AccessClass.deny, 1)
+    assert policy.judge(host("10.1.2.3")) == (AccessClass.deny, None)
+    assert Policy([("unix:a", "deny"), ("10.0.0.0/8", "use")]).judge(host("10.1.2.3"))[1] == 2
+
+
 def test_rules_for_mapped_addresses_are_those_for_ipv4() -> None:
     policy = Policy([("::ffff:10.1.0.0/112", "use")])
 
