@@ -57,12 +57,41 @@ class Identity(NamedTuple):
 
 
 def host_principal(address: Address | None) -> str:
-    """Return the principal of an address; ``local`` without one."""
+    """Return the principal of an address; ``local`` without one.
+
+    An IPv6 host is its /64 network, but for link-local addresses, whose network has everybody.
+    """
     if address is None:
         return "local"
-    if isinstance(address, ipaddress.IPv6Address):
+    if isinstance(address, ipaddress.IPv6Address) and not address.is_link_local:
         return f"host:{ipaddress.IPv6Network((address, _USER_PREFIX), strict=False)}"
     return f"host:{address}"
+
+
+def parse_principal(text: str) -> str:
+    """Return a principal in its normal form.
+
+    Raises
+    ------
+    ValueError
+        If the text is no principal.
+    """
+    kind, _, name = text.partition(":")
+    if kind in ("cert", "user") and name:
+        return text
+    if kind == "unix" and name.isdecimal() and name.isascii():
+        return f"unix:{int(name)}"
+    if kind == "host":
+        network, slash, _ = name.partition("/")
+        address = parse_address(network)
+        if address is not None:
+            normal = host_principal(address)
+            if not slash or normal == text:
+                return normal
+    raise ValueError(
+        f"{text!r} is no principal: expected host:ADDRESS, unix:UID (a number), cert:NAME or "
+        "user:NAME"
+    )
 
 
 def parse_address(text: str | None) -> Address | None:

@@ -27,7 +27,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spalloc_server._access.identity import Identity, parse_address
+from spalloc_server._access.identity import Identity, parse_address, parse_principal
 from spalloc_server._access.policy import Policy
 from spalloc_server._checks import values
 from spalloc_server._jobs.board_names import USAGE, BoardsName, read_boards
@@ -331,13 +331,7 @@ def _end(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
 
 def _give(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     job_id = _job_id(desk, order)
-    principal = _text("principal", order.get("principal"), "is needed")
-    kind, colon, name = principal.partition(":")
-    if not colon or not name or kind not in ("host", "unix", "cert", "user"):
-        raise ValueError(
-            f"{principal!r} is no principal: expected host:ADDRESS, unix:UID, cert:NAME or "
-            "user:NAME"
-        )
+    principal = parse_principal(_text("principal", order.get("principal"), "is needed"))
     before = desk.controller.belonging.principal_of(job_id)
     desk.controller.belonging.give_job(job_id, principal)
     return {"id": job_id, "before": before, "principal": principal}

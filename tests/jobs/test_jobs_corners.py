@@ -135,7 +135,8 @@ def test_a_job_of_an_older_state_belongs_to_its_host_of_then(
 
     book = controller.__getstate__()
     assert book["jobs"][job_id]["host"] == "198.51.100.1"
-    assert controller.belonging.principal_of(job_id) == book["jobs"][job_id]["principal"] == principal
+    assert book["jobs"][job_id]["principal"] == principal
+    assert controller.belonging.principal_of(job_id) == principal
     controller.stop()
 
 

@@ -104,6 +104,7 @@ def test_jobs_that_still_have_boards_are_told(controller: Controller) -> None:
         ({"do": "end", "id": 1, "reason": " "}, "reason must be text"),
         ({"do": "give", "id": 1}, "principal is needed"),
         ({"do": "give", "id": 1, "principal": "ada"}, "'ada' is no principal: expected host:"),
+        ({"do": "give", "id": 1, "principal": "unix:ada"}, "'unix:ada' is no principal"),
         ({"do": "message", "text": 5}, "text must be text, or null for none"),
         ({"do": "message", "accepting": "no"}, "accepting is 'no': expected true or false"),
         ({"do": "access"}, "whose access?"),
@@ -165,6 +166,9 @@ def test_a_job_is_given_to_another_principal(controller: Controller) -> None:
     assert done == {"id": job, "before": "host:192.0.2.7", "principal": "cert:ada"}
     assert controller.belonging.principal_of(job) == "cert:ada"
     assert controller.belonging.takeover_code(job) is None
+    assert do(controller, "give", id=job, principal="host:2001:db8::5")["principal"] == (
+        "host:2001:db8::/64"
+    )
 
 
 def test_new_jobs_are_refused_with_the_operators_message(controller: Controller) -> None:
