@@ -15,7 +15,7 @@ from spalloc_server._access.commands import Effect, Judgement, judge, judge_job
 from spalloc_server._access.denials import Denials, network_of
 from spalloc_server._access.identity import Identity, parse_address
 from spalloc_server._access.policy import AccessClass, Policy
-from spalloc_server._checks.values import escaped
+from spalloc_server._checks.values import escaped, shown
 from spalloc_server._wire.messages import Command
 
 log = logging.getLogger(__name__)
@@ -123,9 +123,15 @@ class Doorkeeper:
         self._standings.pop(client, None)
 
     def standing(self, client: Any) -> Standing:
-        """Return a client's identity and class; those of a call from within for None."""
+        """Return a client's identity and class; those of a call from within for None.
+
+        One that was never judged, as it was gone before, may do nothing under a policy.
+        """
         found = self._standings.get(client)
-        return Standing(Identity(), AccessClass.use) if found is None else found
+        if found is not None:
+            return found
+        known = client is None or self.open
+        return Standing(Identity(), AccessClass.use if known else AccessClass.deny)
 
     def plain_identity(self, client: Any) -> dict[str, str | None] | None:
         """Return a client's address and certificate as JSON has them; None if it has no address.
@@ -216,11 +222,13 @@ class Doorkeeper:
                 f"your address or name has the right to {standing.access.name}"
             )
         user, host = given.get("as_user"), given.get("from_host")
-        if not isinstance(user, str) or not user or len(user) > 256:
-            raise ValueError(f"as_user is {user!r}: expected a name of 1 to 256 characters")
+        if not isinstance(user, str) or not 1 <= len(user) <= 256 or not user.isprintable():
+            raise ValueError(
+                f"as_user is {shown(user)}: expected a name of 1 to 256 printable characters"
+            )
         address = parse_address(host) if isinstance(host, str) else None
         if host is not None and address is None:
-            raise ValueError(f"from_host is {host!r}: expected an IP address, or null")
+            raise ValueError(f"from_host is {shown(host)}: expected an IP address, or null")
         identity = Identity(address=address, user=user)
         access, _ = self._policy.judge(identity)
         if access in (AccessClass.deny, AccessClass.front):
