@@ -160,6 +160,22 @@ class BlockSearch:
 
     # --- which one is best ---
 
+    @staticmethod
+    def may_fit(opening: Opening, sizes: Sequence[Size]) -> bool:
+        """Tell quickly whether all that is free is surely too small, as it is most often.
+
+        Parameters
+        ----------
+        opening : Opening
+            Triads that may be used.
+        sizes : sequence of (width, height)
+            Of which one will do, by area.
+        """
+        if not sizes:
+            return False
+        width, height = sizes[0]
+        return opening.tallest(width) >= height or opening.holds(width * height)
+
     def best(
         self, opening: Opening, sizes: Sequence[Size], judge: _CandidateFilter, blocked: int
     ) -> Block | None:
@@ -181,12 +197,6 @@ class BlockSearch:
         -------
         (x, y, width, height) or None
         """
-        if not sizes:
-            return None
-        width, height = sizes[0]
-        # Most requests that fail do so because all that is free is too small.
-        if opening.tallest(width) < height and width * height > opening.largest:
-            return None
         numbered = enumerate(sizes)
         for _, alike in groupby(numbered, key=lambda one: one[1][0] * one[1][1]):
             anchors = [

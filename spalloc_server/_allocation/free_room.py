@@ -29,18 +29,23 @@ class FreeRoom:
         self.grid = grid
         self.mask = grid.full
         self._blocks: dict[Triad, tuple[int, int]] = {}
-        self._openings: dict[int, Opening] = {}
+        self._openings: list[tuple[int, int, Opening]] = []
 
     def opening(self, mask: int) -> Opening:
         """Look at some triads, of which those that are free may be used."""
-        mask &= self.mask
-        opening = self._openings.get(mask)
-        if opening is None:
-            near = min((before.near for before in self._openings.values()), default=1)
-            if len(self._openings) >= 2:
-                # One for all that is free and one for all outside a region.
-                self._openings.clear()
-            opening = self._openings[mask] = Opening(self.grid, mask, near)
+        for asked, free, opening in self._openings:
+            # Large numbers are compared one by one only if they are not the same object.
+            if asked is mask and free is self.mask:
+                return opening
+        usable = mask & self.mask
+        for _, _, opening in self._openings:
+            if opening.mask == usable:
+                break
+        else:
+            near = min((before.near for _, _, before in self._openings), default=1)
+            opening = Opening(self.grid, usable, near)
+        # One for all that is free and one for all outside a region.
+        self._openings = [(mask, self.mask, opening), *self._openings[:1]]
         return opening
 
     def request(self, x: int, y: int) -> Triad | None:

@@ -15,7 +15,7 @@ triads lie side by side, then shifted by 1 again; for 8 x 1 it is shifted by 1, 
 and 4; rows likewise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from spalloc_server._places import Triad
@@ -71,9 +71,18 @@ class Grid:
 
     # --- places for blocks ---
 
-    def runs(self, mask: int, width: int) -> int:
-        """Triads with which so many in a row begin that are all in a mask."""
-        reach = 1
+    def runs(self, mask: int, width: int, reach: int = 1) -> int:
+        """Triads with which so many in a row begin that are all in a mask.
+
+        Parameters
+        ----------
+        mask : int
+            Or its runs of a width, which is `reach` then.
+        width : int
+            At least `reach`.
+        reach : int
+            See `mask`.
+        """
         while reach < width:
             step = reach if 2 * reach <= width else width - reach
             mask &= mask >> step
@@ -208,10 +217,12 @@ class Opening:
         self.near = near
         self._squares: dict[int, int] = {}
         self._runs: dict[int, int] = {}
+        self._reach = 1
         self._tallest: dict[int, int] = {}
         self._anchors: dict[tuple[int, int], int] = {}
         self._side: int | None = None
-        self._largest: int | None = None
+        #: Blocks of so many triads fit, and do not fit.
+        self._fits, self._fails = 0, mask.bit_count() + 1
 
     def anchors(self, width: int, height: int) -> int:
         """Bottom-left triads of all blocks of a size that fit, see `Grid.anchors`."""
@@ -219,11 +230,18 @@ class Opening:
             return 0
         anchors = self._anchors.get((width, height))
         if anchors is None:
-            anchors = self.grid.stacks(self._runs[width], height)
+            anchors = self.grid.stacks(self._runs_of(width), height)
             if len(self._anchors) >= self.grid.remembered:
                 self._anchors.clear()
             self._anchors[width, height] = anchors
         return anchors
+
+    def anchors_of(self, sizes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """Bottom-left triads of all blocks of some sizes that fit."""
+        return {
+            (width, height): self.grid.stacks(self._runs_of(width), height)
+            for width, height in sorted(sizes)
+        }
 
     def tallest(self, width: int) -> int:
         """Height of the tallest block of some width that fits; 0 if none does."""
@@ -231,10 +249,20 @@ class Opening:
         if tallest is None:
             tallest = 0
             if 0 < width <= self.grid.width:
-                runs = self._runs[width] = self.grid.runs(self.mask, width)
-                tallest = _tallest(runs, self.grid.width)
+                tallest = _tallest(self._runs_of(width), self.grid.width)
             self._tallest[width] = tallest
         return tallest
+
+    def _runs_of(self, width: int) -> int:
+        """Triads with which so many in a row begin that fit."""
+        runs = self._runs.get(width)
+        if runs is None:
+            # Longer runs are quickly found from shorter ones.
+            reach = self._reach if self._reach < width else 1
+            shorter = self._runs[reach] if reach > 1 else self.mask
+            runs = self._runs[width] = self.grid.runs(shorter, width, reach)
+            self._reach = width
+        return runs
 
     @property
     def side(self) -> int:
@@ -266,17 +294,27 @@ class Opening:
             squares = self._squares[side] = self.grid.anchors(self.mask, side, side)
         return squares
 
+    def holds(self, area: int) -> bool:
+        """Whether any block of so many triads or more fits."""
+        if self._fits < area < self._fails:
+            width, height = -(-area // self.grid.height), self.grid.height
+            while width <= self.grid.width and (height := self.tallest(width)):
+                if width * height >= area:
+                    break
+                # No wider block is taller, so those in between are too small.
+                width = max(width + 1, -(-area // height))
+            if width <= self.grid.width and height:
+                self._fits = width * height
+            else:
+                self._fails = area
+        return area <= self._fits
+
     @property
     def largest(self) -> int:
         """Triads of the largest block that fits; 0 if nothing is free."""
-        if self._largest is None:
-            best, width = 0, 1
-            while width <= self.grid.width and (height := self.tallest(width)):
-                best = max(best, width * height)
-                # No wider block is taller, so those in between are no larger than the best.
-                width = max(width, best // height) + 1
-            self._largest = best
-        return self._largest
+        while self._fits + 1 < self._fails:
+            self.holds((self._fits + self._fails) // 2)
+        return self._fits
 
 
 def _tallest(runs: int, stride: int) -> int:

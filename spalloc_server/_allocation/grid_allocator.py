@@ -34,6 +34,8 @@ class Kept(NamedTuple):
     ----------
     triads : int
         Mask of triads that no other block may have.
+    others : int
+        Mask of all other triads of the machine.
     board : (x, y, z) or None
         If given, only this board of them is kept from single boards.
     closed : int
@@ -41,11 +43,9 @@ class Kept(NamedTuple):
     """
 
     triads: int
+    others: int
     board: Board | None = None
     closed: int = 0
-
-
-NOTHING_KEPT = Kept(0)
 
 
 class Blocks(NamedTuple):
@@ -75,6 +75,7 @@ class GridAllocator(BoardAllocator):
         self.grid = Grid(width, height)
         self._free_room = FreeRoom(self.grid)
         self._whole = Opening(self.grid, self.grid.full)
+        self._nothing_kept = Kept(0, self.grid.full)
         self._watch = Watch()
         self._search: BlockSearch | None = None
         self._blocks: dict[tuple[tuple[int, ...], Limits], Blocks | None] = {}
@@ -112,7 +113,7 @@ class GridAllocator(BoardAllocator):
             search.boards_left = left
 
     def allocate_beside(
-        self, request: Request, kept: Kept = NOTHING_KEPT, *, inside: bool = False
+        self, request: Request, kept: Kept | None = None, *, inside: bool = False
     ) -> Allocation | None:
         """Allocate boards that are not kept for another request.
 
@@ -131,8 +132,9 @@ class GridAllocator(BoardAllocator):
         -------
         (allocation_id, boards, periphery, torus) or None
         """
+        kept = self._nothing_kept if kept is None else kept
         if request.kind is not _AllocationType.board:
-            mask = self.grid.full if inside else self.grid.full & ~kept.triads
+            mask = self.grid.full if inside else kept.others
             return self._allocate_block(self.blocks(request), mask)
         if request.numbers:
             x, y, z = request.numbers
@@ -140,9 +142,7 @@ class GridAllocator(BoardAllocator):
             return self._allocate_board((x, y, z)) if spare else None
         return self._allocate_any(
             lambda board: self._is_allowed(board, kept, inside=inside),
-            self.grid.full
-            if inside or kept.board is not None
-            else self.grid.full & ~kept.triads,
+            self.grid.full if inside or kept.board is not None else kept.others,
             kept,
         )
 
@@ -248,8 +248,11 @@ class GridAllocator(BoardAllocator):
         if blocks is None:
             return None
         search = self._search or self._searching()
+        opening = self._free_room.opening(mask)
+        if not search.may_fit(opening, blocks.sizes):
+            return None
         blocked = self.grid.full & ~self._free_room.mask | self._faults.all_dead
-        block = search.best(self._free_room.opening(mask), *blocks, blocked)
+        block = search.best(opening, *blocks, blocked)
         return None if block is None else self._take(blocks.judge, block)
 
     def _take(self, judge: _CandidateFilter, block: Block) -> Allocation | None:

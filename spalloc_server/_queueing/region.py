@@ -10,7 +10,7 @@ starts when the last of them has::
     given --> leaking, may move --patience is over--> closed --> the job starts
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from spalloc_server._allocation.grid import Opening
@@ -73,13 +73,14 @@ class Region:
         self.closed = False
         grid = allocator.grid
         if len(place) == 3:
-            self.kept = Kept(grid.bit(*place[:2]), board=place)
+            bit = grid.bit(*place[:2])
+            self.kept = Kept(bit, grid.full & ~bit, board=place)
             return
         mask = grid.block(*place)
         # Their spare boards would keep the triads open for ever.
         opened = [*allocator.single_board_triads, *allocator.full_single_board_triads]
         closed = sum(bit for triad in opened if (bit := grid.bit(*triad)) & mask)
-        self.kept = Kept(mask, closed=closed)
+        self.kept = Kept(mask, grid.full & ~mask, closed=closed)
 
     def age(self, now: float) -> float:
         """Seconds since the job first got a region."""
@@ -183,15 +184,14 @@ class _Elimination:
         self._allocator, self._grid = allocator, allocator.grid
         self._judge = blocks.judge
         self._holders = longest_first
-        usable = self._grid.full & ~allocator.out_triads
+        out = allocator.out_triads
         self._places = {
             size: anchors
             for size in blocks.sizes
-            if (
-                anchors := self._grid.anchors(usable, *size)
-                & allocator.hopeful_anchors(blocks.judge, *size)
-            )
+            if (anchors := allocator.hopeful_anchors(blocks.judge, *size))
         }
+        if out:
+            self._places = self._without(out, self._places)
 
     def best(self) -> BestPlace | None:
         """Find the best place that the filter accepts."""
@@ -222,29 +222,29 @@ class _Elimination:
             more = taken
             for holder in self._holders[low:middle]:
                 more |= self._grid.block(*holder.block)
-            avoiding = self._without(more)
+            avoiding = self._without(more, left)
             if avoiding:
                 taken, low, left = more, middle, avoiding
             else:
                 high = middle
         return low, left
 
-    def _without(self, taken: int) -> dict[tuple[int, int], int]:
-        """Places without any of some triads."""
+    def _without(
+        self, taken: int, places: dict[tuple[int, int], int]
+    ) -> dict[tuple[int, int], int]:
+        """Those of some places that have none of some triads."""
         free = Opening(self._grid, self._grid.full & ~taken)
-        if all(width * height > free.largest for width, height in self._places):
+        if not places or not free.holds(min(width * height for width, height in places)):
             return {}
-        return {
-            size: left
-            for size, anchors in self._places.items()
-            if (left := anchors & free.anchors(*size))
-        }
+        found = free.anchors_of(places)
+        return {size: left for size, anchors in places.items() if (left := anchors & found[size])}
 
     def _remove_more(
         self, begin: int, left: dict[tuple[int, int], int]
     ) -> dict[tuple[int, int], int]:
         """Let the holders from some number on remove places."""
-        near = self._touched(left)
+        touched = {size: self._grid.touched(anchors, *size) for size, anchors in left.items()}
+        near = _union(touched.values())
         for holder in self._holders[begin:]:
             if len(left) == 1 and next(iter(left.values())).bit_count() == 1:
                 break
@@ -256,14 +256,19 @@ class _Elimination:
                 if (kept := anchors & ~self._grid.overlapping(holder.block, *size))
             }
             if fewer:
-                left, near = fewer, self._touched(fewer)
+                touched = {
+                    size: touched[size] if kept == left[size] else self._grid.touched(kept, *size)
+                    for size, kept in fewer.items()
+                }
+                left, near = fewer, _union(touched.values())
         return left
 
-    def _touched(self, left: dict[tuple[int, int], int]) -> int:
-        touched = 0
-        for size, anchors in left.items():
-            touched |= self._grid.touched(anchors, *size)
-        return touched
+
+def _union(masks: Iterable[int]) -> int:
+    union = 0
+    for mask in masks:
+        union |= mask
+    return union
 
 
 def block_of(footprint: Footprint) -> Block:

@@ -48,7 +48,7 @@ class GridAllocatorMachine(RuleBasedStateMachine):
         self.allocator = GridAllocator(width, height, seconds_before_free=REST)
         self.in_use: dict[int, Any] = {}
         self.resting: dict[int, Any] = {}
-        self.kept = Kept(0)
+        self.kept = Kept(0, self.allocator.grid.full)
         self.number = 0
 
     # --- the model ---
@@ -235,7 +235,7 @@ class GridAllocatorMachine(RuleBasedStateMachine):
         height = data.draw(st.integers(1, self.height - y))
         closed = sum(grid.bit(*triad) for triad in self.open_triads())
         mask = grid.block(x, y, width, height)
-        self.kept = Kept(mask, closed=closed & mask)
+        self.kept = Kept(mask, grid.full & ~mask, closed=closed & mask)
 
     # --- stop and start ---
 
