@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import random
 from typing import NamedTuple
@@ -75,7 +76,12 @@ def measure(side: int, quick: bool = False) -> Cost:
     rounds = _ROUNDS[side] // (5 if quick else 1)
     _run(simulation, rounds // 4)
     simulation.costs.clear()
-    _run(simulation, rounds)
+    # As the server's program does when it has started.
+    gc.freeze()
+    try:
+        _run(simulation, rounds)
+    finally:
+        gc.unfreeze()
     costs = simulation.costs
     return Cost(
         costs["check_free"].mean,

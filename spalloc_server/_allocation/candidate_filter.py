@@ -15,6 +15,8 @@ from spalloc_server.links import Links
 #: A board and one of its links.
 Link = tuple[int, int, int, Links]
 
+_LINKS = tuple(Links)
+
 #: By z: the six links of a board, their other ends, and where they lead.
 _STEPS = tuple(
     tuple((link, link.opposite, *link_to_vector[z, link]) for link in Links) for z in range(3)
@@ -93,7 +95,8 @@ class _CandidateFilter:
             return False
         sound = len(boards) == 3 * width * height and not len(self.dead_links)
         if sound and width < self.width and height < self.height:
-            periphery = {(x + dx, y + dy, z, link) for dx, dy, z, link in _rim(width, height)}
+            rim = _rim(width, height)
+            periphery = {(x + dx, y + dy, z, _LINKS[number]) for dx, dy, z, number in rim}
             torus = WrapAround.none
         else:
             # The links of a sound block's inner boards are alive and lead from it into it.
@@ -249,10 +252,13 @@ class _CandidateFilter:
 
 
 @lru_cache(maxsize=1024)
-def _rim(width: int, height: int) -> tuple[Link, ...]:
-    """Links that leave a sound block at (0, 0), which reaches nowhere around the machine."""
+def _rim(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Links that leave a sound block at (0, 0), which reaches nowhere around the machine.
+
+    Their numbers, since collections of garbage need not look at whole numbers again.
+    """
     return tuple(
-        (x, y, z, link)
+        (x, y, z, _LINKS.index(link))
         for x in range(width)
         for y in (range(height) if x in {0, width - 1} else sorted({0, height - 1}))
         for z in range(3)

@@ -8,6 +8,7 @@ in the main thread ends anything.  A server's own work is in `server`.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import platform
 import sys
@@ -173,6 +174,7 @@ def _serve(
     )
     with _stopped_at_the_end(server, signals) as told:
         _import_spinnman()
+        _spare_collections(stack)
         if chosen.simulate and not chosen.quiet:
             _greet(server, stack)
         if page is not None:
@@ -196,6 +198,15 @@ def _import_spinnman() -> None:
         raise NotReadyError(
             f"SpiNNMan cannot be imported ({e}): without it no board can be switched"
         ) from e
+
+
+def _spare_collections(stack: ExitStack) -> None:
+    """Let collections of garbage pass by the objects of the start, which stay until the end.
+
+    Else each full one holds up all threads for 15 ms.
+    """
+    gc.freeze()
+    stack.callback(gc.unfreeze)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import logging
 import signal
@@ -330,6 +331,22 @@ def test_frames_yield_to_the_loop_soon_while_the_program_runs(
 
     assert seen[0] < before
     assert sys.getswitchinterval() == before
+
+
+def test_collections_of_garbage_pass_by_the_objects_of_the_start_while_the_program_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(gc.get_freeze_count())
+        return False
+
+    assert gc.get_freeze_count() == 0
+    run_stub(monkeypatch, look, "x.cfg")
+
+    assert seen[0] > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_log_that_cannot_be_set_up_ends_the_start_with_words(
