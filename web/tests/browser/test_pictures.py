@@ -20,6 +20,7 @@ from tests.browser.conftest import WIDTHS, window
 from tests.conftest import site
 from tests.support import facility as facilities
 from tests.support.past import FakeSource
+from tests.support.people import GOOD, people
 
 KEPT = Path(__file__).parent.parent.parent.parent / "docs" / "pictures"
 HEIGHTS = {320: 640, 1280: 900, 2560: 1440}
@@ -43,6 +44,9 @@ SHOWN = {
     "page-job",
     "page-usage",
     "page-board",
+    "people-operate",
+    "people-order",
+    "people-login-320",
 }
 PAGES = {
     "job": "/jobs/1",
@@ -134,3 +138,38 @@ async def test_pictures_of_pages(folder: Path) -> None:
             await view.ready()
             await view.until("() => document.getElementById('status').dataset.state === 'live'")
             await shoot(view.page, folder, f"page-{name}")
+
+
+#: Pages of people who log in: (name, path, width, scheme).
+PEOPLE = [
+    ("operate", "/operate", 1280, "light"),
+    ("operate-320", "/operate", 320, "dark"),
+    ("order", "/orders/end?id=1", 1280, "light"),
+    ("order-320", "/orders/out?boards=machine&reason=new+fan", 320, "dark"),
+    ("account", "/account", 1280, "light"),
+    ("report", "/orders/report?id=1", 1280, "dark"),
+]
+
+
+async def test_pictures_of_pages_for_people_who_log_in(folder: Path, tmp_path: Path) -> None:
+    facility = begun_lately(facilities.busy(20, 20))
+    facility.jobs[1]["owner"] = "ada@example.org"
+    users = str(people(tmp_path, grace="operate"))
+    async with site(facility, users=users) as place:
+        for name, path, width, scheme in PEOPLE:
+            viewport = {"width": width, "height": HEIGHTS[width]}
+            async with window(place, viewport=viewport, color_scheme=scheme) as view:
+                await view.open("/login")
+                if name == "operate-320" and wanted("people-login-320"):
+                    await shoot(view.page, folder, "people-login-320")
+                if not wanted(f"people-{name}"):
+                    continue
+                await view.page.get_by_label("Name").fill("grace")
+                await view.page.get_by_label("Password").fill(GOOD)
+                await view.page.get_by_role("main").get_by_role("button").click()
+                await view.page.wait_for_url("**/")
+                await view.open(path)
+                await view.until(
+                    "() => document.getElementById('status').dataset.state === 'live'"
+                )
+                await shoot(view.page, folder, f"people-{name}")
