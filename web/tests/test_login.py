@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from spalloc_web import __version__
 from spalloc_web._accounts import passwords
 from spalloc_web._http import forms, login
 from yarl import URL
@@ -56,7 +57,7 @@ async def test_those_who_log_in_see_names_and_those_who_log_out_do_not(users: st
 async def test_a_stream_ends_with_its_session(users: str) -> None:
     async with site(users=users, anonymous="states") as place:
         await log_in(place.client, "ada")
-        stream = await place.client.get("/events")
+        stream = await place.client.get("/events", headers={"Accept-Encoding": "identity"})
         assert NAMES[0].encode() in await stream.content.readline()
 
         page = await (await place.client.get("/")).text()
@@ -66,6 +67,7 @@ async def test_a_stream_ends_with_its_session(users: str) -> None:
         rest = await stream.content.read()
 
         assert b"new@example.org" not in rest
+        assert rest.endswith(b"event: over\ndata: the session has ended\n\n")
         stream = await place.client.get("/events")
         assert b"@example.org" not in await stream.content.readline()
         stream.close()
@@ -84,6 +86,11 @@ async def test_without_anonymous_readers_pages_lead_to_the_log_in(users: str) ->
             assert (answer.status, (await answer.json())["status"]) == (401, 401)
         page = await (await client.get(where)).text()
         assert 'name="next" value="/spalloc/jobs?limit=5"' in page
+        refused = await (await client.get("/spalloc/none")).text()
+        for text in (page, refused):
+            assert place.server.version not in text.replace(__version__, "", 1)
+            assert "127.0.0.1" not in text
+            assert "<script" not in text
 
         answer = await log_in(client, "bo", following="/spalloc/jobs", base="/spalloc")
         assert answer.headers["Location"] == "/spalloc/jobs"

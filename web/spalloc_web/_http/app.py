@@ -24,6 +24,7 @@ from spalloc_web._live.broadcaster import Broadcaster
 from spalloc_web._notices.sender import Sender
 from spalloc_web._past.history import History
 from spalloc_web._settings import Settings
+from spalloc_web._sight import Sight
 
 _Cleanup = Callable[[web.Application], AsyncIterator[None]]
 
@@ -72,6 +73,7 @@ def make_app(
         "static": f"{settings.base}/static/{files.digest}",
         "status": lambda: context.picture.status,
         "has_history": history is not None,
+        "open": settings.anonymous is not Sight.NONE,
         "has_log_in": context.accounts is not None,
         "person_of": person_of,
         "form_token": context.form_key.token,

@@ -146,6 +146,7 @@ class Templates:
             **layout,
             here=request.path,
             visitor=visitor,
+            sees=visitor.user is not None or layout["open"],
             token=layout["form_token"](visitor.token) if visitor.token else "",
             **values,
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from aiohttp import ClientConnectionError, web
 
 from spalloc_web._facility.picture import Picture
-from spalloc_web._live.frames import GZIP_HEADER, HEARTBEAT, Frame
+from spalloc_web._live.frames import GZIP_HEADER, HEARTBEAT, OVER, Frame
 from spalloc_web._shown.views import changes, status_shown, whole
 from spalloc_web._sight import Sight
 
@@ -200,3 +200,5 @@ class Broadcaster:
                 continue
             await asyncio.wait_for(response.write(data), PATIENCE)
             quiet_since = time.monotonic()
+        if not stream.closing:
+            await asyncio.wait_for(response.write(OVER[packed]), PATIENCE)

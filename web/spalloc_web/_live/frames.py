@@ -59,3 +59,6 @@ def pack(text: bytes) -> bytes:
 
 #: The comment in both forms.
 HEARTBEAT = {False: HEARTBEAT_TEXT, True: pack(HEARTBEAT_TEXT)}
+#: The last frame of a page that may not see any more: it loads itself anew.
+_OVER_TEXT = b"event: over\ndata: the session has ended\n\n"
+OVER = {False: _OVER_TEXT, True: pack(_OVER_TEXT)}

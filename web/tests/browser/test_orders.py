@@ -87,6 +87,23 @@ async def test_an_operator_logs_in_ends_a_job_and_logs_out(users: str, scripts: 
         assert "fire drill" not in await page.content()
 
 
+async def test_a_page_whose_session_ends_shows_what_everybody_sees(users: str) -> None:
+    facility = empty(4, 2)
+    facility.create("brian@example.org", [1], why="no room")
+    async with site(facility, users=users, anonymous="states") as place, window(place) as view:
+        await view.open("/login?next=/jobs/1")
+        await log_in(view.page, "ada")
+        await view.page.get_by_text("brian@example.org").wait_for()
+        accounts = place.context.accounts
+        assert accounts
+        accounts.sessions.close_all("ada")
+        facility.create("chen@example.org", [1])
+        place.server.notify()
+
+        await view.page.get_by_role("link", name="Log in").wait_for()
+        assert "@example.org" not in await view.page.content()
+
+
 async def test_orders_of_the_operators_page(users: str) -> None:
     facility = empty(4, 2)
     async with site(facility, users=users) as place, window(place) as view:

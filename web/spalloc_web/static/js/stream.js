@@ -16,6 +16,8 @@ export function follow(address, store, onState) {
       onState(true);
       if (!store.take(JSON.parse(event.data))) reopen(0);
     };
+    // The session has ended: the page is another now, or the one to log in.
+    source.addEventListener("over", () => location.reload());
     source.onerror = () => {
       onState(false);
       // After an answer that is no stream, the browser gives up; we do not.
