@@ -8,88 +8,17 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server.server import SpallocServer
-from tests.access.test_proxy_header import header, tls
-from tests.support.fake_frame import Rack
-from tests.support.tcp_client import TcpClient
+from tests.access.test_proxy_header import header
+from tests.support.policed_server import CONFIG, Client, Start, proxied
 
-CONFIG = """
-m = Machine.with_standard_ips(
-    "m", base_ip="10.1.0.0",
-    board_locations={{(0, 0, z): (0, 0, z) for z in range(3)}},
-)
-configuration = Configuration(machines=[m], ip="127.0.0.1", seconds_before_free=0)
-policy = {policy}
-"""
 USE_127_7 = 'Policy([Rule("127.7.0.0/16", "use"), ("127.8.0.0/16", "read")])'
-
-
-class Client(TcpClient):
-    """A client from an address of this computer, or of a Unix socket."""
-
-    def __init__(
-        self, server: SpallocServer, source: str = "127.0.0.1", first: bytes = b""
-    ) -> None:
-        if source.startswith("/"):
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(20)
-            self.socket.connect(source)
-        else:
-            self.socket = socket.create_connection(
-                ("127.0.0.1", server.port), timeout=20, source_address=(source, 0)
-            )
-        self.notifications: list[Any] = []
-        self._unread = b""
-        if first:
-            self.send(first)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def refused(self, name: str, *args: object, **kwargs: object) -> str:
-        """Return the words with which a command is refused."""
-        self.ask(name, *args, **kwargs)
-        told = self.reply()["exception"]
-        assert isinstance(told, str)
-        return told
-
-
-Start = Callable[..., SpallocServer]
-
-
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    Rack(monkeypatch).at_once = True
-    started: list[SpallocServer] = []
-
-    def start(policy: str, **options: Any) -> SpallocServer:
-        (tmp_path / "test.cfg").write_text(CONFIG.format(policy=policy))
-        started.append(SpallocServer(tmp_path / "test.cfg", port=0, **options))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop_and_join()
-    for thread in threading.enumerate():
-        if thread.name == "user-names":
-            thread.join()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    return str(tmp_path / "sock")
-
-
-def proxied(address: str, name: bytes | None = None) -> bytes:
-    body = socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + bytes([1, 2, 3, 4])
-    return header(body + (b"" if name is None else tls(name)))
 
 
 def open_sockets() -> int:
