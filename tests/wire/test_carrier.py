@@ -151,6 +151,39 @@ def test_a_client_behind_a_proxy_is_still_itself(life: Life, now: list[float]) -
             assert again._called(peer.client) == "client 10.9.8.7"
 
 
+def test_a_connection_that_the_next_policy_denies_ends_unheard(
+    life: Life, tmp_path: Path, now: list[float]
+) -> None:
+    with life.server() as server, TcpClient(server.port) as client:
+        job = client.call("create_job", owner="me", keepalive=None)
+        wait_until(life, 1, now)
+        server.stop_and_join()
+        client.ask("destroy_job", job)  # while nobody listens
+        text = CONFIG + 'policy = Policy([("127.0.0.1", "deny"), ("0.0.0.0/0", "use")])\n'
+        (tmp_path / "a.cfg").write_text(text)
+
+        with life.server() as again:
+            assert client.rest() == []
+            assert life.connections == []
+            assert again.get_job_state(None, job)["state"] == 3
+
+
+def test_a_connection_has_the_rights_that_the_next_policy_gives(
+    life: Life, tmp_path: Path, now: list[float]
+) -> None:
+    with life.server() as server, TcpClient(server.port) as client:
+        job = client.call("create_job", owner="me", keepalive=None)
+        wait_until(life, 1, now)
+        server.stop_and_join()
+        client.ask("destroy_job", job)  # while nobody listens
+        (tmp_path / "a.cfg").write_text(CONFIG + 'policy = Policy([("127.0.0.1", "read")])\n')
+
+        with life.server() as again:
+            assert "destroy_job needs the right to use" in client.reply()["exception"]
+            assert again.get_job_state(None, job)["state"] == 3
+            assert client.call("job_keepalive", job) is None
+
+
 def test_it_is_counted_how_many_go_on(
     life: Life, now: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
