@@ -92,21 +92,21 @@ def lines_of_types(source: str) -> frozenset[int]:
 
 
 def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
-    """Return the tests that are shown a mutant, run by run, the likely ones first.
+    """Return pytest's arguments for each run that a mutant is shown to, the likely ones first.
 
-    All tests of the module's own file come first, new ones among them.  Without any test
-    of the line, the package's whole folder is run.
+    Tests of the module's own file come first, those among them that are newer than the record.
+    Without any test of the line, the package's whole folder is run.
     """
     folder = Path("tests", module.parent.name.strip("_"))
     own = folder / f"test_{module.stem}.py"
-    runs = [[str(own)]] if own.exists() else []
-    others = [test for test in known.of(module, line) if not test.startswith(f"{own}::")]
-    if not others:
-        return runs or [[str(folder)]]
+    found = known.of(module, line)
+    unconcerned = sorted(set(known.of_file(str(own))) - set(found))
+    runs = [[str(own), *map("--deselect={}".format, unconcerned)]] if own.exists() else []
+    others = [test for test in found if not test.startswith(f"{own}::")]
     while others and known.seconds(others) > MOST:
         others.pop()
     runs += [others[:FIRST], others[FIRST:]]
-    return [run for run in runs if run]
+    return [run for run in runs if run] or [[str(folder)]]
 
 
 def survives(mutant: Mutant, known: LineTests) -> bool:
@@ -119,10 +119,15 @@ def survives(mutant: Mutant, known: LineTests) -> bool:
     runs = runs_of(mutant.module, mutant.line, known)
     try:
         with use_mutation(mutant.module, operator, change.occurrence):
-            return all(_pass(run, LONGER + TIMES_LONGER * known.seconds(run)) for run in runs)
+            return all(_pass(run, _patience(run, known)) for run in runs)
     finally:
         # Of the same size and second, it would be taken for the compiled form of the next one.
         Path(cache_from_source(str(mutant.module))).unlink(missing_ok=True)
+
+
+def _patience(run: Sequence[str], known: LineTests) -> float:
+    tests = [each for each in run if not each.startswith("-")]
+    return LONGER + TIMES_LONGER * known.seconds(tests)
 
 
 def _pass(tests: Sequence[str], timeout: float) -> bool:
@@ -133,7 +138,7 @@ def _pass(tests: Sequence[str], timeout: float) -> bool:
         start_new_session=True,
     )
     try:
-        return process.wait(timeout) == 0
+        return process.wait(timeout) in (0, 5)  # 5: no test is left of a file
     except subprocess.TimeoutExpired:
         return False
     finally:

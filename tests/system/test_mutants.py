@@ -31,6 +31,13 @@ def test_the_tests_of_the_modules_own_file_come_first_then_those_of_the_line() -
     assert found == [[OWN], ["tests/wire/test_b.py::test_b"]]
 
 
+def test_tests_of_the_modules_own_file_that_do_not_run_the_line_are_left_out() -> None:
+    tests = {f"{OWN}::test_{name}": 1.0 for name in "ab"}
+    record = LineTests({str(MODULE): {2: [f"{OWN}::test_a"]}}, tests)
+
+    assert runs_of(MODULE, 2, record) == [[OWN, f"--deselect={OWN}::test_b"]]
+
+
 def test_many_tests_of_a_line_are_run_in_two_parts() -> None:
     tests = [f"tests/wire/test_b.py::test_{n:03}" for n in range(FIRST + 2)]
 
