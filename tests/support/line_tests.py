@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,15 +34,19 @@ class LineTests:
         Of each module's path below the checkout: of its lines, the ids of the tests that run them.
     seconds : mapping
         Of a test's id: how long the test took.
+    sources : path, optional
+        Folder with the modules as they were at that time, if they may have changed since.
     """
 
     def __init__(
         self,
         lines: Mapping[str, Mapping[int, Collection[str]]],
         seconds: Mapping[str, float],
+        sources: Path = Path(),
     ) -> None:
         self._lines = lines
         self._seconds = seconds
+        self._sources = sources
 
     def of(self, module: Path, line: int) -> list[str]:
         """Return the ids of the tests that run a line's statement, the quick ones first.
@@ -49,10 +55,24 @@ class LineTests:
         run any line of the module.
         """
         known = self._lines.get(str(module), {})
-        found = {test for n in statement_at(module.read_text(), line) for test in known.get(n, ())}
+        source = module.read_text()
+        lines = self._recorded_lines(module, source, statement_at(source, line))
+        found = {test for recorded in lines for test in known.get(recorded, ())}
         if not found:
             found = {test for tests in known.values() for test in tests}
         return sorted(found, key=lambda test: (self.seconds([test]), test))
+
+    def _recorded_lines(self, module: Path, source: str, lines: range) -> list[int]:
+        """Return the numbers that lines had in the record, but for those that are new."""
+        recorded = self._sources / module
+        if not recorded.exists():
+            return []
+        before, now = recorded.read_text().splitlines(), source.splitlines()
+        blocks = SequenceMatcher(None, now, before, autojunk=False).get_matching_blocks()
+        return [
+            line - block.a + block.b
+            for line in lines for block in blocks if block.a < line <= block.a + block.size
+        ]
 
     def of_file(self, file: str) -> list[str]:
         """Return the ids of a file's tests."""
@@ -106,6 +126,8 @@ def record(folder: Path, tests: Iterable[str]) -> None:
     RuntimeError
         If a test fails without any mutant.
     """
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree("spalloc_server", folder / "spalloc_server", ignore=ignored)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-n", "2", "--dist", "loadfile", f"--junitxml={folder / TIMES}"]
     command += ["--cov=spalloc_server", "--cov-context=test", "--cov-report="]
@@ -117,7 +139,7 @@ def record(folder: Path, tests: Iterable[str]) -> None:
 
 def load(folder: Path) -> LineTests:
     """Read the files that `record` left in a folder."""
-    return LineTests(_lines_of(folder / LINES), _seconds_of(folder / TIMES))
+    return LineTests(_lines_of(folder / LINES), _seconds_of(folder / TIMES), folder)
 
 
 def _lines_of(path: Path) -> dict[str, dict[int, set[str]]]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import importlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,6 +25,8 @@ from functools import lru_cache
 from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
 
 from tests.support.line_tests import LINES, LineTests, load, record
 
@@ -37,6 +41,8 @@ FIRST = 40
 MOST = 60.0
 #: Tests may take so many times their seconds, and some more; then a mutant is noticed: it hangs.
 TIMES_LONGER, LONGER = 4.0, 30.0
+#: The exit status of pytest if each test of a file is left out.
+_NO_TESTS = 5
 #: Operators of mutants that mean the same to the program: types are no business of a test.
 _NO_CHANGE = ("core/ReplaceBinaryOperator_BitOr",)
 
@@ -131,20 +137,41 @@ def _patience(run: Sequence[str], known: LineTests) -> float:
 
 
 def _pass(tests: Sequence[str], timeout: float) -> bool:
+    process = multiprocessing.get_context("fork").Process(target=_run_pytest, args=(tests,))
+    process.start()
+    process.join(timeout)
+    with contextlib.suppress(ProcessLookupError):  # It and all programs that it has started.
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.join()
+    return process.exitcode in (0, _NO_TESTS)
+
+
+def _run_pytest(tests: Sequence[str]) -> None:
+    """Run tests of the current folder in a child, which has all libraries from its parent."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    for name in [name for name in sys.modules if _is_ours(name)]:
+        del sys.modules[name]
+    sys.path.insert(0, str(Path.cwd()))
     options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, *tests],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(timeout) in (0, 5)  # 5: no test is left of a file
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # The parent has the plug-ins.
+    os._exit(pytest.main([*options, *tests]))
+
+
+def import_libraries() -> None:
+    """Import all libraries that tests import, but nothing that a mutant may change."""
+    source = "import sys, hypothesis, tests.conftest, spalloc_server.server; print(*sys.modules)"
+    names = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True).stdout
+    for name in names.decode().split():
+        if not _is_ours(name):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("spalloc_server", "tests")
 
 
 class Log:
@@ -193,6 +220,7 @@ def main(args: Sequence[str] | None = None) -> int:
         kept.mkdir(parents=True, exist_ok=True)
         os.chdir(_copy_of_the_checkout(Path(temporary)))
         os.environ["PYTHONPATH"] = str(Path.cwd())
+        import_libraries()
         if not (kept / LINES).exists():
             record(kept, TESTS)
         log = Log(kept / f"tried-{options.seed}.log")

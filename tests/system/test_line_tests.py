@@ -70,6 +70,23 @@ def test_the_tests_of_a_line_come_the_quick_ones_first(tmp_path: Path) -> None:
     assert known.of(tmp_path / "door.py", 20) == known.of(module, 1)
 
 
+def test_a_line_that_has_moved_since_the_record_keeps_its_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = Path("door.py")
+    (tmp_path / "then").mkdir()
+    (tmp_path / "then" / module).write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    module.write_text('"""A new line."""\n' + SOURCE.replace("return 1", "return 2"))
+
+    lines = {5: ["t.py::a"], 6: ["t.py::b"], 7: ["t.py::c"]}
+    known = LineTests({"door.py": lines}, {}, Path("then"))
+
+    assert known.of(module, 6) == ["t.py::a"]
+    assert known.of(module, 7) == ["t.py::a", "t.py::b", "t.py::c"], "a line unknown to the record"
+    assert known.of(module, 8) == ["t.py::c"]
+
+
 def test_a_file_of_tests_takes_as_long_as_its_tests() -> None:
     known = LineTests({}, {"t.py::a": 3.0, "t.py::b": 0.0, "u.py::c": 5.0})
 
