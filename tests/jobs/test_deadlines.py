@@ -54,6 +54,27 @@ def test_jobs_that_are_gone_do_not_pile_up() -> None:
     assert deadlines.due(6.0) == [0]
 
 
+def test_many_deadlines_are_gone_through_only_when_they_have_doubled() -> None:
+    kept = 2 * _deadlines._SHORT
+    times = dict.fromkeys(range(kept), 5.0)
+    asked = 0
+
+    def deadline_of(job_id: int) -> float | None:
+        nonlocal asked
+        asked += 1
+        return times.get(job_id)
+    deadlines = Deadlines(deadline_of)
+    for job_id in times:
+        deadlines.add(job_id, 5.0)
+
+    asked = 0
+    for job_id in range(kept, 2 * kept):
+        deadlines.add(job_id, 1e9)
+
+    assert asked == 2 * kept
+    assert len(deadlines._heap) == kept
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "move", "drop", "ask"]), st.integers(0, 9)), max_size=60

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -309,6 +310,25 @@ def test_ended_jobs_do_not_pile_up_behind_one_that_waits(
         assert len(owner.queue._machines["m"].queue) <= 2 * 10
 
     assert owner.waiting("m") == [2, 50, 100, 150]
+
+
+def test_a_long_queue_is_cleared_only_when_ended_jobs_have_doubled_it(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_queue, "_SHORT_QUEUE", 10)
+    owner.queue.add_machine("m", 1, 1)
+    for number in range(1, 22):
+        owner.queue.create_job(1, 1, job_id=number)
+
+    lengths = []
+    for number in range(100, 200):
+        owner.queue.create_job(1, 1, job_id=number)
+        owner.queue.destroy_job(number)
+        lengths.append(len(owner.queue._machines["m"].queue))
+
+    assert 2 * 20 - 2 <= max(lengths) <= 2 * 20 + 2
+    cleared = sum(after < before for before, after in pairwise(lengths))
+    assert cleared in (4, 5), "each time that about 20 more have come"
 
 
 # --- destroy and free ---
