@@ -37,7 +37,7 @@ PACKAGES = ("_allocation", "_queueing", "_saved", "_jobs", "_wire")
 TESTS = ("tests", "--ignore=tests/system")
 #: Tests of a line in the first run; most mutants get no further.
 FIRST = 40
-#: Seconds of tests, as they took without a mutant, that a mutant is shown to.
+#: Seconds of tests, as they took without a mutant, after which those of other packages are left.
 MOST = 60.0
 #: Tests may take so many times their seconds, and some more; then a mutant is noticed: it hangs.
 TIMES_LONGER, LONGER = 4.0, 30.0
@@ -100,18 +100,21 @@ def lines_of_types(source: str) -> frozenset[int]:
 def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
     """Return pytest's arguments for each run that a mutant is shown to, the likely ones first.
 
-    Tests of the module's own file come first, those among them that are newer than the record.
+    Tests of the module's own file come first, those among them that are newer than the record,
+    then those of the package, and those of other packages as long as the time allows it.
     Without any test of the line, the package's whole folder is run.
     """
     folder = Path("tests", module.parent.name.strip("_"))
     own = folder / f"test_{module.stem}.py"
     found = known.of(module, line)
-    unconcerned = sorted(set(known.of_file(str(own))) - set(found))
+    kin = set(known.of_file(str(own)))
+    unconcerned = sorted(kin - set(found))
     runs = [[str(own), *map("--deselect={}".format, unconcerned)]] if own.exists() else []
-    others = [test for test in found if not test.startswith(f"{own}::")]
-    while others and known.seconds(others) > MOST:
-        others.pop()
-    runs += [others[:FIRST], others[FIRST:]]
+    near = [test for test in found if test.startswith(f"{folder}/") and test not in kin]
+    far = [test for test in found if not test.startswith(f"{folder}/")]
+    while far and known.seconds(near + far) > MOST:
+        far.pop()
+    runs += [near[:FIRST], near[FIRST:], far]
     return [run for run in runs if run] or [[str(folder)]]
 
 

@@ -38,20 +38,21 @@ def test_tests_of_the_modules_own_file_that_do_not_run_the_line_are_left_out() -
     assert runs_of(MODULE, 2, record) == [[OWN, f"--deselect={OWN}::test_b"]]
 
 
-def test_many_tests_of_a_line_are_run_in_two_parts() -> None:
-    tests = [f"tests/wire/test_b.py::test_{n:03}" for n in range(FIRST + 2)]
+def test_many_tests_of_a_line_are_run_in_two_parts_those_of_other_packages_last() -> None:
+    tests = [f"tests/saved/test_b.py::test_{n:03}" for n in range(FIRST + 2)]
+    other = "tests/jobs/test_c.py::test_c"
 
-    found = runs_of(MODULE, 2, known(*tests, seconds=0.1))
+    found = runs_of(MODULE, 2, known(*tests, other, seconds=0.1))
 
-    assert found == [[OWN], tests[:FIRST], tests[FIRST:]]
+    assert found == [[OWN], tests[:FIRST], tests[FIRST:], [other]]
 
 
-def test_a_mutant_is_not_shown_to_more_seconds_of_tests_than_agreed() -> None:
-    tests = [f"tests/wire/test_b.py::test_{n}" for n in range(5)]
+def test_tests_of_other_packages_are_left_out_after_some_time() -> None:
+    near = [f"tests/saved/test_b.py::test_{n}" for n in range(3)]
+    far = [f"tests/wire/test_b.py::test_{n}" for n in range(5)]
 
-    found = runs_of(MODULE, 2, known(*tests, seconds=MOST / 3.5))
-
-    assert found == [[OWN], tests[:3]]
+    assert runs_of(MODULE, 2, known(*near, *far, seconds=MOST / 4.5)) == [[OWN], near, far[:1]]
+    assert runs_of(MODULE, 2, known(*near, *far, seconds=MOST)) == [[OWN], near]
 
 
 def test_a_module_without_any_known_test_is_shown_to_its_packages_folder() -> None:
