@@ -28,13 +28,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.line_tests import LINES, LineTests, load, record
+from tests.support.line_tests import LINES, LineTests, load, record, statement_at
 
 ROOT = Path(__file__).parents[2]
 #: Packages that are drawn from unless others are named.
 PACKAGES = ("_allocation", "_queueing", "_saved", "_jobs", "_wire")
 #: The tests that are shown mutants: all but the slow ones, which start whole servers.
 TESTS = ("tests", "--ignore=tests/system")
+#: Tests that are shown changes of constants, which they read.
+READERS = "tests/system/test_limits.py"
 #: Tests of a line in the first run; most mutants get no further.
 FIRST = 40
 #: Seconds of tests, as they took without a mutant, after which those of other packages are left.
@@ -102,6 +104,7 @@ def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
 
     Tests of the module's own file come first, those among them that are newer than the record,
     then those of the package, and those of other packages as long as the time allows it.
+    Changes outside of functions are shown to the tests of limits, too.
     Without any test of the line, the package's whole folder is run.
     """
     folder = Path("tests", module.parent.name.strip("_"))
@@ -114,8 +117,11 @@ def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
     far = [test for test in found if not test.startswith(f"{folder}/")]
     while far and known.seconds(near + far) > MOST:
         far.pop()
+    if not statement_at(module.read_text(), line):
+        runs.insert(0, [READERS])
     runs += [near[:FIRST], near[FIRST:], far]
-    return [run for run in runs if run] or [[str(folder)]]
+    runs = [run for run in runs if run]
+    return runs if found or own.exists() else [*runs, [str(folder)]]
 
 
 def survives(mutant: Mutant, known: LineTests) -> bool:

@@ -6,7 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.line_tests import LineTests
-from tests.support.mutants import FIRST, MOST, PACKAGES, Log, Mutant, lines_of_types, runs_of
+from tests.support.mutants import (
+    FIRST,
+    MOST,
+    PACKAGES,
+    READERS,
+    Log,
+    Mutant,
+    lines_of_types,
+    runs_of,
+)
 
 ROOT = Path(__file__).parents[2]
 MODULE = Path("spalloc_server/_saved/journal.py")
@@ -55,11 +64,11 @@ def test_tests_of_other_packages_are_left_out_after_some_time() -> None:
     assert runs_of(MODULE, 2, known(*near, *far, seconds=MOST)) == [[OWN], near]
 
 
-def test_a_module_without_any_known_test_is_shown_to_its_packages_folder() -> None:
+def test_a_constant_of_a_module_without_known_tests_is_shown_to_its_packages_folder() -> None:
     unknown = MODULE.with_name("table.py")
     unknown.write_text("TABLE = 1\n")
 
-    assert runs_of(unknown, 1, LineTests({}, {})) == [["tests/saved"]]
+    assert runs_of(unknown, 1, LineTests({}, {})) == [[READERS], ["tests/saved"]]
 
 
 def test_every_package_has_tests() -> None:
