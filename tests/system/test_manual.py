@@ -12,8 +12,6 @@ import pytest
 
 import spalloc_server
 from spalloc_server import controller, server
-from spalloc_server._jobs import job_life, job_power
-from spalloc_server._wire import accepted, memory, messages, output, watches
 from tests.support.simulated_server import Client, copy_of_example, simulated_server
 
 PACKAGE = Path(spalloc_server.__file__).parent
@@ -174,7 +172,7 @@ def test_a_boundary_is_found_however_it_is_written(tmp_path: Path) -> None:
     assert boundaries(tmp_path) == ["room.C.a", "room.C.b", "room.c"]
 
 
-# --- threads and limits ---
+# --- troubleshooting and threads ---
 
 
 def words_of(package: Path) -> str:
@@ -234,19 +232,3 @@ def test_every_thread_is_in_the_manual() -> None:
     assert "Server Thread" in names
     for name in names:
         assert f"``{name}" in manual, f"docs/internals.rst does not tell of thread {name!r}"
-
-
-def test_the_limits_are_those_of_the_program() -> None:
-    manual = " ".join((DOCS / "limits.rst").read_text().split())
-
-    for name, what in (
-        ("Line of the protocol", f"{messages.MAX_LINE >> 20} MiB"),
-        ("Jobs queued or running", f"{job_life.MAX_JOBS:,}"),
-        ("one by one", f"{watches.MAX_WATCHED:,}"),
-        ("no more of its commands are taken", f"{output.PAUSE_ABOVE >> 20} MiB"),
-        ("before it is dropped", f"{output.MAX_UNREAD >> 20} MiB"),
-        ("before the fullest is dropped", f"{memory.MAX_TOTAL >> 20} MiB"),
-        ("in a turn of the loop", f"{accepted.MAX_READ >> 10} KiB"),
-        ("after faults of its boards", f"{job_power.MAX_MOVES}"),
-    ):
-        assert f"{name} - {what}" in manual
