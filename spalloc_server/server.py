@@ -25,6 +25,7 @@ from spalloc_server._jobs import book, job_log
 from spalloc_server._jobs.event_numbers import EventNumbers
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._programs.old_names import OldNames
 from spalloc_server._saved.audit_file import AuditFile
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
@@ -132,7 +133,7 @@ class SpallocServer(Server):
         config = Path(config_filename)
         self.stop_timeout = stop_timeout
         self._durability = durability
-        self._keep_names_days: int | None = None
+        self._old_names = OldNames(self.wake)
         self._hurry = Hurry()
         self._state_rows = RowCache(state_row)
         self._job_rows = RowCache(job_row)
@@ -225,7 +226,9 @@ class SpallocServer(Server):
         directory, name, label, disk = self._files
         stem = f"spalloc_audit-{label}" if label else "spalloc_audit"
         audit = AuditFile(self._audit_dir or directory, stem, disk)
-        file = self._event_file = EventLog(directory, name, label, disk, audit)
+        forgetting = self._old_names.forgetting(*self._files)
+        file = EventLog(directory, name, label, disk, audit, forgetting=forgetting)
+        self._event_file = file
         before, records = (loaded.before, loaded.records) if loaded else (None, [])
         self._events = EventNumbers(before, records, file.last)
         file.on_written = self._note_events
@@ -311,6 +314,7 @@ class SpallocServer(Server):
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
         self._operators.see_to()
+        self._old_names.see_to(self._recorded, self._store)
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:
@@ -321,7 +325,7 @@ class SpallocServer(Server):
             wiring.overlap_power_on = settings.overlap_power_on
             self._recorded.takeover_grace = settings.takeover_grace
             self._recorded.set_order(settings.scheduling, settings.patience)
-            self._keep_names_days = settings.keep_names_days
+        self._old_names.keep(settings.keep_names_days, self._event_file)
         self._write_ahead.commit()
 
     # --- commands ---
@@ -483,7 +487,7 @@ class SpallocServer(Server):
         return {
             "commands": sorted(self._commands),
             **self._controller.overview.facility(),
-            "keep_names_days": self._keep_names_days,
+            "keep_names_days": self._old_names.days,
             "principal": standing.identity.principal,
             "access": standing.access.name,
         }

@@ -21,6 +21,8 @@ _ENDED = re.compile(
     r"destroyed: (?P<reason>.*?)(?: \(by (?P<by>[a-z]+)(?: (?P<host>[^ )]+))?\))?", re.DOTALL
 )
 _OTHER = re.compile(r"power off: |links o(n|ff): |waits for ")
+#: Lines that are about no job.
+_OF_THE_SERVER = ("server shut down", "names that are past their day are forgotten")
 #: The words of the log for a job that was ended without a reason.
 _NO_REASON = ("None", "no reason given")
 
@@ -35,7 +37,7 @@ class OurLog:
         """Return the events of a record; None if it is not understood."""
         found = _JOB.fullmatch(text)
         if found is None:
-            return iter(()) if text == "server shut down" else None
+            return iter(()) if text in _OF_THE_SERVER else None
         return self._of_job(when, int(found[1]), found[2])
 
     def _of_job(self, when: float, job: int, rest: str) -> Iterator[dict[str, Any]] | None:

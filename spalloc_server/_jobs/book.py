@@ -332,6 +332,13 @@ def _message(book: Book, text: str | None, accepting: bool) -> None:
     book["message"] = [text, accepting]
 
 
+def _names(book: Book, jobs: list[tuple[int, str | None, list[Any]]]) -> None:
+    """Write pseudonyms in the place of names: reasons and rows of ended jobs."""
+    for job_id, reason, row in jobs:
+        if job_id in book["ended"]:
+            book["retired"][job_id], book["ended"][job_id] = reason, row
+
+
 def _order(_: Book, entry: dict[str, Any]) -> None:
     """Write nothing: an operator's order is kept for the audit, its effects are outcomes too."""
     if not {"order", "by", "told", "at"} <= set(entry):
@@ -365,6 +372,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     "region": _region,
     "quarantine": _quarantine,
     "message": _message,
+    "names": _names,
     "order": _order,
     "event": _event,
     "events": _events,

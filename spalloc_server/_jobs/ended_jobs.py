@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from spalloc_server._jobs.pseudonyms import Forgetter
 
 #: Bytes that all rows together may take.
 MAX_BYTES = 1 << 20
@@ -17,6 +20,8 @@ MAX_BYTES = 1 << 20
 #: # measured with tracemalloc: 148 on average
 _BYTES_BESIDE = 160
 
+#: Place of the time at which a job ended in a plain row.
+_ENDED_AT = 5
 #: Values of a plain row that stand before the reason in `EndedJob`.
 _BEFORE_REASON = 9
 
@@ -136,8 +141,7 @@ class EndedJobs:
         """Remember a job, with its row (see `plain_row`) if one is known."""
         self.reasons[job_id] = reason
         if row is not None:
-            # Names may have lone surrogates in them.
-            self._rows[job_id] = data = _encode(row).encode("utf-8", "surrogatepass")
+            self._rows[job_id] = data = _packed(row)
             self._bytes += len(data) + _BYTES_BESIDE
         self._trim()
 
@@ -180,6 +184,32 @@ class EndedJobs:
         row = json.loads(data.decode("utf-8", "surrogatepass"))
         return EndedJob._make((job_id, *row[:_BEFORE_REASON], reason, *row[_BEFORE_REASON:]))
 
+    def forget_names(self, words: Forgetter) -> list[tuple[int, str | None, list[Any]]]:
+        """Put pseudonyms in the place of names past their day.
+
+        Returns
+        -------
+        list of (job id, reason, plain row)
+            Of the jobs whose names were forgotten now.
+        """
+        rows = self.plain_rows()
+        past = {job_id: row for job_id, row in rows.items() if row[_ENDED_AT] < words.until}
+        for row in past.values():
+            words.learn_ended(row)
+        changed = []
+        for job_id, row in past.items():
+            clean, reason = words.ended(row, self.reasons[job_id])
+            if (clean, reason) != (row, self.reasons[job_id]):
+                changed.append((job_id, reason, clean))
+        self._rename(changed)
+        return changed
+
+    def _rename(self, jobs: Iterable[tuple[int, str | None, list[Any]]]) -> None:
+        for job_id, reason, row in jobs:
+            self.reasons[job_id] = reason
+            before, self._rows[job_id] = self._rows[job_id], _packed(row)
+            self._bytes += len(self._rows[job_id]) - len(before)
+
     # --- the book ---
 
     def plain_rows(self) -> dict[int, list[Any]]:
@@ -193,3 +223,8 @@ class EndedJobs:
         """Take over the reasons and rows of a book."""
         for job_id, reason in retired:
             self.add(job_id, reason, rows.get(job_id))
+
+
+def _packed(row: list[Any]) -> bytes:
+    """Return a plain row as bytes; names may have lone surrogates in them."""
+    return _encode(row).encode("utf-8", "surrogatepass")

@@ -441,6 +441,12 @@ class Health:
                 quarantine.release(case.board)
         self._changed(name)
 
+    def forget_reports(self, wall: float) -> None:
+        """Forget the reports of before a moment: they tell which computers they came from."""
+        for name, quarantine in self._quarantines.items():
+            if quarantine.reports.forget_before(wall):
+                self._changed(name)
+
     def to_plain(self) -> dict[str, Any]:
         """Return all of it for the book."""
         now, wall = _clock.monotonic(), _clock.wall()

@@ -19,6 +19,7 @@ from spalloc_server.links import Links
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from spalloc_server._jobs.ended_jobs import Ending
     from spalloc_server._jobs.job import _Job
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 #: The writers of the files that are open.
 _writers: list[LineWriter] = []
+#: Their files.
+_files: dict[LineWriter, DailyFile] = {}
 #: The last second that was told, and its text.
 _stamp = (-1, "")
 
@@ -66,21 +69,32 @@ def open_file(filename: str, days: int) -> LineWriter:
     def complain(trouble: str) -> None:
         log.warning("job log %s: %s", filename, trouble)
 
+    file = DailyFile(filename, days)
     writer = LineWriter(
         "job-log",
-        DailyFile(filename, days),
+        file,
         _about_dropped,
         complain,
         seconds_to_gather=_SECONDS_TO_GATHER,
     )
     _writers.append(writer)
+    _files[writer] = file
     return writer
 
 
 def close_file(writer: LineWriter) -> None:
     """End logging to a file."""
     _writers.remove(writer)
+    del _files[writer]
     writer.close(_SECONDS_TO_CLOSE)
+
+
+def past_files() -> list[Path]:
+    """Begin another day's file if it is time, and return the files of past days; any thread."""
+    _put(f"{_now()} names that are past their day are forgotten")
+    for writer in list(_writers):
+        writer.flush(_SECONDS_TO_CLOSE)
+    return [path.resolve() for file in list(_files.values()) for path in file.past_files()]
 
 
 def _about_dropped(number: int) -> str:

@@ -77,6 +77,20 @@ class Reports:
         self._hosts.pop(board, None)
         self._passed.pop(board, None)
 
+    def forget_before(self, wall: float) -> bool:
+        """Forget the reports of before a moment; returns whether there were any."""
+        old = [
+            (board, host)
+            for board, hosts in self._hosts.items()
+            for host, time in hosts.items()
+            if time < wall
+        ]
+        for board, host in old:
+            del self._hosts[board][host]
+            if not self._hosts[board]:
+                del self._hosts[board]
+        return bool(old)
+
     def part(self, board: Board, other: Reports, other_board: Board) -> None:
         """Copy all about a board to another machine that has it from now on."""
         if board in self._hosts:

@@ -1,6 +1,7 @@
 """The operators' and users' hands on boards: out of service, back, tested, reported.
 
-Owns no state: `Health` keeps the boards that are out, and decides.
+Also forgets names past their day.  Owns no state: `Health` keeps the boards that are out, and
+decides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from spalloc_server._jobs.parts import Parts
+    from spalloc_server._jobs.pseudonyms import Forgetter
     from spalloc_server._places import Board
 
 
@@ -68,3 +70,11 @@ class Upkeep:
         where, text = asked_board(board), asked_text(text)
         with self._records.lock:
             return self._desk.report(host, job_id, where, text)
+
+    def forget_names(self, words: Forgetter) -> None:
+        """Put pseudonyms in the place of names of ended jobs, and forget old reports."""
+        with self._records.lock:
+            changed = self._records.ended.forget_names(words)
+            if changed:
+                self._records.tell("names", changed)
+            self._health.forget_reports(words.until)

@@ -100,14 +100,17 @@ class DailyFile:
             os.close(old)
 
     def _forget_old_files(self) -> None:
+        for path in self.past_files()[: -self._days]:
+            path.unlink(missing_ok=True)
+
+    def past_files(self) -> list[Path]:
+        """Return the files of past days, oldest first; any thread."""
         prefix = f"{self._path.name}."
-        past = sorted(
+        return sorted(
             path
             for path in self._path.parent.iterdir()
             if path.name.startswith(prefix) and _DATE.fullmatch(path.name[len(prefix) :])
         )
-        for path in past[: -self._days]:
-            path.unlink(missing_ok=True)
 
 
 def _date(wall: float) -> date:

@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from spalloc_server._saved.audit_file import AuditFile
 from spalloc_server._saved.disk import Disk, discard, let_go, write_all
 from spalloc_server._saved.disk_trouble import DiskTrouble
 from spalloc_server._saved.event_segment import Segment
+from spalloc_server._saved.forgetting import Clean, Forgetting, rewrite
 from spalloc_server._saved.saved_file import Names
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class EventLog:
         The file system.
     audit : AuditFile or None
         Gets the events of the audit, too; those that it lacks when the thread starts.
+    forgetting : Forgetting or None
+        Forgets names past their day, in all of these files.
 
     Attributes
     ----------
@@ -86,7 +89,12 @@ class EventLog:
         label: str = "",
         disk: Disk | None = None,
         audit: AuditFile | None = None,
+        *,
+        forgetting: Forgetting | None = None,
     ) -> None:
+        self._forgetting = forgetting
+        # The present pass through the files.
+        self._forget_steps: Iterator[None] | None = None
         self._audit = audit
         # Whether the audit may lack events that the file has.
         self._audit_lacks = audit is not None
@@ -166,6 +174,13 @@ class EventLog:
                 return
         answer(_reply([], after, False))
 
+    def keep_names(self, days: int | None) -> None:
+        """Keep names for so many days, None for ever; older ones are forgotten at once."""
+        assert self._forgetting is not None
+        with self._changed:
+            self._forgetting.days = days
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Write and fsync all events, and end the thread; harmless twice or before `start`."""
         with self._changed:
@@ -197,6 +212,8 @@ class EventLog:
                 self._guarded(self._answer, after, limit, answer)
             if stopping or self._fsync_due():
                 self._guarded(self._fsync)
+            if self._has_names_to_forget() and not stopping:
+                self._guarded(self._forget)
             if stopping and not self._questions:
                 return
 
@@ -204,17 +221,18 @@ class EventLog:
         return bool(self._questions) or self._stopping
 
     def _has_work(self) -> bool:
-        return bool(
-            (self._waiting and self._trouble.due) or self._questions or self._stopping
-        )
+        has_work = bool(self._waiting) or self._has_names_to_forget()
+        return (has_work and self._trouble.due) or bool(self._questions) or self._stopping
 
     def _seconds(self) -> float | None:
         """Return how long there is nothing to do if nothing happens."""
-        if self._waiting:
+        if self._waiting or self._has_names_to_forget():
             return 1.0  # the disk is in trouble
+        seconds = None if self._forgetting is None else self._forgetting.seconds()
         if self._dirty_since is None:
-            return None
-        return max(0.0, self._dirty_since + _SECONDS_UNTIL_FSYNC - _clock.monotonic())
+            return seconds
+        until_fsync = self._dirty_since + _SECONDS_UNTIL_FSYNC - _clock.monotonic()
+        return max(0.0, until_fsync if seconds is None else min(until_fsync, seconds))
 
     def _fsync_due(self) -> bool:
         since = self._dirty_since
@@ -324,6 +342,44 @@ class EventLog:
         self._disk.fsync(self._fd)
         with self._changed:
             del self._unsynced[:count]
+
+    # --- names past their day ---
+
+    def _has_names_to_forget(self) -> bool:
+        return self._forgetting is not None and (
+            self._forget_steps is not None or self._forgetting.due
+        )
+
+    def _forget(self) -> None:
+        """Forget names in one more file; a failure has all of it begun again."""
+        if not self._trouble.due:
+            return
+        steps, self._forget_steps = self._forget_steps, None
+        if steps is None:
+            assert self._forgetting is not None
+            steps = self._forgetting.steps(self._event_files, self._rewrite)
+        for _ in steps:
+            self._forget_steps = steps
+            return
+        self._trouble.over()
+
+    def _event_files(self) -> list[Path]:
+        audit = [] if self._audit is None else self._audit.files()
+        return [*(segment.path for segment in self._segments), *audit]
+
+    def _rewrite(self, path: Path, clean: Clean) -> None:
+        """Write a file anew; the newest segment is opened again by the next write."""
+        segments = {segment.path: number for number, segment in enumerate(self._segments)}
+        if path not in segments:
+            rewrite(self._disk, path, clean)
+            return
+        number = segments[path]
+        if self._fd is not None and number == len(self._segments) - 1:
+            self._fsync()
+            let_go(self._disk, self._fd)
+            self._fd = None
+        if rewrite(self._disk, path, clean):
+            self._segments[number] = Segment(self._disk, path)
 
     # --- reading ---
 

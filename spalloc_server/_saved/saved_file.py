@@ -247,6 +247,7 @@ class Names:
         self.journal = directory / f"{self._stem}journal"
         self.new_journal = directory / f"{self._stem}journal.tmp"
         self.lock = directory / f"{self._stem}lock"
+        self.pseudonym_key = directory / f"{self._stem}names"
 
     def state(self, version: str) -> Path:
         """Name of the state file that a version of this project writes."""

@@ -124,8 +124,7 @@ class Store:
         self._file: tuple[int, int] | None = None
         # Set by any thread when journal and last snapshot do not suffice any more.
         self._needs_snapshot = False
-        # How often a thread has found that since the last snapshot was begun; and whether
-        # replies should wait for the next one.
+        # How often that was found since the last one was begun; whether replies wait for the next.
         self._alarms = 0
         self._doubtful = False
         # Outcomes not yet taken by the loop, and how many it has taken.
@@ -241,8 +240,7 @@ class Store:
         if "none" in (durability, self._durability):
             # The journal ends here, or has a gap.
             self._drop_journal()
-            self._needs_snapshot = self._begun
-            self._alarms += 1  # the generation that may be under way does not do
+            self.renew()
         self._durability = durability
         self._syncer.delay = self._sync_delay()
 
@@ -385,6 +383,11 @@ class Store:
         """
         with self._changed:
             self._changed.wait_for(lambda: self.news or self.safe >= position, seconds)
+
+    def renew(self) -> None:
+        """Have a generation begun soon, after the one that may be under way."""
+        self._needs_snapshot = self._begun
+        self._alarms += 1
 
     # --- stopping ---
 

@@ -221,3 +221,12 @@ def test_old_reports_and_tests_count_no_more() -> None:
 
     assert reports.add(A, OTHER, 8 * DAY) is Verdict.noted
     assert reports.add(B, HOST, 8 * DAY) is Verdict.noted
+
+
+def test_old_reports_are_forgotten_with_their_computers() -> None:
+    reports = Reports()
+    reports._hosts = {A: {"10.0.0.1": 5.0, "10.0.0.2": 15.0}, (1, 0, 0): {"10.0.0.1": 5.0}}
+
+    assert reports.forget_before(10.0)
+    assert reports._hosts == {A: {"10.0.0.2": 15.0}}
+    assert not reports.forget_before(10.0)
