@@ -11,10 +11,12 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from spalloc_web._command_line import parser, read_settings
 
+from tests.support.people import GOOD, people, token_of
 from tests.test_program import PATIENCE, running
 
 CONTRIB = Path(__file__).parent.parent.parent / "contrib"
@@ -83,11 +85,26 @@ def test_the_container_starts_the_program_with_options_it_has() -> None:
             assert (CONTRIB.parent / each).exists()
 
 
+def _log_in_over(address: str, trust: ssl.SSLContext) -> None:
+    """Log in, and see that pages and stream alike know the user by then."""
+    browser = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=trust), urllib.request.HTTPCookieProcessor()
+    )
+    page = browser.open(address + "login", timeout=PATIENCE).read().decode()
+    form = {"name": "ada", "password": GOOD, "next": "/account", "token": token_of(page, "/login")}
+    account = browser.open(address + "login", urlencode(form).encode(), PATIENCE).read().decode()
+    assert "<dd>127.0.0.1</dd>" in account
+    # The stream comes through at once.
+    with browser.open(address + "events", timeout=PATIENCE) as stream:
+        assert stream.readline().startswith(b"data: ")
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as nginx's own start does")
 def test_a_page_behind_nginx_with_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key = certificate
-    with running("--behind-proxy") as program:
+    users = people(tmp_path, ada="read")
+    with running("--behind-proxy", "--anonymous", "none", "--users", str(users)) as program:
         port = program.address.rsplit(":", 1)[1].rstrip("/")
         site = (
             NGINX.read_text()
@@ -118,9 +135,7 @@ def test_a_page_behind_nginx_with_tls(certificate: tuple[Path, Path], tmp_path: 
                     assert nginx.poll() is None, (tmp_path / "log").read_text()
                     time.sleep(0.05)
             assert "spalloc" in text
-            # The stream comes through at once.
-            with urllib.request.urlopen(address + "events", context=trust, timeout=5) as stream:
-                assert stream.readline().startswith(b"data: ")
+            _log_in_over(address, trust)
         finally:
             nginx.terminate()
             nginx.wait(PATIENCE)
