@@ -7,14 +7,13 @@ import getpass
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from msgspec import structs
 
 from spalloc_web._accounts import passwords
+from spalloc_web._accounts.options import parse
 from spalloc_web._accounts.passwords import PasswordError, check_password
 from spalloc_web._accounts.users import (
-    Access,
     User,
     UsersFileError,
     changing,
@@ -23,54 +22,9 @@ from spalloc_web._accounts.users import (
 )
 from spalloc_web._settings import SettingError, read_file
 
-_ACCESS_HELP = "read: sees names; use: also ends own jobs; operate: also gives operators' orders"
-
 
 class CannotError(Exception):
     """An order that cannot be carried out; nothing was changed."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser, which the manual page is made of, too."""
-    made = argparse.ArgumentParser(
-        prog="spalloc-web user",
-        description="Keeps the file of users that may log in on the pages.  A running spalloc-web"
-        " takes changes at once.",
-        epilog="A password is asked for twice, without echo; if standard input is no terminal, its"
-        " first line is the password.  It never stands on a command line.",
-    )
-    orders = made.add_subparsers(dest="order", required=True, metavar="ORDER")
-    add = _order(orders, "add", "Adds a user, with a password.")
-    add.add_argument("--access", required=True, choices=get_args(Access), help=_ACCESS_HELP)
-    change = _order(orders, "change", "Changes a user.  A new password ends the user's sessions.")
-    change.add_argument("--access", choices=get_args(Access), help=_ACCESS_HELP)
-    change.add_argument("--password", action="store_true", help="ask for a new password")
-    for each in (add, change):
-        each.add_argument(
-            "--label",
-            action="append",
-            metavar="OWNER",
-            help="an owner, as jobs have it, that stands for this user beside the name; may be"
-            " repeated, and replaces all earlier ones; empty for none",
-        )
-    _order(orders, "remove", "Removes a user, and ends the user's sessions.")
-    _order(orders, "list", "Lists all users.", name=False)
-    return made
-
-
-def _order(
-    orders: argparse._SubParsersAction[argparse.ArgumentParser],
-    word: str,
-    about: str,
-    *,
-    name: bool = True,
-) -> argparse.ArgumentParser:
-    made = orders.add_parser(word, help=about, description=about)
-    if name:
-        made.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and ._@+-")
-    made.add_argument("--users", metavar="FILE", help="the users' file")
-    made.add_argument("--config", metavar="FILE", help="INI file whose [web] names it as users")
-    return made
 
 
 def main(words: Sequence[str]) -> int:
@@ -86,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     int
         Exit status: 0 if it was carried out, 1 if it could not be.
     """
-    options = parser().parse_args(words)
+    options = parse(words)
     try:
         path = _path(options)
         {"add": _add, "change": _change, "remove": _remove, "list": _list}[options.order](

@@ -18,17 +18,15 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from spalloc_web._accounts.passwords import parts_of
+from spalloc_web._accounts.rights import ACCESS, Access
 
 log = logging.getLogger(__name__)
 
-#: The rights of users, a higher one last; the words of the server's rules.
-Access = Literal["read", "use", "operate"]
-ACCESS: tuple[Access, ...] = ("read", "use", "operate")
 FORMAT = 1
 #: A name is part of a rule ``user:NAME`` at the server, where ``*`` has a meaning.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")

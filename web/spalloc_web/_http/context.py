@@ -9,8 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from spalloc_web._accounts.accounts import Accounts
+from spalloc_web._accounts.rights import Access
 from spalloc_web._accounts.sessions import Session
-from spalloc_web._accounts.users import Access, User
+from spalloc_web._accounts.users import User
 from spalloc_web._facility.ended_jobs import EndedJobs
 from spalloc_web._facility.follower import Follower
 from spalloc_web._facility.front import Front

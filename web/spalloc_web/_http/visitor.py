@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from spalloc_web._accounts.accounts import Accounts
+from spalloc_web._accounts.rights import Access
 from spalloc_web._accounts.sessions import Session
-from spalloc_web._accounts.users import Access, User
+from spalloc_web._accounts.users import User
 from spalloc_web._settings import Settings, is_loopback
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from spalloc_web._accounts.users import Access, User
+from spalloc_web._accounts.rights import Access
+from spalloc_web._accounts.users import User
 from spalloc_web._facility.front import Front
 from spalloc_web._facility.picture import Picture
 from spalloc_web._facility.replies import read

@@ -9,7 +9,8 @@ from typing import Any, cast
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 from spalloc_web._accounts.passwords import Cost, hash_of
-from spalloc_web._accounts.users import Access, User, changing
+from spalloc_web._accounts.rights import Access
+from spalloc_web._accounts.users import User, changing
 
 CHEAP = Cost(4, 1, 1)
 #: Everybody's password.
