@@ -9,7 +9,7 @@ WEB_BIN := web/.venv/bin
 
 CLIENT_PAGES := spalloc.1 spalloc-ps.1 spalloc-machine.1 spalloc-job.1 spalloc-where-is.1
 SERVER_PAGES := spalloc_server.1 spalloc-state.1 spalloc-simulator.1 spalloc-history.1
-WEB_PAGES := spalloc-web.1
+WEB_PAGES := spalloc-web.1 spalloc-web-user.1
 
 .PHONY: run install test test-server test-client test-web soak lint types docs man bench profile house mutants test-all clean
 

@@ -55,6 +55,7 @@ _COMMANDS = {
     "spalloc-state": "look at what a spalloc server has saved",
     "spalloc-history": "keep and show the history of a spalloc server",
     "spalloc-web": "show boards, jobs and history as web pages",
+    "spalloc-web-user": "keep the users of the web pages",
     "spalloc": "ask for SpiNNaker boards and hold them",
     "spalloc-ps": "list jobs",
     "spalloc-machine": "show machines",
