@@ -172,6 +172,82 @@ def test_a_boundary_is_found_however_it_is_written(tmp_path: Path) -> None:
     assert boundaries(tmp_path) == ["room.C.a", "room.C.b", "room.c"]
 
 
+# --- locks ---
+
+
+def locks(package: Path) -> list[str]:
+    """Attributes that are locks: Class.attribute."""
+    return sorted(
+        f"{kind.name}.{target.attr}"
+        for path in package.rglob("*.py")
+        for kind in ast.walk(ast.parse(path.read_text()))
+        if isinstance(kind, ast.ClassDef)
+        for node in ast.walk(kind)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and _is_lock(node.value)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Attribute)
+    )
+
+
+def _is_lock(made: ast.expr | None) -> bool:
+    return isinstance(made, ast.Call) and ast.unparse(made.func).removeprefix("threading.") in {
+        "Lock",
+        "RLock",
+        "Condition",
+        "Semaphore",
+        "BoundedSemaphore",
+    }
+
+
+def test_the_table_of_locks_is_that_of_the_source() -> None:
+    with (DOCS / "locks.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+
+    assert sorted(name for name, _ in rows) == locks(PACKAGE)
+    assert all(guards for _, guards in rows)
+
+
+def test_a_lock_is_found_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "room.py").write_text(
+        "class C:\n"
+        "    def __init__(self):\n"
+        "        self.a = threading.Lock()\n"
+        "        self.b: object = Condition(threading.Lock())\n"
+        "        self.c = threading.Event()\n"
+        "        self.d: object\n"
+    )
+
+    assert locks(tmp_path) == ["C.a", "C.b"]
+
+
+# --- words ---
+
+
+def terms() -> tuple[list[str], list[str]]:
+    """Entries of the glossary: the field's, and the project's."""
+    text = (DOCS / "glossary.rst").read_text()
+    return tuple(  # type: ignore[return-value]
+        re.findall(r"^    (?! )(.+)$", part, re.MULTILINE)
+        for part in text.split(".. glossary::\n")[1:]
+    )
+
+
+def test_every_term_of_the_glossary_is_used_by_the_source() -> None:
+    source = "\n".join(path.read_text().lower() for path in PACKAGE.rglob("*.py"))
+
+    _, project = terms()
+
+    patterns = {term: rf"\b{term.replace(' ', '.?')}" for term in project}
+    assert project == sorted(project, key=str.lower)
+    assert [term for term in project if not re.search(patterns[term], source)] == []
+
+
+def test_no_term_is_explained_twice() -> None:
+    every = [term.lower() for part in terms() for entry in part for term in entry.split(", ")]
+
+    assert len(every) == len(set(every))
+
+
 # --- troubleshooting and threads ---
 
 

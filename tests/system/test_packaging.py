@@ -1,5 +1,6 @@
 """What is built is complete, and right in form."""
 
+import configparser
 import os
 import re
 import subprocess
@@ -180,3 +181,33 @@ def test_a_version_that_is_unknown_is_refused(capsys: pytest.CaptureFixture[str]
         matrix.main(["3.9"])
 
     assert "no version 3.9; there are 3.10, 3.11, 3.12, 3.13" in capsys.readouterr().err
+
+
+#: Extras with tools of the developers.
+TOOLS = {"docs", "test", "mutants"}
+
+
+def needed(folder: Path) -> set[str]:
+    """Distributions that a setup.cfg asks for, but for the developers' tools."""
+    setup = configparser.ConfigParser()
+    setup.read(folder / "setup.cfg")
+    extras = setup["options.extras_require"]
+    lists = [setup["options"]["install_requires"]] + [
+        wanted for extra, wanted in extras.items() if extra not in TOOLS
+    ]
+    lines = [line for wanted in lists for line in wanted.split("\n")]
+    names = [re.match(r"[\w.-]+", line) for line in lines]
+    return {name.group() for name in names if name is not None}
+
+
+def justified(folder: Path) -> set[str]:
+    """Distributions in the tables of a README's section on dependencies."""
+    section = (folder / "README.rst").read_text().partition("Dependencies\n---")[2]
+    section = section.partition("\n---")[0]
+    rows = re.findall(r"^([\w-]+)  +\S", section, re.MULTILINE)
+    return set(rows)
+
+
+@pytest.mark.parametrize("folder", [".", "client", "web"])
+def test_each_dependency_is_justified_in_a_line(folder: str) -> None:
+    assert justified(ROOT / folder) == needed(ROOT / folder) != set()
