@@ -40,6 +40,8 @@ class Visitors(Watchers):
     ) -> None:
         super().__init__(commands, read_only, controller, write_ahead)
         self._proxy_headers = ProxyHeaders()
+        # The policy of whose findings the log has told.
+        self._told_policy: Policy | None = None
         # Proxied connections that were closed without a header that can be trusted.
         self._unheard = Denials()
         self._local_users = LocalUsers(UserNames(self.wake))
@@ -173,6 +175,10 @@ class Visitors(Watchers):
 
     def _change_policy(self, policy: Policy) -> None:
         """Judge by another policy; clients that it denies are disconnected."""
+        if policy != self._told_policy:
+            self._told_policy = policy
+            for text in policy.findings():
+                log.log(logging.INFO if policy.access is None else logging.WARNING, "%s", text)
         if policy == self._doorkeeper.policy:
             return
         self._doorkeeper.policy = policy

@@ -109,6 +109,26 @@ def test_a_reload_judges_open_connections_again(start: Start, tmp_path: Path) ->
         assert second.call("create_job", owner="me") == 1
 
 
+def test_the_log_tells_once_of_an_open_door_and_of_rules_without_effect(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = start("Policy()")
+    open_door = "everybody who reaches the port may use the server (no access rules)"
+    assert caplog.messages.count(open_door) == 1
+    assert server.read_config_file()
+    assert caplog.messages.count(open_door) == 1
+
+    rules = 'Policy([("127.7.0.0/16", "use"), ("127.7.0.1", "read")])'
+    (tmp_path / "test.cfg").write_text(CONFIG.format(policy=rules))
+    assert server.read_config_file()
+
+    shadowed = "access rule 2 (127.7.0.1) has no effect: rule 1 (127.7.0.0/16) comes first"
+    (told,) = [record for record in caplog.records if record.getMessage() == shadowed]
+    assert told.levelname == "WARNING"
+    assert caplog.messages.count(open_door) == 1
+
+
 def test_calls_from_within_are_not_judged(start: Start) -> None:
     server = start("Policy([], isolation='jobs')")
 
