@@ -12,7 +12,6 @@ Of the places that the filter accepts these are compared::
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from typing import NamedTuple
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.faults import Faults
@@ -33,18 +32,9 @@ class UnfinishedError(Exception):
     """The search has looked at as many boards as it may in one go."""
 
 
-class _Place(NamedTuple):
-    """A place for a block; the best sorts first."""
-
-    looseness: float
-    shape: int
-    y: int
-    x: int
-    size: Size
-
-    @property
-    def block(self) -> Block:
-        return self.x, self.y, *self.size
+#: A place for a block, the best of which sorts first: looseness (the less of its sides is
+#: touched, the looser), rank of its size, y, x, size.
+_Place = tuple[float, int, int, int, Size]
 
 
 class BlockSearch:
@@ -207,7 +197,7 @@ class BlockSearch:
             if anchors:
                 place = self._best_of(opening, anchors, judge, blocked)
                 if place is not None:
-                    return place.block
+                    return _block(place)
         return None
 
     def _best_of(
@@ -219,12 +209,15 @@ class BlockSearch:
     ) -> _Place | None:
         corners = [(number, size, self._corners(found)) for number, size, found in anchors]
         places = self._ranked(corners, blocked)
-        finalists = list(islice(self._judged(places, judge), _FINALISTS))
-        if not finalists and not self._faults.none:
-            finalists = self._beyond_corners(anchors, judge, blocked)
+        if self._faults.none:
+            finalists = places[:_FINALISTS]
+        else:
+            finalists = list(islice(self._judged(places, judge), _FINALISTS))
+            finalists = finalists or self._beyond_corners(anchors, judge, blocked)
         if len(finalists) < 2:
             return finalists[0] if finalists else None
-        return min(finalists, key=lambda place: (*self._room_lost(opening, place), place))
+        # The larger the largest free square left, and the more of them, the better.
+        return min(finalists, key=lambda place: (opening.squares_lost(_block(place)), place))
 
     def _corners(self, anchors: int) -> int:
         corners = self._grid.corners(anchors)
@@ -235,15 +228,13 @@ class BlockSearch:
     def _ranked(self, anchors: list[tuple[int, Size, int]], blocked: int) -> list[_Place]:
         contact = self._grid.contact
         return sorted(
-            _Place(
-                -contact(blocked, x, y, *size) / (size[0] + size[1]), number, y, x, size
-            )
+            (-contact(blocked, x, y, *size) / (size[0] + size[1]), number, y, x, size)
             for number, size, found in anchors
             for x, y in self._grid.triads(found)
         )
 
     def _judged(self, places: list[_Place], judge: _CandidateFilter) -> Iterator[_Place]:
-        return (place for place in places if self.accepts(judge, *place.block))
+        return (place for place in places if self.accepts(judge, *_block(place)))
 
     def _beyond_corners(
         self, anchors: list[tuple[int, Size, int]], judge: _CandidateFilter, blocked: int
@@ -258,11 +249,10 @@ class BlockSearch:
             accepted.append((number, size, mask))
         return self._ranked(accepted, blocked)[:_FINALISTS]
 
-    @staticmethod
-    def _room_lost(opening: Opening, place: _Place) -> tuple[int, int]:
-        """Sort key: the larger the largest free square left, and the more of them, the less."""
-        side, number = opening.squares_beside(place.block)
-        return -side, -number
+
+def _block(place: _Place) -> Block:
+    _, _, y, x, (width, height) = place
+    return x, y, width, height
 
 
 def _lowest_bits(mask: int, number: int) -> int:

@@ -135,12 +135,13 @@ class Grid:
     def overlapping(self, block: tuple[int, int, int, int], width: int, height: int) -> int:
         """Anchors of all blocks of a size that have a triad of a given block."""
         x, y, block_width, block_height = block
-        left, low = max(0, x - width + 1), max(0, y - height + 1)
-        right = min(x + block_width, self.width - width + 1)
-        high = min(y + block_height, self.height - height + 1)
-        if left >= right or low >= high:
+        left = x - width + 1 if x >= width else 0
+        low = y - height + 1 if y >= height else 0
+        columns = min(x + block_width, self.width - width + 1) - left
+        rows = min(y + block_height, self.height - height + 1) - low
+        if columns <= 0 or rows <= 0:
             return 0
-        return self.block(left, low, right - left, high - low)
+        return (((1 << columns) - 1) * self._columns[rows]) << low * self.width + left
 
     # --- how well a block lies ---
 
@@ -277,13 +278,20 @@ class Opening:
             self._side = self.near = side
         return self._side
 
-    def squares_beside(self, block: tuple[int, int, int, int]) -> tuple[int, int]:
-        """Side of the largest square that fits beside a block, and how many of that side do."""
-        side = self.side
+    def squares_lost(self, block: tuple[int, int, int, int]) -> tuple[int, int]:
+        """Rank blocks by the largest squares that they leave: the least loses the least.
+
+        Returns
+        -------
+        (side, number)
+            Side of the largest square that fits beside the block, and number of those that do,
+            both times -1.
+        """
+        side, overlapping = self.side, self.grid.overlapping
         while side:
-            squares = self._squares_of(side) & ~self.grid.overlapping(block, side, side)
+            squares = self._squares_of(side) & ~overlapping(block, side, side)
             if squares:
-                return side, squares.bit_count()
+                return -side, -squares.bit_count()
             side -= 1
         return 0, 0
 
@@ -291,7 +299,7 @@ class Opening:
         """Bottom-left triads of all squares of a side that fit."""
         squares = self._squares.get(side)
         if squares is None:
-            squares = self._squares[side] = self.grid.anchors(self.mask, side, side)
+            squares = self._squares[side] = self.grid.stacks(self._runs_of(side), side)
         return squares
 
     def holds(self, area: int) -> bool:

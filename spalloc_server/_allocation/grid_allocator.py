@@ -27,6 +27,10 @@ _BOARDS_IN_ONE_GO = 5000
 _MOST_REQUESTS = 1000
 
 
+#: The numbers and limits of a request, and whether full measure is given.
+_Key = tuple[tuple[int, ...], Limits, bool]
+
+
 class Kept(NamedTuple):
     """Boards that are kept for one request.
 
@@ -78,7 +82,8 @@ class GridAllocator(BoardAllocator):
         self._nothing_kept = Kept(0, self.grid.full)
         self._watch = Watch()
         self._search: BlockSearch | None = None
-        self._blocks: dict[tuple[tuple[int, ...], Limits], Blocks | None] = {}
+        self._blocks: dict[_Key, Blocks | None] = {}
+        self._possible: dict[_Key, bool] = {}
         self._version = 0
         self._faults = Faults(self.grid, frozenset(), frozenset())
 
@@ -177,19 +182,24 @@ class GridAllocator(BoardAllocator):
         self._searching()
         return self._allocate_block(self._boards(boards, wanted), self.grid.full)
 
-    def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
+    def is_possible(self, request: Request) -> bool:
+        """Whether a request could ever be met on the idle machine; see `alloc_possible`."""
+        if request.kind is _AllocationType.board:
+            return super().is_possible(request)
         self._searching()
-        return self._verdicts.answer(
-            ("possible", width, height, wanted),
-            lambda: self._is_block_possible(self._triads(width, height, wanted)),
-        )
+        key = (request.numbers, request.limits, self.full_measure)
+        possible = self._possible.get(key)
+        if possible is None:
+            if len(self._possible) >= _MOST_REQUESTS:
+                self._possible.clear()
+            possible = self._possible[key] = self._is_block_possible(self.blocks(request))
+        return possible
+
+    def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
+        return self.is_possible(Request(_AllocationType.triads, (width, height), wanted))
 
     def _is_boards_possible(self, boards: int, wanted: Limits) -> bool:
-        self._searching()
-        return self._verdicts.answer(
-            ("possible", self.full_measure, boards, wanted),
-            lambda: self._is_block_possible(self._boards(boards, wanted)),
-        )
+        return self.is_possible(Request(_AllocationType.boards, (boards,), wanted))
 
     # --- blocks ---
 
@@ -201,16 +211,19 @@ class GridAllocator(BoardAllocator):
         request : Request
             For a number of boards or a block.
         """
-        key = (request.numbers, request.limits)
-        if key not in self._blocks:
+        key = (request.numbers, request.limits, self.full_measure)
+        try:
+            return self._blocks[key]
+        except KeyError:
             if len(self._blocks) >= _MOST_REQUESTS:
                 self._blocks.clear()
-            if len(request.numbers) == 2:
-                width, height = request.numbers
-                self._blocks[key] = self._triads(width, height, request.limits)
-            else:
-                self._blocks[key] = self._boards(request.numbers[0], request.limits)
-        return self._blocks[key]
+        if len(request.numbers) == 2:
+            width, height = request.numbers
+            blocks = self._triads(width, height, request.limits)
+        else:
+            blocks = self._boards(request.numbers[0], request.limits)
+        self._blocks[key] = blocks
+        return blocks
 
     def _triads(self, width: int, height: int, wanted: Limits) -> Blocks | None:
         if not self._size_is_right(width, height, wanted):
@@ -366,6 +379,7 @@ class GridAllocator(BoardAllocator):
             self._faults = Faults(self.grid, self.dead_boards, self.dead_links)
             self._version += 1
             self._blocks.clear()
+            self._possible.clear()
             left = float("inf") if self._search is None else self._search.boards_left
             self._search = BlockSearch(self.grid, self._faults, self._verdicts)
             self._search.boards_left = left

@@ -92,3 +92,35 @@ def test_the_sets_of_an_allocation_are_not_kept_for_the_next_request() -> None:
     assert blocks is not None
     assert blocks.judge.boards is None
     assert blocks.judge.periphery is None
+
+
+def test_full_measure_counts_from_the_moment_it_is_set() -> None:
+    allocator = GridAllocator(2, 1, {(0, 0, 1)}, seconds_before_free=0)
+    request = understand((3,), {})
+    short = allocator.allocate_beside(request)
+    assert short is not None
+    assert short[1] == {(0, 0, 0), (0, 0, 2)}
+    allocator.free(short[0])
+    allocator.check_free()
+
+    allocator.full_measure = True
+
+    full = allocator.allocate_beside(request)
+    assert full is not None
+    assert full[1] == {(1, 0, 0), (1, 0, 1), (1, 0, 2)}
+
+
+def test_whether_few_requests_are_possible_is_remembered_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spalloc_server._allocation.grid_allocator._MOST_REQUESTS", 1)
+    dead: set[tuple[int, int, int]] = set()
+    allocator = GridAllocator(4, 3, dead)
+    asked = (36, 4, 37, 36)
+
+    answers = [allocator.alloc_possible(number, max_dead_boards=0) for number in asked]
+    dead.add((0, 0, 0))
+    answers += [allocator.alloc_possible(number, max_dead_boards=0) for number in asked]
+
+    assert answers == [True, True, False, True, False, True, False, False]
+    assert len(allocator._possible) == 1
