@@ -171,12 +171,12 @@ class _Job:
         request: JobRequest = ANY_BOARD,
         principal: str | None = None,
     ) -> None:
-        self.forget_rows()
         self.id = job_id
         self.owner = owner
-        self.start_time = start_time
-        self.keepalive = keepalive
-        self.keepalive_host = keepalive_host
+        # There are no rows yet that they could make stale.
+        self.__dict__.update(
+            start_time=start_time, keepalive=keepalive, keepalive_host=keepalive_host
+        )
         self.principal = principal
         self.code: str | None = None
         self.request = request
@@ -192,10 +192,10 @@ class _Job:
 
     def forget_boards(self) -> None:
         """Be a queued job, as before any boards were allocated."""
-        self.state = JobState.queued
-        self.power = None
-        self.boards = None
-        self.allocated_machine = None
+        self.__dict__.update(
+            state=JobState.queued, power=None, boards=None, allocated_machine=None
+        )
+        self.forget_rows()
         self.periphery: Collection[tuple[int, int, int, Links]] | None = None
         self.torus: int | None = None
         self.width: int | None = None

@@ -14,11 +14,11 @@ from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._logs.daily_file import DailyFile
 from spalloc_server._logs.line_writer import LineWriter
-from spalloc_server._places import Board, Frame, frame_of
+from spalloc_server._places import Board, Frame
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from spalloc_server._jobs.ended_jobs import Ending
@@ -38,7 +38,8 @@ _SECONDS_TO_CLOSE = 2.0
 #: Characters of one line; longer ones are cut. # arbitrary
 _LONGEST = 65_536
 
-_NAMES = {link: link.name for link in Links}
+#: Names of the links, by their numbers.
+_NAMES = tuple(link.name for link in Links)
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +119,14 @@ def powered(job: _Job, where: MachineMap, power: bool, link_enable: bool | None)
     lines = _power(where, job.boards or (), power)
     if link_enable is not None:
         word = "on" if link_enable else "off"
-        links: dict[Board, list[str]] = {}
+        links: dict[Board, str] = {}
         for x, y, z, link in sorted(job.periphery or ()):
-            links.setdefault((x, y, z), []).append(_NAMES[link])
+            board = x, y, z
+            links[board] = f"{links.get(board, board)} {_NAMES[link]}"
         lines += [
-            f"links {word}: {_boards(where, boards, frame, links)}"
-            for frame, boards in _by_frame(where, links).items()
+            f"links {word}: {_boards([links[board] for board, _ in placed])}"
+            f"{_frame(where, frame, placed)}"
+            for frame, placed in where.by_frame(links).items()
         ]
     _write(job.id, lines)
 
@@ -154,39 +157,29 @@ def shut_down() -> None:
     _put(f"{_now()} server shut down")
 
 
-def _power(where: MachineMap, boards: Iterable[Board], power: bool) -> list[str]:
-    return [
-        f"power {'on' if power else 'off'}: {_boards(where, its_boards, frame)}"
-        for frame, its_boards in _by_frame(where, boards).items()
-    ]
+def _power(where: MachineMap, boards: Collection[Board], power: bool) -> list[str]:
+    """Return a line for each frame, and one for boards that the machine does not have."""
+    command = f"power {'on' if power else 'off'}: "
+    known = [board for board in boards if where.locate(board) is not None]
+    lines = []
+    if len(known) < len(boards):
+        unknown = sorted(set(boards).difference(known))
+        lines.append(f"{command}{_boards([str(board) for board in unknown])}")
+    for frame, placed in where.by_frame(known).items():
+        names = _boards([str(board) for board, _ in placed])
+        lines.append(f"{command}{names}{_frame(where, frame, placed)}")
+    return lines
 
 
-def _by_frame(where: MachineMap, boards: Iterable[Board]) -> dict[Frame | None, list[Board]]:
-    """Sort boards by frame; None for those that the machine does not have."""
-    frames: dict[Frame | None, list[Board]] = {}
-    for board in sorted(boards):
-        place = where.locate(board)
-        frames.setdefault(None if place is None else frame_of(place), []).append(board)
-    return frames
+def _boards(names: list[str]) -> str:
+    return f"board{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
-def _boards(
-    where: MachineMap,
-    boards: Sequence[Board],
-    frame: Frame | None,
-    links: Mapping[Board, Sequence[str]] | None = None,
-) -> str:
-    """Name boards of one frame, each with its links if they are given."""
-    names = [
-        str(board) if links is None else f"{board} {' '.join(links[board])}" for board in boards
-    ]
-    text = f"board{'' if len(boards) == 1 else 's'} {', '.join(names)}"
-    if frame is None:
-        return text
-    numbers = ", ".join([str(where.in_frame(board)[1]) for board in boards])
+def _frame(where: MachineMap, frame: Frame, placed: Sequence[tuple[Board, int]]) -> str:
+    """Tell the frame of boards, and their numbers there."""
     return (
-        f"{text} of {where.machine.name} (cabinet {frame[0]}, frame {frame[1]}, "
-        f"board{'' if len(boards) == 1 else 's'} {numbers}, BMP {where.hosts[frame]})"
+        f" of {where.machine.name} (cabinet {frame[0]}, frame {frame[1]}, "
+        f"{_boards([str(number) for _, number in placed])}, BMP {where.hosts[frame]})"
     )
 
 
