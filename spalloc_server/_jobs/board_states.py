@@ -10,18 +10,23 @@ A board's state is the first of `STATES` that holds::
     resting     it is being switched off, or rests after use
     out         out of service: it failed, or an operator took it out
     unknown     its frame does not answer
-    draining, reserved      no longer, or not yet, given to everybody
+    draining    an operator has it go out of service
+    reserved    it is in the region that is kept for a waiting job
     free        it may be given to the next job
+
+A board without a user goes out of service at once, so that one that is draining is used: its text
+tells that.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
+from spalloc_server._jobs.quarantine import OPERATOR
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.health import Health
@@ -46,12 +51,20 @@ class MachineBoards:
     ----------
     resting : dict
         {board: Unix time until which it rests; None while it is being switched off}.
+    reserved : dict
+        {board: id of the waiting job for which it is kept}, in any state.
     """
 
     def __init__(
-        self, where: MachineMap, resting: dict[Board, float | None], quarantine: Quarantine
+        self,
+        where: MachineMap,
+        resting: dict[Board, float | None],
+        quarantine: Quarantine,
+        reserved: dict[Board, int] | None = None,
     ) -> None:
         self.resting = resting
+        self.reserved = reserved or {}
+        self._draining = {b for b, case in quarantine.cases.items() if case.kind == OPERATOR}
         self._machine = where.machine
         self._job_ids = dict(where.job_ids)
         self._out = {board: _about(case) for board, case in quarantine.cases.items()}
@@ -70,12 +83,18 @@ class MachineBoards:
             (RESTING, self.resting),
             (OUT, self._out),
             (UNKNOWN, self._unknown),
+            (RESERVED, self.reserved),
         ):
             before = len(seen)
             seen.update(boards)
             counts[state] = len(seen) - before
         counts[FREE] = width * height * 3 - len(seen)
         return counts
+
+    @property
+    def idle(self) -> int:
+        """Number of boards that nobody has, kept for a job or not."""
+        return self.counts[RESERVED] + self.counts[FREE]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -93,15 +112,23 @@ class MachineBoards:
 
     def _row(self, board: Board) -> Row:
         if board in self._job_ids:
-            about = _trouble(board, self._out, self._unknown)
-            return (*board, USED, self._job_ids[board], about)
+            return (*board, USED, self._job_ids[board], self._trouble(board))
         if board in self.resting:
             return (*board, RESTING, None, _rest(self.resting[board]))
         if board in self._out:
             return (*board, OUT, None, self._out[board])
         if board in self._unknown:
             return (*board, UNKNOWN, None, self._unknown[board])
+        if board in self.reserved:
+            return (*board, RESERVED, None, f"kept for job {self.reserved[board]}")
         return (*board, FREE, None, None)
+
+    def _trouble(self, board: Board) -> str | None:
+        """Name the later states that apply to a used board."""
+        word = DRAINING if board in self._draining else OUT
+        texts = [f"{word} {self._out[board]}"] if board in self._out else []
+        texts += [f"{UNKNOWN} {self._unknown[board]}"] if board in self._unknown else []
+        return "; ".join(texts) or None
 
 
 class BoardStates:
@@ -136,8 +163,19 @@ class BoardStates:
         made = self._made.get(name)
         if made is None:
             where, quarantine = self._records.maps[name], self._health.quarantine_of(name)
-            made = self._made[name] = MachineBoards(where, self._resting(name), quarantine)
+            made = self._made[name] = MachineBoards(
+                where, self._resting(name), quarantine, self._reserved(name)
+            )
         return made
+
+    def _reserved(self, name: str) -> dict[Board, int]:
+        """Return the boards of the region that is kept for a job."""
+        region = self._queue.region_on(name)
+        if region is None:
+            return {}
+        job_id, place = region
+        kind = "board" if len(place) == 3 else "triads"
+        return dict.fromkeys(boards_in((kind, *place)), job_id)
 
     def _resting(self, name: str) -> dict[Board, float | None]:
         resting: dict[Board, float | None] = {}
@@ -154,13 +192,6 @@ class BoardStates:
 def _unknown(where: MachineMap, quarantine: Quarantine) -> dict[Board, str]:
     texts = {frame: _silence(where, frame, since) for frame, since in quarantine.silent.items()}
     return {board: text for frame, text in texts.items() for board in where.frame_boards(frame)}
-
-
-def _trouble(board: Board, out: Mapping[Board, str], unknown: Mapping[Board, str]) -> str | None:
-    """Name the later states that apply to a used board."""
-    texts = [f"{OUT} {out[board]}"] if board in out else []
-    texts += [f"{UNKNOWN} {unknown[board]}"] if board in unknown else []
-    return "; ".join(texts) or None
 
 
 def _silence(where: MachineMap, frame: Frame, since: float) -> str:

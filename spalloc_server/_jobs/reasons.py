@@ -28,7 +28,6 @@ from spalloc_server._jobs.board_states import (
     UNKNOWN,
     USED,
     MachineBoards,
-    boards_in,
     clock_time,
 )
 from spalloc_server._jobs.job import JobState, _Job
@@ -92,8 +91,6 @@ class Reasons:
         self._health = health
         self._waits = waits
         self._made: dict[str, Any] = {}
-        # By machine: free boards that are not kept for a job, while a list is made.
-        self._free_outside: dict[str, int] = {}
         self._fresh_until: float | None = None
         self._awaited = AwaitedBoards(queue)
 
@@ -146,7 +143,6 @@ class Reasons:
     def _outlooks(self, only: int | None = None) -> list[dict[str, Any]]:
         """Return the objects of all waiting jobs, or of one."""
         line = Line()
-        self._free_outside.clear()
         self._awaited.begin(self._records.maps)
         wall = _clock.wall()
         firsts = {name: self._queue.first_in_line(name) for name in self._records.maps}
@@ -206,20 +202,14 @@ class Reasons:
         if region is None or region[0] == job_id:
             return None
         wanted = _boards_wanted(request, boards.counts[DEAD])
-        if boards.counts[FREE] < wanted:
-            return None
-        if name not in self._free_outside:
-            kept = set(boards_in(("board" if len(region[1]) == 3 else "triads", *region[1])))
-            outside = sum(row[3] == FREE and row[:3] not in kept for row in boards.rows)
-            self._free_outside[name] = outside
-        if self._free_outside[name] >= wanted:
+        if boards.idle < wanted or boards.counts[FREE] >= wanted:
             return None
         return Reason(f"behind job {region[0]}, which keeps a region for itself")
 
     def _no_room(self, request: Request, name: str, boards: MachineBoards) -> Reason:
         """Say why there is no room for a request, by the boards that would be enough."""
         wanted = _boards_wanted(request, boards.counts[DEAD])
-        free, resting = boards.counts[FREE], len(boards.resting)
+        free, resting = boards.idle, len(boards.resting)
         if free >= wanted:
             text = f"{_boards_are(free)} free, but no place for {_described(request)}"
             return Reason(text, _latest(boards))

@@ -74,7 +74,36 @@ def test_a_used_board_tells_its_later_states(facility: Facility) -> None:
     facility.run_until(lambda: facility.state(job) is JobState.ready, 100.0)
     facility.controller.upkeep.hold_boards("m", [A], "new FPGA")
 
-    assert told(facility, A) == ("used", job, f"out since {today(facility)}: new FPGA")
+    assert told(facility, A) == ("used", job, f"draining since {today(facility)}: new FPGA")
+    health = facility.controller._health
+    health.release_all("m", [A])
+    health._of("m").fault(A, "link", "no link", 0.0, facility.time.wall())
+    health._changed("m")
+    assert told(facility, A) == ("used", job, f"out since {today(facility)}: no link")
+
+
+def test_boards_that_are_kept_for_a_waiting_job_are_reserved(facility: Facility) -> None:
+    facility.controller.set_order("overtaking", 7200.0)
+    user = facility.create(*A)
+    waiting = facility.create(4, 1)
+
+    states = {row[:3]: row[3:] for row in facility.controller.overview.list_boards("m") or ()}
+    assert states[A] == ("used", user, None)
+    assert states[B] == states[1, 0, 2] == ("reserved", None, f"kept for job {waiting}")
+    counts = facility.controller._parts.boards.of("m").counts
+    assert (counts["reserved"], counts["free"]) == (11, 0)
+
+    facility.controller.destroy_job(None, waiting)
+    assert told(facility, (1, 0, 2)) == ("free", None, None)
+
+
+def test_a_board_that_is_kept_for_a_waiting_job_is_reserved(facility: Facility) -> None:
+    facility.controller.set_order("overtaking", 7200.0)
+    facility.controller.upkeep.hold_boards("m", [(x, 0, 0) for x in range(1, 4)], "new FPGA")
+    facility.create(*A)
+    facility.create(*A)
+
+    assert facility.controller._parts.boards.of("m").reserved == {A: 2}
 
 
 def test_boards_of_a_silent_frame_are_unknown(

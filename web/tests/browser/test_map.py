@@ -48,6 +48,26 @@ async def test_the_map_equals_the_servers_list_for_200_random_states() -> None:
         assert await view.boards() == rows(facility)
 
 
+async def test_a_used_board_that_is_draining_looks_so() -> None:
+    facility = busy(4, 2)
+    machine = facility.machines["machine"]
+    board, (_, job_id, _) = next(
+        (board, row) for board, row in machine.boards.items() if row[0] == "used"
+    )
+    look = f"""() => {{
+        const path = document.querySelector('[data-board="{",".join(map(str, board))}"]');
+        return [path.dataset.state, path.classList.contains("s-draining")].join();
+    }}"""
+    async with site(facility) as place, window(place) as view:
+        await view.open("/")
+        await view.ready()
+        assert await view.page.evaluate(look) == "used,false"
+        machine.boards[board] = ("used", job_id, "draining since 13:10 UTC: new fan")
+        facility.notes.append({"machines_changed": ["machine"]})
+        place.server.notify()
+        await view.until(f"() => ({look})() === 'used,true'")
+
+
 async def test_jobs_come_and_go_on_map_queue_and_table() -> None:
     facility = empty(4, 2)
     async with site(facility) as place, window(place) as view:

@@ -17,7 +17,7 @@ TEXTS = {
     "resting": "until 14:03",
     "out": "since 13:10 (power on refused)",
     "unknown": "frame c0 f1 does not answer",
-    "draining": "out once job has ended",
+    "draining": "draining since 13:10 UTC: new fan",
     "reserved": "for job 17's region",
 }
 
@@ -265,7 +265,7 @@ def half_out(width: int, height: int, name: str = "machine") -> Facility:
         if (x // 4 + y // 2) % 2:
             word = "unknown" if (x // 4) % 4 == 3 else "out"
             if state == "used":
-                machine.boards[x, y, z] = ("draining", job_id, TEXTS["draining"])
+                machine.boards[x, y, z] = ("used", job_id, TEXTS["draining"])
             elif state != "dead":
                 machine.boards[x, y, z] = (word, None, TEXTS[word])
     return facility

@@ -1,7 +1,7 @@
 // A machine's map: one hexagon per board, drawn once and then changed board by board.
 
 import { STEPS, boardAt, cellOf, edge, hexagon, key, middleOf, number } from "./geometry.js";
-import { STATES, stateOf } from "./words.js";
+import { STATES, drawnState, stateOf } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 /** Above this, letters on single boards could not be read, so there is one per job. */
@@ -106,8 +106,8 @@ export class HexMap {
     const old = board.row;
     board.row = row;
     const job = jobId === null ? null : this.store.jobs.get(jobId);
-    const state = stateOf(word);
-    if (!old || old[3] !== word || old[4] !== jobId || again) {
+    const state = drawnState(row);
+    if (!old || old[3] !== word || old[4] !== jobId || drawnState(old) !== state || again) {
       const { path } = board;
       path.setAttribute("data-state", word);
       if (jobId === null) path.removeAttribute("data-job");
@@ -144,7 +144,7 @@ export class HexMap {
     text.textContent = sign;
     const length = sign.length > 2 ? "long" : "short";
     const job = board.row[4] === null ? "" : " job";
-    text.setAttribute("class", `${length} on-${stateOf(board.row[3])}${job}`);
+    text.setAttribute("class", `${length} on-${drawnState(board.row)}${job}`);
   }
 
   /** The line around a job's boards, and its letter in the middle of them. */

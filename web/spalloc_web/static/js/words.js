@@ -16,6 +16,10 @@ export const STATES = {
 /** A word this page does not know is shown as out. */
 export const stateOf = (word) => (Object.hasOwn(STATES, word) ? word : "out");
 
+/** The state in which a board's row is drawn: a used board may be draining, its text tells. */
+export const drawnState = ([, , , word, , text]) =>
+  word === "used" && text?.startsWith("draining ") ? "draining" : stateOf(word);
+
 const clockFormat = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
