@@ -30,7 +30,7 @@ def hash_of(code: str) -> str:
     return hashlib.sha256(code.strip().lower().encode()).hexdigest()
 
 
-class TooManyTriesError(Exception):
+class TooManyTriesError(ValueError):
     """A job's code was guessed at too often lately."""
 
     def __str__(self) -> str:

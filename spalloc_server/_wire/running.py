@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from spalloc_server import _clock
 from spalloc_server._wire import messages
-from spalloc_server._wire.doorkeeper import Doorkeeper
+from spalloc_server._wire.call_form import misfit
+from spalloc_server._wire.doorkeeper import FRONT_KEYWORDS, Doorkeeper
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.tally import Tally
@@ -103,7 +104,8 @@ class Runner:
                 owner._await_answer(client, value)
                 return b""
             return messages.returned(value)
-        except BaseException as e:  # noqa: BLE001 - told to the client that gave the command
+        except BaseException as error:  # noqa: BLE001 - told to the client that gave the command
+            e = self._in_words(command, handler, error)
             self.errors[name] += 1
             event = f"{owner._called(client)}: {name} refused"
             self._refusals.note(client, Refusal(event, str(e), job_spoken_of(command)), e)
@@ -111,6 +113,17 @@ class Runner:
         finally:
             self.ended = ended = _clock.monotonic()
             self.times[name].note(ended - began)
+
+    def _in_words(
+        self, command: messages.Command, handler: Handler, error: BaseException
+    ) -> BaseException:
+        """Return an error as its client can understand it: Python's words name our methods."""
+        if type(error) is not TypeError:
+            return error
+        name, args, kwargs = command
+        if not self._doorkeeper.open:  # which took a front's own keywords
+            kwargs = {key: kwargs[key] for key in kwargs if key not in FRONT_KEYWORDS}
+        return misfit(name, handler, args, kwargs) or error
 
 
 def job_spoken_of(command: messages.Command) -> int | None:

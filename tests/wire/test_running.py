@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
-from spalloc_server._access.policy import Policy
+from spalloc_server._access.identity import Identity
+from spalloc_server._access.policy import Policy, Rule
+from spalloc_server._access.takeover import TooManyTriesError
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.messages import Command, Later, MalformedError
 from spalloc_server._wire.refusals import Refusals
@@ -129,3 +131,32 @@ def test_who_asks_is_told_before(owner: Owner, runner: Runner) -> None:
 )
 def test_the_job_that_a_command_speaks_of(command: Command, job_id: int | None) -> None:
     assert job_spoken_of(command) == job_id
+
+
+def test_a_call_that_does_not_fit_is_refused_in_words_without_our_methods_names(
+    owner: Owner, runner: Runner
+) -> None:
+    reply = json.loads(runner.run(owner, "me", Command("add", (2,), {"z": 5})))
+
+    assert reply == {"exception": "add has no argument 'z'; its arguments are x, y=1"}
+
+
+def test_a_fronts_own_keywords_are_none_that_the_command_lacks(owner: Owner) -> None:
+    owner._commands = {"destroy_job": lambda _, client, job_id: None}
+    policy = Policy(access=[Rule("unix:*", "front"), Rule("user:*", "use")])
+    doorkeeper = Doorkeeper(policy, lambda _: None)
+    runner = Runner(owner._commands, doorkeeper, Refusals(LOG))
+    doorkeeper.admit("me", Identity(uid=7))
+
+    reply = json.loads(runner.run(owner, "me", Command("destroy_job", (), {"as_user": "ann"})))
+
+    assert reply == {"exception": "destroy_job was not given job_id; its arguments are job_id"}
+
+
+def test_too_many_wrong_codes_are_the_clients_mistake_and_log_no_traceback(
+    owner: Owner, runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.run(owner, "me", Command("fail", (TooManyTriesError(),), {}))
+
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
