@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spalloc_server._checks.values import shown, whole_number
+from spalloc_server._checks.values import MAX_TEXT, shown, whole_number
 from spalloc_server._jobs.job import _Job
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._places import Board, Place
@@ -44,7 +44,10 @@ def where_is(maps: Maps, jobs: Jobs, keywords: Mapping[str, Any]) -> Answer | No
     keywords = {name: value for name, value in keywords.items() if value is not None}
     finder = _FINDERS.get(frozenset(keywords))
     if finder is None:
-        raise TypeError("Invalid arguments: {}".format(", ".join(keywords)))
+        names = ", ".join(keywords)
+        if len(names) > MAX_TEXT:
+            names = f"{names[:MAX_TEXT]}..."
+        raise TypeError(f"Invalid arguments: {names}")
     for name, value in keywords.items():
         if name not in ("machine", "address"):
             whole_number(name, value)

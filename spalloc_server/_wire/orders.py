@@ -137,10 +137,11 @@ def obey(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     word = _OLDER_WORDS.get(word, word) if isinstance(word, str) else word
     found = _ORDERS.get(word) if isinstance(word, str) else None
     if found is None:
-        raise ValueError(f"no order {word!r}; there are {', '.join(sorted(_ORDERS))}")
+        raise ValueError(f"no order {values.shown(word)}; there are {', '.join(sorted(_ORDERS))}")
     unknown = set(order) - {"do"} - set(found.keys)
     if unknown:
-        raise ValueError(f"{word}: no key {min(unknown)!r}; there are {', '.join(found.keys)}")
+        key = values.shown(min(unknown))
+        raise ValueError(f"{word}: no key {key}; there are {', '.join(found.keys)}")
     with desk.controller.undisturbed:
         data = found.carry_out(desk, order)
         if found.changes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from spalloc_server._checks.values import whole_number
+from spalloc_server._checks.values import shown, whole_number
 from spalloc_server._wire.messages import Row, Rows, encoded
 
 #: Rows of `list_ended_jobs` and events of `list_events` in one reply (protocol).
@@ -28,7 +28,7 @@ def how_many(name: str, value: object) -> int:
     """
     number = whole_number(name, value)
     if not 0 <= number <= MOST_ROWS:
-        raise ValueError(f"{name} must be from 0 to {MOST_ROWS}, not {number}")
+        raise ValueError(f"{name} must be from 0 to {MOST_ROWS}, not {shown(number)}")
     return number
 
 
@@ -42,7 +42,7 @@ def events_asked(after: object, limit: object) -> tuple[int, int]:
     """
     number = whole_number("after", after)
     if number < 0:
-        raise ValueError(f"after must be 0 or more, not {number}")
+        raise ValueError(f"after must be 0 or more, not {shown(number)}")
     return number, how_many("limit", limit)
 
 

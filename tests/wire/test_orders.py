@@ -87,6 +87,7 @@ def test_jobs_that_still_have_boards_are_told(controller: Controller) -> None:
     [
         ({"do": "shutdown"}, "no order 'shutdown'; there are access, back, end"),
         ({"do": 3}, "no order 3"),
+        ({"do": "x" * 1_000}, f"no order '{'x' * 199}...; there are"),
         ({"do": "out", "boards": ["m"], "why": "x"}, "out: no key 'why'"),
         ({"do": "out"}, "which boards?"),
         ({"do": "out", "boards": []}, "which boards?"),

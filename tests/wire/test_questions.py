@@ -194,3 +194,22 @@ def test_machines_that_are_gone_are_forgotten() -> None:
 
 def test_numbers_of_rows() -> None:
     assert [how_many("limit", number) for number in (0, 1000)] == [0, 1000]
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "kwargs"),
+    [
+        ("list_ended_jobs", [10**4000], {}),
+        ("list_events", [-(10**4000)], {}),
+        ("list_events", [0, 10**4000], {}),
+        ("where_is", [], {"k" * 500_000: 1}),
+        ("version", [], {"k" * 500_000: 1}),
+    ],
+    ids=["ended", "after", "limit", "where_is", "version"],
+)
+def test_no_error_repeats_a_long_value_as_a_whole(
+    client: TcpClient, command: str, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    client.ask(command, *args, **kwargs)
+
+    assert 20 < len(client.reply()["exception"]) < 1500
