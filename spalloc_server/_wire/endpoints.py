@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ _MODE_FOR_ALL = 0o666
 _MODE_FOR_PROXY = 0o660
 #: Of `SO_PEERCRED`: process, user and group, each an int.
 _CREDENTIALS = struct.Struct("3i")
+#: The user ids that this process can tell apart, and the one that it sees in the place of others;
+#: see user_namespaces(7).
+_UID_MAP, _OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
+_ALL_UIDS = ["0", "0", "4294967295"]
 
 
 class Kind(Enum):
@@ -66,6 +71,16 @@ class Endpoint(NamedTuple):
             return self.address
         where = self.address or "any address"
         return where if self.port is None else f"{where}, port {self.port}"
+
+
+class HiddenUserError(OSError):
+    """A local user who cannot be told from others, since the process runs in a user namespace."""
+
+    def __str__(self) -> str:
+        return (
+            "the user is hidden from this process, which sees a few user ids only "
+            "(PrivateUsers=yes of systemd, or a container)"
+        )
 
 
 def tcp_endpoints(addresses: str) -> list[Endpoint]:
@@ -185,8 +200,21 @@ def user_id_of(client: socket.socket) -> int:
 
     Raises
     ------
+    HiddenUserError
+        If this process cannot tell the user from others.
     OSError
         If the connection is gone.
     """
     told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(told)[1])
+    uid = int(_CREDENTIALS.unpack(told)[1])
+    if uid == _stand_in_uid():
+        raise HiddenUserError
+    return uid
+
+
+@cache
+def _stand_in_uid() -> int | None:
+    """Return the user id that stands for all that are hidden; None if none are."""
+    if _UID_MAP.read_text().split() == _ALL_UIDS:
+        return None
+    return int(_OVERFLOW_UID.read_text())

@@ -19,7 +19,7 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.carrier import Returned
-from spalloc_server._wire.endpoints import Kind, user_id_of
+from spalloc_server._wire.endpoints import HiddenUserError, Kind, user_id_of
 from spalloc_server._wire.introductions import Introduced, LocalUsers, ProxyHeaders, UserNames
 from spalloc_server._wire.running import Handler
 from spalloc_server._wire.watchers import Watchers
@@ -42,7 +42,7 @@ class Visitors(Watchers):
         self._proxy_headers = ProxyHeaders()
         # The policy of whose findings the log has told.
         self._told_policy: Policy | None = None
-        # Proxied connections that were closed without a header that can be trusted.
+        # Connections that were closed since nobody can be told from their beginning.
         self._unheard = Denials()
         self._local_users = LocalUsers(UserNames(self.wake))
 
@@ -63,6 +63,9 @@ class Visitors(Watchers):
                 surplus = self._proxy_headers.add(client, _clock.monotonic())
                 if surplus is not None:
                     self._turn_away(surplus, "too many proxied connections without a header")
+        except HiddenUserError as e:
+            self._tell_unheard(str(e))
+            self._close_visitor(client)
         except OSError as e:
             log.info("a connection was gone before it could be judged: %s", e)
             self._close_visitor(client)
@@ -116,11 +119,11 @@ class Visitors(Watchers):
         self._close_visitor(client)
 
     def _tell_unheard(self, why: str) -> None:
-        """Log that a proxied connection was closed, at most once a minute."""
+        """Log that a connection was closed without a look at it, at most once a minute."""
         count = self._unheard.note(None, _clock.monotonic())
         if count is not None:
             log.warning(
-                "proxied connections closed unheard since this was last told: %d; the last: %s",
+                "connections closed unheard since this was last told: %d; the last: %s",
                 count,
                 escaped(why),
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._wire import endpoints
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server.server import SpallocServer
 from tests.access.test_proxy_header import header
@@ -260,10 +261,10 @@ def test_a_proxy_without_header_is_malformed_and_its_own_question_is_quiet(
 
     with Client(server, place, b'{"command": "version"}\n') as client:
         assert client.rest() == []
-    assert caplog.text.count("proxied connections closed unheard") == 1
+    assert caplog.text.count("connections closed unheard") == 1
     with Client(server, place, header(b"", command=0x20, family=0)) as check:
         assert check.rest() == []
-    assert caplog.text.count("proxied connections closed unheard") == 1
+    assert caplog.text.count("connections closed unheard") == 1
     with Client(server, first=proxied("192.0.2.1")) as direct:
         assert direct.rest() == []  # no place for headers
 
@@ -425,6 +426,24 @@ def test_a_user_who_is_gone_before_the_kernel_tells_is_closed(
 
     with Client(server, place) as client:
         assert client.rest() == []
+
+
+def test_users_who_cannot_be_told_apart_are_closed(
+    start: Start, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As under systemd's PrivateUsers=yes: all would be one principal."""
+    monkeypatch.setattr(endpoints, "_stand_in_uid", os.getuid)
+    server = start(
+        "Policy([('unix:*', 'use')], isolation='jobs')",
+        more_endpoints=[Endpoint(Kind.unix, place)],
+    )
+
+    for _ in range(2):
+        with Client(server, place) as client:
+            assert client.rest() == []
+
+    assert caplog.text.count("the user is hidden from this process") == 1
+    assert "PrivateUsers=yes" in caplog.text
 
 
 def test_users_whose_names_are_looked_up_end_with_the_server(

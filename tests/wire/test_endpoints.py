@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._wire import endpoints
 from spalloc_server._wire.endpoints import (
     Endpoint,
     Kind,
@@ -173,3 +174,25 @@ def test_a_socket_that_cannot_be_opened_leaves_nothing(
         open_unix(unix(tmp_path / "s"), 8)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "uid"),
+    [
+        ("         0          0 4294967295\n", None),
+        ("0 0 1\n", 65534),
+        ("0 0 1\n998 998 1\n", 65534),
+        ("", 65534),
+    ],
+)
+def test_the_user_id_that_stands_for_hidden_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid_map: str, uid: int | None
+) -> None:
+    (tmp_path / "uid_map").write_text(uid_map)
+    (tmp_path / "overflowuid").write_text("65534\n")
+    monkeypatch.setattr(endpoints, "_UID_MAP", tmp_path / "uid_map")
+    monkeypatch.setattr(endpoints, "_OVERFLOW_UID", tmp_path / "overflowuid")
+    endpoints._stand_in_uid.cache_clear()
+
+    assert endpoints._stand_in_uid() == uid
+    endpoints._stand_in_uid.cache_clear()
