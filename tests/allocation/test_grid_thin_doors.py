@@ -97,6 +97,7 @@ def test_the_sets_of_an_allocation_are_not_kept_for_the_next_request() -> None:
 def test_full_measure_counts_from_the_moment_it_is_set() -> None:
     allocator = GridAllocator(2, 1, {(0, 0, 1)}, seconds_before_free=0)
     request = understand((3,), {})
+    allocator.start_searching()
     short = allocator.allocate_beside(request)
     assert short is not None
     assert short[1] == {(0, 0, 0), (0, 0, 2)}
