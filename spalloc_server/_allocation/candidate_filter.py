@@ -5,6 +5,7 @@ which blocks are taken, nor remember anything: dead boards and links may change
 from one question to the next.
 """
 
+import gc
 from functools import lru_cache
 
 from spalloc_server._allocation.dead_sets import DeadSet
@@ -14,6 +15,9 @@ from spalloc_server.links import Links
 
 #: A board and one of its links.
 Link = tuple[int, int, int, Links]
+
+#: Triads of blocks large enough to hold up collections of garbage for; arbitrary.
+_MANY = 50
 
 _LINKS = tuple(Links)
 
@@ -90,6 +94,18 @@ class _CandidateFilter:
         bool
             If True, `boards`, `periphery` and `torus` tell of this block.
         """
+        if width * height < _MANY:
+            return self._judge(x, y, width, height)
+        # Thousands of places are made, none of which can be garbage before the answer.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._judge(x, y, width, height)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _judge(self, x: int, y: int, width: int, height: int) -> bool:
         boards = self._enumerate_boards(x, y, width, height)
         if not boards or self._too_few(boards, 3 * width * height):
             return False

@@ -1,5 +1,6 @@
 """Whether a block is good enough."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -222,6 +223,27 @@ def test_the_rim_of_a_sound_block_is_the_same_everywhere(width: int, height: int
             _, wrap, _, _, periphery, torus = judge._classify_links(boards)
             assert not wrap
             assert (judge.periphery, judge.torus) == (periphery, torus)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_after_a_large_block_as_before(enabled: bool) -> None:
+    before = gc.isenabled()
+    seen = []
+
+    class Dead(frozenset[Any]):
+        def __contains__(self, board: object, /) -> bool:
+            seen.append(gc.isenabled())
+            return super().__contains__(board)
+
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert candidate_filter(9, 9, Dead({(8, 8, 0)}))(0, 0, 8, 8) is True
+        after = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+
+    assert not any(seen)
+    assert after is enabled
 
 
 def test_a_refused_torus_leaves_the_filter_as_it_was() -> None:
