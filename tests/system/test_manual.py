@@ -107,6 +107,19 @@ def test_another_answer_is_found(told: Any, shown: Any) -> None:
     assert not same(told, shown)
 
 
+# --- man pages ---
+
+
+def test_every_man_page_has_examples_and_exit_statuses() -> None:
+    pages = [page for page in (DOCS / "commands").glob("*.rst") if page.stem != "index"]
+
+    assert len(pages) >= 11
+    for page in pages:
+        text = page.read_text()
+        for section in ("Examples", "Exit status", "See also"):
+            assert f"\n{section}\n---" in text, f"{page.name} has no section {section!r}"
+
+
 # --- where exceptions end ---
 
 
