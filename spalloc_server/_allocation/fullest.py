@@ -21,7 +21,7 @@ def fullest(
     Parameters
     ----------
     blocks : iterable of (x, y, width, height)
-        Of equal ones the first is found.
+        Of equal ones that with the most live boards is found, then the first.
     judge : _CandidateFilter
         Refuses blocks, and tells which boards the others have.
     dead_boards : container of (x, y, z)
