@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.util import cache_from_source
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,11 +202,14 @@ class Log:
 
 
 def drawn(packages: Sequence[str], sample: int, seed: int) -> Iterator[Mutant]:
-    """Draw some mutants of each package; the same ones each time."""
+    """Draw some mutants of each package, the packages in turn; the same ones each time."""
+    samples = []
     for package in packages:
         found = list(mutants_of(package))
         rng = random.Random(f"{seed}-{package}")
-        yield from rng.sample(found, min(sample, len(found)))
+        samples.append(rng.sample(found, min(sample, len(found))))
+    for turn in zip_longest(*samples):
+        yield from filter(None, turn)
 
 
 def _copy_of_the_checkout(folder: Path) -> Path:
