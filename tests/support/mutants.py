@@ -40,7 +40,7 @@ TESTS = ("tests", "--ignore=tests/system")
 READERS = "tests/system/test_limits.py"
 #: Tests of a line in the first run; most mutants get no further.
 FIRST = 40
-#: Seconds of tests, as they took without a mutant, after which those of other packages are left.
+#: Seconds of tests, as they took without a mutant, that a mutant is shown to beside its own file.
 MOST = 60.0
 #: Tests may take so many times their seconds, and some more; then a mutant is noticed: it hangs.
 TIMES_LONGER, LONGER = 4.0, 30.0
@@ -104,7 +104,7 @@ def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
     """Return pytest's arguments for each run that a mutant is shown to, the likely ones first.
 
     Tests of the module's own file come first, those among them that are newer than the record,
-    then those of the package, and those of other packages as long as the time allows it.
+    then those of the package, then those of others; the slowest are left out if there are many.
     Changes outside of functions are shown to the tests of limits, too.
     Without any test of the line, the package's whole folder is run.
     """
@@ -116,8 +116,9 @@ def runs_of(module: Path, line: int, known: LineTests) -> list[list[str]]:
     runs = [[str(own), *map("--deselect={}".format, unconcerned)]] if own.exists() else []
     near = [test for test in found if test.startswith(f"{folder}/") and test not in kin]
     far = [test for test in found if not test.startswith(f"{folder}/")]
-    while far and known.seconds(near + far) > MOST:
-        far.pop()
+    for slow in (far, near):
+        while slow and known.seconds(near + far) > MOST:
+            slow.pop()
     if not statement_at(module.read_text(), line):
         runs.insert(0, [READERS])
     runs += [near[:FIRST], near[FIRST:], far]
