@@ -2,6 +2,7 @@
 
 import gc
 import json
+import operator
 import sys
 from typing import Any
 
@@ -60,14 +61,30 @@ def test_arguments_that_can_be_changed_are_nobody_else_s(line: bytes) -> None:
     assert messages.decode(line) != changed
 
 
-def test_lines_are_remembered_up_to_a_number_and_a_length() -> None:
-    for number in range(3 * messages._MOST_REMEMBERED):
-        messages.decode(b'{"command": "x", "args": [%d]}' % number)
-    long = b'{"command": "x", "args": ["%s"]}' % (b"y" * 1000)
-    messages.decode(long)
+def command_line(length: int, number: int = 0) -> bytes:
+    """A command of so many bytes."""
+    start = b'{"command": "x", "args": [%d, "' % number
+    return start + b"y" * (length - len(start) - 3) + b'"]}'
 
-    assert len(messages._remembered) <= messages._MOST_REMEMBERED
-    assert long not in messages._remembered
+
+@pytest.mark.parametrize(("length", "remembered"), [(60, True), (160, True), (161, False)])
+def test_lines_are_remembered_up_to_a_length(length: int, remembered: bool) -> None:
+    line = command_line(length)
+    assert len(line) == length
+
+    assert (messages.decode(line) is messages.decode(line)) == remembered
+
+
+def test_lines_are_remembered_up_to_a_number() -> None:
+    messages._remembered.clear()
+    lines = [command_line(60, number) for number in range(4097)]
+    commands = [messages.decode(line) for line in lines[:4096]]
+    assert all(map(operator.is_, commands, map(messages.decode, lines)))
+
+    messages.decode(lines[4096])
+
+    assert len(messages._remembered) == 1
+    assert messages.decode(lines[0]) is not commands[0]
 
 
 def test_a_malformed_line_is_malformed_every_time() -> None:
@@ -168,6 +185,23 @@ def test_garbage_is_collected_after_a_long_line_as_before(enabled: bool) -> None
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize(("length", "collecting"), [(200, True), (16384, True), (16385, False)])
+def test_no_garbage_is_looked_for_while_a_long_line_is_read(
+    monkeypatch: pytest.MonkeyPatch, length: int, collecting: bool
+) -> None:
+    seen = []
+
+    def decode(text: str) -> object:
+        seen.append(gc.isenabled())
+        return json.loads(text)
+
+    monkeypatch.setattr(messages, "_decode", decode)
+
+    messages.decode(command_line(length))
+
+    assert seen == [collecting]
 
 
 def test_changes_are_told_under_their_name() -> None:
