@@ -15,7 +15,7 @@ from spalloc_server import _clock
 from spalloc_server._checks.values import escaped, shown, whole_number
 from spalloc_server._checks.values import text as short_text
 from spalloc_server._jobs.board_states import boards_in
-from spalloc_server._jobs.reports import SECONDS_TO_REPORT
+from spalloc_server._jobs.reports import MOST_REPORTS, SECONDS_TO_REPORT, Ration
 from spalloc_server._places import Board
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ReportDesk:
     def __init__(self, records: Records, health: Health) -> None:
         self._records = records
         self._health = health
+        self._ration = Ration()
 
     def report(self, host: str | None, job_id: int, where: str | Board, text: str) -> str:
         """Take a user's report of a board that misbehaves.
@@ -76,6 +77,11 @@ class ReportDesk:
         board = place.board_of_address(where) if isinstance(where, str) else where
         if board is None or place.locate(board) is None:
             return f"nothing is noted: machine {tenancy.machine} has no board {shown(where)}"
+        if not self._ration.has_one_more(host, _clock.monotonic()):
+            return (
+                f"nothing is noted: your computer made {MOST_REPORTS} reports within a minute, "
+                f"more are not taken; try again in a minute"
+            )
         doubt = _doubt(tenancy, board, host, job_id)
         if doubt is None:
             done = self._health.report(tenancy.machine, board, host or "", text)

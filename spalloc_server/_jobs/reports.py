@@ -6,6 +6,8 @@ Owns the consequences of the reports that count, for one machine::
     second, from another host --> suspect, tested when it is free
     test passed, reported again within 7 days --> out until an operator decides
 
+It also owns the ration of reports that one computer may make.
+
 Pure: `wall` is Unix time, passed in.
 """
 
@@ -23,6 +25,11 @@ SECONDS_TO_REPORT = 86400.0
 SECONDS_KEPT = 7 * 86400.0
 #: Seconds for which a passed test makes the next report count for an operator (protocol).
 SECONDS_AFTER_TEST = 7 * 86400.0
+#: Reports that one computer may make within some seconds: each is an event and a line in the log,
+#: which others read. # arbitrary
+MOST_REPORTS, SECONDS_OF_REPORTS = 30, 60.0
+#: Computers of which the latest reports are remembered. # arbitrary
+_MOST_HOSTS = 1024
 #: Share of a machine's boards that may be out by reports, and the least number (protocol).
 MOST_OUT, LEAST_OUT = 0.02, 1
 
@@ -36,6 +43,35 @@ class Verdict(Enum):
         "the board passed a test and was reported again: "
         "it is out of service until an operator decides"
     )
+
+
+class Ration:
+    """So many reports within a minute from each computer."""
+
+    def __init__(self) -> None:
+        # {host: monotonic time at which its minute ends, reports in it}; earliest end first.
+        self._minutes: dict[str | None, tuple[float, int]] = {}
+
+    def has_one_more(self, host: str | None, now: float) -> bool:
+        """Count a report; False if a computer has made too many within its minute.
+
+        Parameters
+        ----------
+        host : str or None
+            IP address.
+        now : float
+            Monotonic time, seconds.
+        """
+        end, count = self._minutes.get(host, (now, 0))
+        if end <= now:
+            self._minutes.pop(host, None)
+            end, count = now + SECONDS_OF_REPORTS, 0
+            if len(self._minutes) >= _MOST_HOSTS:
+                del self._minutes[next(iter(self._minutes))]
+        if count >= MOST_REPORTS:
+            return False
+        self._minutes[host] = end, count + 1
+        return True
 
 
 class Reports:

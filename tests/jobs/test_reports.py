@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs.reports import SECONDS_AFTER_TEST, Reports, Verdict, most_out
+from spalloc_server._jobs.reports import (
+    MOST_REPORTS,
+    SECONDS_AFTER_TEST,
+    SECONDS_OF_REPORTS,
+    Ration,
+    Reports,
+    Verdict,
+    most_out,
+)
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
 
@@ -230,3 +238,29 @@ def test_old_reports_are_forgotten_with_their_computers() -> None:
     assert reports.forget_before(10.0)
     assert reports._hosts == {A: {"10.0.0.2": 15.0}}
     assert not reports.forget_before(10.0)
+
+
+def test_a_computer_that_floods_is_told_so_and_fills_neither_log_nor_events(
+    facility: Facility, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id, other = ended(facility), ended(facility, OTHER)
+    caplog.clear()
+
+    told = [report(facility, job_id) for _ in range(MOST_REPORTS + 50)]
+
+    assert told[MOST_REPORTS - 1] == Verdict.noted.value
+    assert all(text.startswith("nothing is noted: your computer") for text in told[MOST_REPORTS:])
+    assert len([line for line in caplog.messages if "reports board" in line]) == MOST_REPORTS
+    assert report(facility, other, OTHER) == Verdict.suspect.value
+    facility.run(SECONDS_OF_REPORTS)
+    assert not report(facility, job_id).startswith("nothing")
+
+
+def test_the_ration_remembers_a_bounded_number_of_computers() -> None:
+    ration = Ration()
+
+    for number in range(5000):
+        assert ration.has_one_more(f"host {number}", 0.0)
+
+    assert len(ration._minutes) == 1024
+    assert "host 4999" in ration._minutes

@@ -147,8 +147,9 @@ LIMITS = {
         f"{TEST_AFTER}, then every {quarantine.TEST_AFTER[-1]:,.0f}"
     ),
     "Faults that lock a board until an operator comes": (
-        f"{quarantine.FAULTS_TO_LOCK} in {quarantine.FAULT_WINDOW / DAY:g} day"
-        .replace("1 day", "a day")
+        f"{quarantine.FAULTS_TO_LOCK} in {quarantine.FAULT_WINDOW / DAY:g} day".replace(
+            "1 day", "a day"
+        )
     ),
     "Jobs with faults on a frame that make all its free boards suspects": (
         f"{health._TROUBLES_OF_A_FRAME} in {health._TROUBLE_WINDOW:g} s"
@@ -162,6 +163,9 @@ LIMITS = {
     ),
     "Passed test that lets the next report count for an operator": (
         f"{reports.SECONDS_AFTER_TEST / DAY:g} days"
+    ),
+    "Reports of boards from one computer": (
+        f"{reports.MOST_REPORTS * 60 / reports.SECONDS_OF_REPORTS:g} a minute"
     ),
     "Boards of a machine out by reports": (
         f"{reports.MOST_OUT * 100:g} % of them, {reports.LEAST_OUT} at least"
