@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pwd
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -200,13 +201,25 @@ def _add_job(commands: Commands) -> None:
     parser.add_argument(
         "--give",
         metavar="PRINCIPAL",
-        help="make it this principal's: host:ADDRESS, unix:UID, cert:NAME or user:NAME",
+        help="make it this principal's: host:ADDRESS, unix:USER, cert:NAME or user:NAME",
     )
+
+
+def _with_user_id(principal: str) -> str:
+    """Return a principal with the number of its local user, who may be given by name."""
+    kind, _, name = principal.partition(":")
+    if kind != "unix" or not name or name.isdecimal():
+        return principal
+    try:
+        return f"unix:{pwd.getpwnam(name).pw_uid}"
+    except KeyError as e:
+        raise ToolError(f"this computer has no user {name!r}") from e
 
 
 def _job(options: argparse.Namespace) -> None:
     if options.give is not None:
-        done = ask_running(options, do="give", id=options.id, principal=options.give)
+        principal = _with_user_id(options.give)
+        done = ask_running(options, do="give", id=options.id, principal=principal)
         print(f"job {done['id']} is of {escaped(done['principal'])}, was of {done['before']}")
         return
     for key, value in ask_running(options, do="job", id=options.id).items():

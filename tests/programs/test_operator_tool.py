@@ -179,3 +179,22 @@ def test_boards_of_a_silent_frame_are_told_to_come_back_by_themselves(
 
     assert status == 0
     assert "will come back when the frame answers again" in out
+
+
+def test_a_job_is_given_to_a_local_user_by_name_or_number(server: SpallocServer, run: Run) -> None:
+    job = server.create_job(None, owner="me")
+
+    assert run("job", str(job), "--give", "unix:root") == (
+        0,
+        f"job {job} is of unix:0, was of local\n",
+        "",
+    )
+    assert run("job", str(job), "--give", "unix:1017")[1] == (
+        f"job {job} is of unix:1017, was of unix:0\n"
+    )
+    status, _, err = run("job", str(job), "--give", "unix:nobody-of-this-name")
+    assert (status, err) == (
+        1,
+        "spalloc-state: this computer has no user 'nobody-of-this-name'\n",
+    )
+    assert "'unix:' is no principal" in run("job", str(job), "--give", "unix:")[2]

@@ -48,7 +48,14 @@ class FrontedServer:
         For all files.
     policy : str
         Of the configuration file, in Python.
+
+    Attributes
+    ----------
+    tls_port : int
+        Of `tls_proxy`.
     """
+
+    tls_port: int
 
     def __init__(self, folder: Path, policy: str) -> None:
         self._folder = folder
@@ -78,10 +85,10 @@ class FrontedServer:
         self._authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         own = self._authority.issue_cert("localhost", "127.0.0.1")
         own.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
-        self._tls_port = free_port()
+        self.tls_port = free_port()
         text = (RECIPES / "haproxy.cfg").read_text()
         for old, new in {
-            ":22245": f"127.0.0.1:{self._tls_port}",
+            ":22245": f"127.0.0.1:{self.tls_port}",
             "/etc/haproxy/spalloc.pem": str(folder / "server.pem"),
             "/etc/haproxy/users-ca.pem": str(folder / "ca.pem"),
             "/run/spalloc/proxy.sock": str(self._place),
@@ -90,7 +97,14 @@ class FrontedServer:
             text = text.replace(old, new)
         (folder / "haproxy.cfg").write_text(text)
         assert HAPROXY is not None
-        self._run([HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")], self._tls_port)
+        self._run([HAPROXY, "-db", "-f", str(folder / "haproxy.cfg")], self.tls_port)
+
+    def certificate(self, name: str) -> Path:
+        """Return a file with a user's certificate and its key."""
+        path = self._folder / f"{name}.pem"
+        mine = self._authority.issue_cert("user@example.org", common_name=name)
+        mine.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
 
     def tunnel(self, name: str | None) -> int:
         """Return the port where a user's stunnel takes connections; no name: no certificate."""
@@ -108,7 +122,7 @@ class FrontedServer:
             text = "\n".join(line for line in lines if not line.startswith(("cert =", "key =")))
         for old, new in {
             "accept = 127.0.0.1:22244": f"accept = 127.0.0.1:{port}",
-            "connect = spalloc.example.org:22245": f"connect = 127.0.0.1:{self._tls_port}",
+            "connect = spalloc.example.org:22245": f"connect = 127.0.0.1:{self.tls_port}",
             "/home/me/.config/spalloc-certificate.pem": str(folder / "cert.pem"),
             "/home/me/.config/spalloc-key.pem": str(folder / "key.pem"),
             "/home/me/.config/spalloc-ca.pem": str(self._folder / "ca.pem"),
