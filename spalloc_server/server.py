@@ -507,6 +507,11 @@ class SpallocServer(Server):
         return self._controller.overview.list_places(text("machine_name", machine_name))
 
     @spalloc_command
+    def list_job_times(self, client: Any) -> list[Any]:
+        """Return when each job with boards got them, and when they were first ready."""
+        return self._controller.overview.list_job_times()
+
+    @spalloc_command
     def list_queue(self, client: Any) -> Row:
         """Return for each waiting job its place in line and why it waits."""
         return self._questions.queue(self._controller.overview.list_queue())

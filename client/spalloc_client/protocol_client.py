@@ -343,6 +343,14 @@ class ProtocolClient:
         places: list[list[Any]] | None = self.call("list_places", machine_name, timeout=timeout)
         return places
 
+    def list_job_times(self, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Return when jobs got their boards (``allocated``), and when these were first ``ready``.
+
+        Both are Unix times; None where it has not been, or is not known.
+        """
+        times: list[dict[str, Any]] = self.call("list_job_times", timeout=timeout)
+        return times
+
     def list_queue(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the outlook of each waiting job (``jobs``), and when that was ``made``."""
         queue_: dict[str, Any] = self.call("list_queue", timeout=timeout)

@@ -42,7 +42,7 @@ NEW_COMMANDS = frozenset(
     """
     get_facility list_boards list_queue get_job_outlook report_problem list_ended_jobs
     list_events notify_events no_notify_events get_takeover_code take_over_job operate
-    list_places
+    list_places list_job_times
     """.split()  # noqa: SIM905
 )
 

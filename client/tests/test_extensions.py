@@ -274,6 +274,7 @@ def test_an_expectation_is_no_promise() -> None:
         ("take_over_job", (3, "secret"), [3, "secret"]),
         ("operate", ({"do": "jobs"},), [{"do": "jobs"}, None]),
         ("list_places", ("demo",), ["demo"]),
+        ("list_job_times", (), []),
     ],
 )
 def test_each_command_is_a_method(

@@ -132,6 +132,22 @@ class Overview:
 
     # --- other jobs ---
 
+    def list_job_times(self) -> list[dict[str, int | float | None]]:
+        """Return when jobs that have boards got them, and when these were first ready.
+
+        Returns
+        -------
+        list of dict
+            By age of the jobs: job_id, allocated, ready (Unix times; None where an older state
+            did not know, or it has not been).
+        """
+        with self._lock:
+            return [
+                {"job_id": job.id, "allocated": job.allocated_at, "ready": job.ready_at}
+                for job in self._parts.records.jobs.values()
+                if job.boards is not None
+            ]
+
     def jobs_on_grace(self) -> list[JobOnGrace]:
         """Return the jobs of before the start of which nothing was heard since, oldest first."""
         with self._lock:

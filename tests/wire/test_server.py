@@ -77,7 +77,7 @@ def test_all_commands_of_published_clients_are_there() -> None:
         "get_board_position", "get_board_at_position", "where_is", "get_takeover_code",
         "take_over_job", "list_events", "notify_events", "no_notify_events", "get_facility",
         "list_boards", "list_places", "list_queue", "get_job_outlook", "list_ended_jobs",
-        "report_problem", "operate",
+        "report_problem", "operate", "list_job_times",
     }  # fmt: skip
 
 
@@ -312,6 +312,7 @@ def test_commands_act_at_once_in_process(server: SpallocServer, rack: Rack) -> N
     assert places is not None
     assert [place[3:6] for place in places if place[:3] == (1, 0, 1)] == [(0, 0, 4)]
     assert server.list_places(None, "nowhere") is None
+    assert server.list_job_times(None) == []
     assert server.get_board_at_position(None, "m", 0, 0, 4) == (1, 0, 1)
     assert server.where_is(None, machine="m", x=1, y=0, z=1) is not None
 

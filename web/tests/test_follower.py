@@ -38,6 +38,27 @@ async def test_the_first_picture_is_all_that_the_server_shares() -> None:
         assert picture.status.missing == ()
 
 
+async def test_times_of_jobs_of_before_the_connection_are_asked_for() -> None:
+    facility = empty(4, 2)
+    ready, powering, waiting = (facility.create("ada", [1]) for _ in range(3))
+    facility.allocate(ready, "machine", [(0, 0, 0)])
+    facility.allocate(powering, "machine", [(0, 0, 1)], state=2)
+    async with FakeServer(facility) as server, following(server) as watcher:
+        jobs = watcher.follower.picture.jobs
+        created = jobs[ready].created
+        assert created is not None
+        assert (jobs[ready].allocated, jobs[ready].ready) == (created + 5, created + 10)
+        assert (jobs[powering].allocated, jobs[powering].ready) == (created + 6, None)
+        assert (jobs[waiting].allocated, jobs[waiting].ready) == (None, None)
+        assert server.asked.count("list_job_times") == 1
+
+
+async def test_an_older_server_is_not_asked_for_times() -> None:
+    async with FakeServer(busy(4, 2), version="1.0.0") as server, following(server) as watcher:
+        assert all(job.allocated is None for job in watcher.follower.picture.jobs.values())
+        assert "list_job_times" not in server.asked
+
+
 async def test_changes_arrive_by_notification() -> None:
     facility = empty(4, 2)
     async with FakeServer(facility) as server, following(server) as watcher:

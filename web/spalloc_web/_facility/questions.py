@@ -30,6 +30,7 @@ from spalloc_web._facility.replies import (
     JobReply,
     MachineReply,
     QueueReply,
+    TimesReply,
     WaitingReply,
     read,
 )
@@ -38,6 +39,7 @@ from spalloc_web._facility.replies import (
 WANTED = (
     "list_boards",
     "list_places",
+    "list_job_times",
     "list_queue",
     "list_ended_jobs",
     "list_events",
@@ -155,6 +157,18 @@ class Questions:
         if {"notify_events", "list_events"} <= self.commands:
             subscriptions.append("notify_events")
         await self._connection.call_all([(name, (), {}) for name in subscriptions])
+        await self._learn_times()
+
+    async def _learn_times(self) -> None:
+        """Ask when jobs got their boards of which no event was heard."""
+        if "list_job_times" not in self.commands:
+            return
+        reply = await self._connection.call("list_job_times")
+        for job in read(reply, list[TimesReply], "list_job_times"):
+            known = self._times.setdefault(job.job_id, {})
+            for kind, when in (("allocated", job.allocated), ("ready", job.ready)):
+                if when is not None:
+                    known.setdefault(kind, when)
 
     async def ask(self) -> Picture:
         """Ask for all that is old, and return the picture of all that is known.
@@ -274,6 +288,7 @@ class Questions:
             return
         if reply.get("lost"):
             self._look_anew()
+            await self._learn_times()
         events = [event for each in reply["events"] if (event := read_event(each))]
         following = reply.get("next")
         if isinstance(following, int):

@@ -44,6 +44,14 @@ class MachineReply(msgspec.Struct, frozen=True):
     dead_links: list[tuple[int, int, int, int]] = []
 
 
+class TimesReply(msgspec.Struct, frozen=True):
+    """A job of `list_job_times`: when it got its boards, and when they were first ready."""
+
+    job_id: int
+    allocated: float | None = None
+    ready: float | None = None
+
+
 class JobReply(msgspec.Struct, frozen=True):
     """A job of `list_jobs`."""
 

@@ -98,6 +98,17 @@ class Facility:
         self.notes += [{"jobs_changed": [job_id]}, {"machines_changed": [name]}]
         self.event("allocated", job=job_id, machine=name)
 
+    def list_job_times(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "job_id": job_id,
+                "allocated": job["start_time"] + 5,
+                "ready": None if job["state"] == 2 else job["start_time"] + 10,
+            }
+            for job_id, job in self.jobs.items()
+            if job["boards"]
+        ]
+
     def end(self, job_id: int, reason: str = "finished") -> None:
         job = self.jobs.pop(job_id)
         self.why.pop(job_id, None)
