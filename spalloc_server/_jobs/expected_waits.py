@@ -5,7 +5,10 @@ two).  The span of a job leaves out the waits that are shorter than its own so f
 
 The ends of the span are quantiles: 10 % of the waits lie below it, 10 % above.  Each job that
 starts shows whether its span held, and moves the quantiles a little, so that in the long run
-80 % of the spans hold (adaptive conformal inference, Gibbs and Candès 2021).  Knows no clock.
+80 % of the spans hold (adaptive conformal inference, Gibbs and Candès 2021).
+
+A span takes some 6 us, and 36 us where waits are sorted anew, at most once a minute for each
+kind of request: that needs no process of its own.  Knows no clock.
 """
 
 from __future__ import annotations
