@@ -162,6 +162,21 @@ async def test_a_job_of_another_principal_ends_by_its_code_alone(tmp_path: Path)
         assert (state["state"], state["reason"]) == (4, "ended on the pages by ada")
 
 
+async def test_a_job_of_another_owner_ends_if_it_was_given(tmp_path: Path) -> None:
+    async with real(tmp_path) as place:
+        job_id = await place.users.call("create_job", owner="brian", keepalive=None)
+        await place.knows(job_id)
+        await log_in(place.client, "ada")
+        status, text = await place.give("end-own", f"id={job_id}")
+        assert (status, "is of brian, not of ada" in text) == (403, True)
+
+        order = {"do": "give", "id": job_id, "principal": "user:ada"}
+        await place.context.front.call("grace", None, "operate", order)
+        status, text = await place.give("end-own", f"id={job_id}", reason="thanks")
+        assert status == 200
+        assert (await place.users.call("get_job_state", job_id))["reason"] == "thanks"
+
+
 async def test_a_report_counts_from_the_computer_that_keeps_the_job_alive(
     tmp_path: Path,
 ) -> None:

@@ -274,6 +274,18 @@ async def test_another_users_job_needs_its_code(users: str) -> None:
         assert 2 not in place.facility.jobs
 
 
+async def test_a_job_that_was_given_to_a_user_needs_no_code(users: str) -> None:
+    async with site(two_jobs(), users=users) as place:
+        await log_in(place.client, "ada")
+        text = await (await question(place, "end-own", id="2")).text()
+        assert "if an operator gave it to you" in text
+        place.facility.principals[2] = "user:ada"
+
+        status, _ = await give(place, "end-own", text, reason="done")
+        assert status == 200
+        assert 2 not in place.facility.jobs
+
+
 async def test_a_user_reports_a_board(users: str) -> None:
     async with site(two_jobs(), users=users) as place:
         await log_in(place.client, "ada")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from spalloc_web._facility.front import RefusedError
 from spalloc_web._facility.picture import Job
 from spalloc_web._orders.shapes import (
     MOST_REPORT,
@@ -181,7 +182,11 @@ async def ask_end_own(desk: Desk, asked: JobAsked) -> Question:
         f" spalloc-job {job.job_id} --takeover-code prints it"
     )
     if not own:
-        sentences.insert(0, f"This job is of {job.owner}. You can end it with its code alone.")
+        sentences.insert(
+            0,
+            f"This job is of {job.owner}. You can end it if an operator gave it to you, or with"
+            " its code.",
+        )
         hint = f"spalloc-job {job.job_id} --takeover-code prints it for its owner"
     return Question(
         f"End job {job.job_id} of {job.owner}?",
@@ -199,7 +204,7 @@ async def ask_end_own(desk: Desk, asked: JobAsked) -> Question:
         ],
         [
             Input("reason", "Reason, kept with the job", required=False),
-            Input("code", "Take-over code", kind="secret", hint=hint, required=not own, most=100),
+            Input("code", "Take-over code", kind="secret", hint=hint, required=False, most=100),
         ],
         {"id": str(job.job_id)},
         f"/jobs/{job.job_id}",
@@ -209,7 +214,7 @@ async def ask_end_own(desk: Desk, asked: JobAsked) -> Question:
 async def end_own(desk: Desk, given: EndOwnGiven) -> Result:
     """End a user's own job, or one of which the user has the code."""
     job = _job(desk, given.id)
-    if not (given.code or desk.user.is_owner(job.owner)):
+    if not (given.code or desk.user.is_owner(job.owner) or await _is_principal(desk, job)):
         raise NotYoursError(
             f"Job {job.job_id} is of {job.owner}, not of {desk.user.name}. Ask its owner for the"
             " take-over code, or an operator."
@@ -219,6 +224,17 @@ async def end_own(desk: Desk, given: EndOwnGiven) -> Result:
         raise NothingThereError(f"There is no job {job.job_id} now.")
     await desk.call("destroy_job", job.job_id, reason)
     return Result(f"Job {job.job_id} has ended", [f"Reason: {reason}."], f"/jobs/{job.job_id}")
+
+
+async def _is_principal(desk: Desk, job: Job) -> bool:
+    """Whether the server knows a job as the user's: it gives its code to nobody else.
+
+    An earlier code is void then; the job ends anyway.
+    """
+    try:
+        return await desk.call("get_takeover_code", job.job_id) is not None
+    except RefusedError:
+        return False
 
 
 class ReportAsked(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ class Facility:
         self.events: list[dict[str, Any]] = []
         self.message: str | None = None
         self.accepting = True
+        #: Of jobs that were given to somebody else than their host.
+        self.principals: dict[int, str] = {}
         self.notes: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._numbers = itertools.count(1_764_000_000_000_001)
@@ -141,6 +143,11 @@ class Facility:
     def destroy(self, job_id: int, reason: str) -> None:
         if job_id in self.jobs:
             self.end(job_id, reason)
+
+    def code_for(self, user: str, job_id: int) -> str:
+        if self.principals.get(job_id) != f"user:{user}":
+            raise ValueError(f"job {job_id} is of another, you are user:{user}")
+        return "new code"
 
     def set_board(self, name: str, board: Board, state: str, job_id: int | None = None) -> None:
         self.machines[name].boards[board] = (state, job_id, TEXTS.get(state))

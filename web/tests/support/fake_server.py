@@ -34,6 +34,7 @@ NEW = (
     "no_notify_events",
     "operate",
     "destroy_job",
+    "get_takeover_code",
     "take_over_job",
     "report_problem",
 )
@@ -133,6 +134,7 @@ class FakeServer:
             "get_board_position": facility.board_position,
             "operate": lambda order: operate(facility, order, str(kwargs.get("as_user"))),
             "destroy_job": facility.destroy,
+            "get_takeover_code": lambda job_id: facility.code_for(kwargs["as_user"], job_id),
             "take_over_job": lambda job_id, code: job_id in facility.jobs and code == CODE,
             "report_problem": lambda *given: f"noted {given[-1]}",
             "get_facility": lambda: {

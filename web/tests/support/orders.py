@@ -32,6 +32,7 @@ def _about_job(facility: Facility, order: dict[str, Any], user: str) -> dict[str
     if order["do"] == "job":
         return _job(facility, job_id)
     if order["do"] == "give":
+        facility.principals[job_id] = order["principal"]
         return {"id": job_id, "before": "host:10.0.0.7", "principal": order["principal"]}
     owner = facility.jobs[job_id]["owner"]
     if owner != order["if_owner"]:
