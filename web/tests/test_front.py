@@ -204,6 +204,12 @@ async def test_the_servers_rules_have_the_last_word(tmp_path: Path) -> None:
         await log_in(place.client, "zoe")
         text = await (await place.client.get("/operate")).text()
         assert "operate needs the right to operate" in text
+        place.client.session.cookie_jar.clear()
+        await log_in(place.client, "grace")
+        text = await (await place.client.get("/operate?user=zoe&address=10.1.1.1")).text()
+        assert "<b>user:zoe</b> has the right to use, by rule 4 (user:*)." in text
+        place.client.session.cookie_jar.clear()
+        await log_in(place.client, "zoe")
         assert "use, as user:zoe" in await (await place.client.get("/account")).text()
         place.client.session.cookie_jar.clear()
         await log_in(place.client, "eve")

@@ -26,7 +26,7 @@ from spalloc_web._http.endpoints import (
     UsageFilter,
 )
 from spalloc_web._http.login import Credentials, LogIn, LogOut
-from spalloc_web._http.ordering import OneResult
+from spalloc_web._http.ordering import AccessAsked, OneResult
 from spalloc_web._http.pages import NowChoice, OneOwner
 from spalloc_web._http.query import NoParameters
 from spalloc_web._http.span import Span
@@ -53,7 +53,7 @@ INTERFACE = {f"{PREFIX}{e.path}": e.parameters for e in ENDPOINTS} | {
     f"{PREFIX}{e.path}.csv": e.parameters for e in ENDPOINTS if e.csv
 }
 QUESTIONS: dict[str, type[msgspec.Struct]] = {
-    "/operate": NoParameters,
+    "/operate": AccessAsked,
     "/account": NoParameters,
     "/login": LogIn,
     "/done/{key}": OneResult,

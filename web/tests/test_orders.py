@@ -220,6 +220,18 @@ async def test_the_operators_page_has_boards_jobs_and_the_message(users: str) ->
         assert "And " not in text
 
 
+async def test_operators_are_told_the_rule_that_counts_for_somebody(users: str) -> None:
+    async with site(two_jobs(), users=users) as place:
+        await log_in(place.client, "grace")
+        text = await (await place.client.get("/operate?user=<i>&address=192.0.2.1")).text()
+        assert "<b>user:&lt;i&gt;</b> has the right to use, by rule 3 (user:*)." in text
+        wanted = {"do": "access", "address": "192.0.2.1", "user": "<i>"}
+        assert last_order(place)["args"] == [wanted]
+        text = await (await place.client.get("/operate?address=here")).text()
+        assert "address is &#39;here&#39;: expected an IP address" in text
+        assert (await place.client.get("/operate?colour=red")).status == 400
+
+
 async def test_long_lists_say_how_much_is_left_out(
     users: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

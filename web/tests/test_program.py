@@ -10,12 +10,17 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from spalloc_web import __version__
+
+from tests.support.people import GOOD, people, token_of
 
 PATIENCE = 30
 
@@ -149,6 +154,28 @@ def test_the_version_is_told() -> None:
     )
 
     assert done.stdout == f"spalloc-web {__version__}\n"
+
+
+def test_neither_log_nor_command_line_has_a_secret(tmp_path: Path) -> None:
+    users = people(tmp_path, ada="read")
+    cookies = CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+    with running("--users", str(users), "--log-level", "debug") as program:
+        page = browser.open(program.address + "login", timeout=PATIENCE).read().decode()
+        form = {"token": token_of(page, "/login"), "name": "ada", "next": "/account"}
+        for password in ("my other password", GOOD):
+            data = urlencode({**form, "password": password}).encode()
+            with contextlib.suppress(urllib.error.HTTPError):
+                page = browser.open(program.address + "login", data, PATIENCE).read().decode()
+        assert "Your rights" in page
+        secrets = [GOOD, "my other password", *(str(each.value) for each in cookies)]
+        secrets += [form["token"], token_of(page, "/logout")]
+        command_line = Path(f"/proc/{program.process.pid}/cmdline").read_text()
+        status, errors = program.end()
+
+    assert status == 0
+    assert "ada logged in from 127.0.0.1" in errors
+    assert not [each for each in secrets if each in errors or each in command_line]
 
 
 def test_health_is_for_programs() -> None:

@@ -14,7 +14,7 @@ from spalloc_web._facility.front import FrontError, RefusedError
 from spalloc_web._facility.replies import UnreadableReplyError
 from spalloc_web._http.context import CONTEXT, LoggedIn, logged_in
 from spalloc_web._http.forms import read_form
-from spalloc_web._http.query import Name, NoParameters, read_parameters
+from spalloc_web._http.query import Name, read_parameters
 from spalloc_web._http.templates import TEMPLATES
 from spalloc_web._orders.boards import OutRow, out_of_service
 from spalloc_web._orders.jobs import JobRow
@@ -40,6 +40,25 @@ class OneResult(msgspec.Struct, frozen=True):
     """Names a result."""
 
     key: Name
+
+
+class AccessAsked(msgspec.Struct, frozen=True):
+    """Names somebody, to be told the rule of the server's policy that counts."""
+
+    address: Name | None = None
+    user: Name | None = None
+    certificate: Name | None = None
+    unix_user: Name | None = None
+
+
+class AccessFound(msgspec.Struct, frozen=True):
+    """The rule that counts for somebody."""
+
+    principal: str
+    access: str
+    rule: int | None = None
+    who: str | None = None
+    isolation: str = "none"
 
 
 class _Jobs(msgspec.Struct, frozen=True):
@@ -132,22 +151,28 @@ async def done(request: web.Request) -> web.Response:
 
 
 async def operate(request: web.Request) -> web.Response:
-    """Show the operators' page: the message, boards out of service, and all jobs."""
+    """Show the operators' page: the message, boards out of service, all jobs, and access."""
     visitor = logged_in(request, "operate")
-    read_parameters(request, NoParameters)
+    asked = read_parameters(request, AccessAsked)
+    names = {name: value for name, value in msgspec.to_builtins(asked).items() if value}
     out: list[OutRow] = []
     jobs: list[JobRow] = []
+    access: AccessFound | None = None
     trouble = None
     try:
         desk = _desk(request, visitor, "operate")
         out = await out_of_service(desk)
         jobs = (await desk.operate(_Jobs, do="jobs")).jobs
+        if names:
+            access = await desk.operate(AccessFound, do="access", **names)
     except (FrontError, UnreadableReplyError, web.HTTPException) as e:
         trouble = e.text if isinstance(e, web.HTTPException) else str(e)
     return _page(
         request,
         "operate.html",
         trouble=trouble,
+        asked=asked,
+        access=access,
         out=out[:MOST_ROWS],
         more_out=len(out) - MOST_ROWS,
         jobs=jobs[:MOST_ROWS],

@@ -18,6 +18,12 @@ def operate(facility: Facility, order: dict[str, Any], user: str) -> dict[str, A
         return {"jobs": [_job(facility, job_id) for job_id in facility.jobs]}
     if word in {"job", "end", "give"}:
         return _about_job(facility, order, user)
+    if word == "access":
+        if order.get("address", "192.0.2.1") != "192.0.2.1":
+            raise ValueError(f"address is {order['address']!r}: expected an IP address")
+        principal = f"user:{order.get('user', 'nobody')}"
+        return {"principal": principal, "access": "use", "rule": 3, "who": "user:*",
+                "rules": 4, "isolation": "jobs"}
     if word == "message":
         facility.accepting = order["accepting"]
         facility.say(order["text"])
