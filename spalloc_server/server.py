@@ -209,6 +209,8 @@ class SpallocServer(Server):
         loaded = self._store.load(cold=cold_start)
         for note in loaded.notes:
             log.warning("%s", note)
+        if cold_start:
+            log.info("cold start: no job is taken over, boards without an owner are switched off")
         if before_hardware is not None:
             before_hardware(book.empty() if loaded.state is None else loaded.state)
         recovered = loaded.state and revive(loaded.state, self._write_ahead)

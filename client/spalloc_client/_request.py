@@ -59,15 +59,15 @@ def check_numbers(numbers: Sequence[Any]) -> tuple[int, ...]:
     if len(given) > 3:
         raise ValueError(f"at most three numbers choose boards, not {len(given)}")
     whole = tuple(_whole(number) for number in given)
-    name, least = {
+    must_be, least = {
         0: ("", 0),
-        1: ("the number of boards", 1),
-        2: ("width and height in triads", 1),
-        3: ("the coordinates of a board", 0),
+        1: ("the number of boards must be a whole number", 1),
+        2: ("width and height in triads must be whole numbers", 1),
+        3: ("the coordinates of a board must be whole numbers", 0),
     }[len(whole)]
     for number in whole:
         if number < least:
-            raise ValueError(f"{name} must be whole numbers from {least}, not {number}")
+            raise ValueError(f"{must_be} from {least}, not {number}")
     return whole
 
 

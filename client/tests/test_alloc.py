@@ -126,7 +126,7 @@ def test_what_is_not_told_comes_from_files_and_can_be_overruled(
     ("words", "error"),
     [
         ("1 2 3 4", "at most three numbers choose boards, not 4"),
-        ("0", "the number of boards must be whole numbers from 1, not 0"),
+        ("0", "the number of boards must be a whole number from 1, not 0"),
         ("-1", "from 1, not -1"),
         ("2 0", "width and height in triads must be whole numbers from 1, not 0"),
         ("0 0 -1", "the coordinates of a board must be whole numbers from 0, not -1"),

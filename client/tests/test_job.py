@@ -109,7 +109,7 @@ def test_a_machine_given_overrules_tags_of_files_and_the_other_way(
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ((0,), "the number of boards must be whole numbers from 1, not 0"),
+        ((0,), "the number of boards must be a whole number from 1, not 0"),
         ((1, -1), "width and height in triads must be whole numbers from 1, not -1"),
         ((0, 0, -1), "the coordinates of a board must be whole numbers from 0, not -1"),
         ((1, 2, 3, 4), "at most three numbers choose boards, not 4"),

@@ -6,6 +6,7 @@ import pytest
 
 from spalloc_server._checks import settings
 from spalloc_server._checks.settings import SettingError, Settings, seconds, settings_among
+from spalloc_server._saved import store
 from spalloc_server.links import Links
 
 
@@ -13,6 +14,10 @@ def test_every_setting_has_a_rule_that_allows_its_default() -> None:
     assert settings._RULES.keys() == set(Settings._fields)
     for name, default in Settings()._asdict().items():
         assert settings._RULES[name].allows(default), name
+
+
+def test_the_file_knows_the_durabilities_of_the_store() -> None:
+    assert settings.DURABILITIES == store.DURABILITIES
 
 
 def test_other_globals_are_no_settings() -> None:

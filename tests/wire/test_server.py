@@ -236,13 +236,18 @@ def test_jobs_survive_a_restart(rack: Rack, config: Path) -> None:
         assert server.create_job(None, owner="me") == 3
 
 
-def test_a_cold_start_forgets_jobs_but_no_ids(rack: Rack, config: Path) -> None:
+def test_a_cold_start_forgets_jobs_but_no_ids(
+    rack: Rack, config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     with SpallocServer(config, port=0) as server:
         server.create_job(None, owner="me")
+    assert "cold start" not in caplog.text
 
     with SpallocServer(config, cold_start=True, port=0) as server:
         assert server.list_jobs(None) == []
         assert server.create_job(None, owner="me") == 2
+    assert "cold start: no job is taken over" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["delete", "empty"])
