@@ -268,6 +268,9 @@ def test_a_job_is_told_how_long_similar_requests_waited(facility: Facility) -> N
     assert again is not None
     assert again["expected"] is not None
 
+    facility.run(60.0)
+    assert outlook(facility, waiting)["expected"] is None, "no similar request waited so long"
+
 
 class Quarantined:
     """Stands for a queue with one machine; each answer takes 4 ms."""
