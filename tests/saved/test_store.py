@@ -19,6 +19,7 @@ from spalloc_server._saved import generation
 from spalloc_server._saved import store as _store
 from spalloc_server._saved.crash_points import POINTS, CrashingDisk, kill_at
 from spalloc_server._saved.disk import Disk
+from spalloc_server._saved.generation import Generation
 from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.support.store_disks import FailingDisk, FakeBook, RecordingDisk, files_in
 from tests.support.store_life import (
@@ -28,6 +29,7 @@ from tests.support.store_life import (
     LOCK,
     STATE,
     FakeTime,
+    InlineWriter,
     Life,
     Lives,
     ManualSyncer,
@@ -323,6 +325,27 @@ def test_what_was_appended_after_the_snapshots_state_is_kept(tmp_path: Path, liv
     assert life.store.pending
     life.store.commit()
     assert found_state(tmp_path) == life.state
+
+
+def test_no_snapshot_is_wanted_while_one_is_under_way(tmp_path: Path, lives: Lives) -> None:
+    class SlowWriter(InlineWriter):
+        def write(self, generation: Generation) -> None:
+            under_way.append(generation)
+
+    under_way: list[Generation] = []
+    life = lives(tmp_path).start()
+    life.store._writer = SlowWriter(life.store)
+    life.store.renew()
+    assert life.store.wants_snapshot
+    life.store.snapshot(life.state)
+
+    life.store.renew()
+    assert not life.store.wants_snapshot
+    under_way[0].write()
+    life.store.settle()
+
+    assert life.store.wants_snapshot
+    assert len(under_way) == 1
 
 
 def test_a_position_of_the_past_is_refused(tmp_path: Path, lives: Lives) -> None:
