@@ -60,6 +60,24 @@ def test_only_overtaking_lets_a_small_job_pass_a_large_one(
     assert [event[1] for event in owner.told if event[0] == "allocate"] == started
 
 
+@pytest.mark.parametrize("scheduling", ["fcfs", "fcfs-grid", "overtaking"])
+def test_boards_that_come_back_in_place_are_given_to_jobs_that_wait(
+    scheduling: str, clock: FakeClock
+) -> None:
+    owner = RegionOwner(scheduling, rest=0)
+    dead = {(1, 0, 2)}
+    owner.queue.add_machine("m", 2, 1, dead_boards=dead)
+    for number in (1, 2):
+        owner.queue.create_job(1, 1, job_id=number, max_dead_boards=0)
+    assert [event[1] for event in owner.told if event[0] == "allocate"] == [1]
+
+    dead.clear()
+    owner.queue.create_job(1, 1, job_id=3, max_dead_boards=0)
+
+    assert [event[1] for event in owner.told if event[0] == "allocate"] == [1, 2]
+    assert owner.waiting("m") == [3]
+
+
 @pytest.mark.parametrize(("scheduling", "fits"), [("fcfs", False), ("fcfs-grid", True)])
 def test_only_a_tree_stands_in_the_way_of_a_block(
     scheduling: str, fits: bool, clock: FakeClock
