@@ -134,6 +134,23 @@ def test_a_connection_goes_on_with_its_watches(life: Life, now: list[float]) -> 
             assert client.call("list_jobs") == []
 
 
+@pytest.mark.parametrize("calls", [1, 2, 3, 8])
+def test_a_connection_goes_on_after_replies_that_were_sent_since_it_is_kept(
+    life: Life, now: list[float], calls: int
+) -> None:
+    with life.server() as server, TcpClient(server.port) as client:
+        job_id = client.call("create_job", owner="me", keepalive=None)
+        wait_until(life, 1, now)
+        for _ in range(calls):
+            client.call("get_job_state", job_id)
+            client.call("list_jobs")
+
+        server.stop_and_join()
+        client.ask("get_job_state", job_id)  # while nobody listens
+        with life.server():
+            assert "return" in client.reply()
+
+
 def test_a_client_behind_a_proxy_is_still_itself(life: Life, now: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         place = Endpoint(Kind.proxy, *probe.getsockname())
