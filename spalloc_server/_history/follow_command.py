@@ -82,7 +82,10 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as e:
         print(f"spalloc-history follow: {e}", file=sys.stderr)
         return 2
-    except (HistoryError, OSError, ProtocolError, NoEvents) as e:
+    except OSError as e:
+        print(f"spalloc-history follow: server {options.server}: {e}", file=sys.stderr)
+        return 1
+    except (HistoryError, ProtocolError, NoEvents) as e:
         print(f"spalloc-history follow: {e}", file=sys.stderr)
         return 1
     return 0

@@ -9,7 +9,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from spalloc_server._history.errors import HistoryError
-from spalloc_server._history.options import add_database, add_json, add_span, board, moment
+from spalloc_server._history.options import (
+    MOST_ROWS,
+    add_database,
+    add_json,
+    add_span,
+    board,
+    moment,
+    whole,
+)
 
 if TYPE_CHECKING:
     from spalloc_server._history.answers import FaultRow, JobDetail, JobRow, ReportRow, Usage
@@ -60,7 +68,11 @@ def _add_usage(commands: Commands) -> None:
     add_span(parser, "30 days before the end")
     parser.add_argument("--by", choices=_BY, default="owner", help="subject of the rows (owner)")
     parser.add_argument(
-        "--limit", type=int, default=100, metavar="N", help="print so many rows at most (100)"
+        "--limit",
+        type=whole(1, MOST_ROWS),
+        default=100,
+        metavar="N",
+        help="print so many rows at most (100)",
     )
     add_database(parser)
     add_json(parser)
@@ -70,7 +82,7 @@ def _add_usage(commands: Commands) -> None:
 def _usage(history: History, options: argparse.Namespace) -> int:
     from spalloc_server._history import show  # noqa: PLC0415
 
-    told = history.usage(options.since, options.until, options.by, max(1, options.limit))
+    told = history.usage(options.since, options.until, options.by, options.limit)
     if options.json:
         show.print_json(told)
         return 0
@@ -154,7 +166,11 @@ def _add_jobs(commands: Commands) -> None:
     )
     add_filters(parser)
     parser.add_argument(
-        "--limit", type=int, default=50, metavar="N", help="print the newest N jobs (50)"
+        "--limit",
+        type=whole(1, MOST_ROWS),
+        default=50,
+        metavar="N",
+        help="print the newest N jobs (50)",
     )
     add_database(parser)
     add_json(parser)
@@ -164,7 +180,7 @@ def _add_jobs(commands: Commands) -> None:
 def _jobs(history: History, options: argparse.Namespace) -> int:
     from spalloc_server._history import show  # noqa: PLC0415
 
-    rows = chosen_jobs(history, options, max(1, options.limit))
+    rows = chosen_jobs(history, options, options.limit)
     if options.json:
         show.print_json(rows)
     else:
@@ -207,8 +223,8 @@ def _add_job(commands: Commands) -> None:
         "server: the newest is told, and the states of its namesakes.",
         epilog="Exit status: 1 if there is no such job.",
     )
-    parser.add_argument("job", type=int, metavar="ID", help="the job's number")
-    parser.add_argument("--state", type=int, help="which of the jobs with this number")
+    parser.add_argument("job", type=whole(0), metavar="ID", help="the job's number")
+    parser.add_argument("--state", type=whole(0), help="which of the jobs with this number")
     add_database(parser)
     add_json(parser)
     parser.set_defaults(run=asking(_job))
@@ -277,12 +293,17 @@ def _add_board(commands: Commands) -> None:
         "board",
         help="tell all about a board",
         description="Print the faults of a board, users' reports of it, and its last jobs.",
+        epilog="Exit status: 1 if there never was such a machine.",
     )
     parser.add_argument("machine", metavar="MACHINE")
     for name in ("x", "y", "z"):
-        parser.add_argument(name, type=int, metavar=name.upper())
+        parser.add_argument(name, type=whole(0), metavar=name.upper())
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="print the newest N jobs (20)"
+        "--limit",
+        type=whole(1, MOST_ROWS),
+        default=20,
+        metavar="N",
+        help="print the newest N jobs (20)",
     )
     add_database(parser)
     add_json(parser)
@@ -292,10 +313,18 @@ def _add_board(commands: Commands) -> None:
 def _board(history: History, options: argparse.Namespace) -> int:
     from spalloc_server._history import show  # noqa: PLC0415
 
+    known = history.machines()
+    if options.machine not in known:
+        print(
+            f"spalloc-history: nothing is known of a machine {options.machine!r}; "
+            f"known are {', '.join(known) or 'none'}",
+            file=sys.stderr,
+        )
+        return 1
     where = (options.x, options.y, options.z)
     faults = history.faults(options.machine, where)
     reports = history.reports(options.machine, where)
-    jobs = history.board_jobs(options.machine, where, limit=max(1, options.limit)).rows
+    jobs = history.board_jobs(options.machine, where, limit=options.limit).rows
     if options.json:
         show.print_json({"faults": faults, "reports": reports, "jobs": jobs})
         return 0

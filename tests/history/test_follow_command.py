@@ -102,7 +102,9 @@ def test_a_server_that_is_not_there_is_said(
 
     assert main([*args, "--once"]) == 1
 
-    assert "Connection refused" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("spalloc-history follow: server 127.0.0.1:")
+    assert "Connection refused" in told
 
 
 def test_a_server_without_a_port_is_said(
@@ -120,4 +122,4 @@ def test_days_to_keep_are_at_least_one(days: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit, match="2"):
         main(["follow", f"--keep-days={days}"])
 
-    assert f"{days!r} is no number of days" in capsys.readouterr().err
+    assert f"{days!r} is not allowed, expected a whole number from 1" in capsys.readouterr().err

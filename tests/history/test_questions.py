@@ -172,6 +172,23 @@ def test_a_board_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> N
     assert plain.keys() == {"faults", "reports", "jobs"}
 
 
+def test_a_board_of_an_unknown_machine_is_said(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["board", "n", "0", "0", "1", "--database", database]) == 1
+
+    words = "spalloc-history: nothing is known of a machine 'n'; known are m\n"
+    assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize("command", ["usage", "jobs", "export"])
+@pytest.mark.parametrize("moment", ["1900-01-01", "9998-12-31T23:59:59"])
+def test_any_time_that_is_taken_is_answered(
+    database: str, capsys: pytest.CaptureFixture[str], command: str, moment: str
+) -> None:
+    ask(database, capsys, command, f"--until={moment}")
+
+
 def test_a_database_that_is_not_there_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +201,18 @@ def test_a_database_that_is_not_there_is_said(
     ("words", "error"),
     [
         (["jobs", "--since", "yesterday"], "'yesterday' is no time"),
+        (["jobs", "--since", "nan"], "'nan' is no time in the years 1900 to 9998"),
+        (["usage", "--until", "inf"], "'inf' is no time in the years"),
+        (["usage", "--since", "1e18"], "'1e18' is no time in the years"),
         (["jobs", "--board", "1,2"], "'1,2' is no board"),
+        (["jobs", "--board", "1,2,\u00b2"], "is no board"),
+        (["jobs", "--board", f"1,2,{2**63}"], "is no board"),
+        (["jobs", "--limit", "0"], "'0' is not allowed, expected a whole number from 1 to"),
+        (["usage", "--limit", "-1"], "'-1' is not allowed"),
+        (["job", "x"], f"'x' is not allowed, expected a whole number from 0 to {2**63 - 1}"),
+        (["job", f"{2**63}"], "is not allowed"),
+        (["job", "1", "--state", "-1"], "'-1' is not allowed"),
+        (["board", "m", "0", "0", f"{2**63}"], "is not allowed"),
     ],
 )
 def test_bad_options_are_said(
