@@ -3,6 +3,7 @@
 ``spalloc-options``     the options of a program, from its argument parser
 ``spalloc-protocol``    the commands of the protocol, with examples that are tests
 ``spalloc-metrics``     the table of metrics
+``spalloc-panels``      the panels of the dashboard
 ``spalloc-outcomes``    what is written to the journal
 ``spalloc-crash-points``  where tests kill the server
 ``spalloc-boundaries``  where exceptions end
@@ -18,6 +19,8 @@ import ast
 import csv
 import importlib
 import inspect
+import json
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -225,6 +228,29 @@ class Metrics(Written):
         yield from table(("Name", "Kind", "Labels", "Meaning"), rows, "38 10 17 35")
 
 
+class Panels(Written):
+    """The dashboard: its panels and the metrics that each is drawn from."""
+
+    def lines(self) -> Iterator[str]:
+        """Write a row for each panel."""
+        dashboard = json.loads((DOCS.parent / "contrib" / "grafana" / "spalloc.json").read_text())
+        rows = (
+            (
+                panel["title"],
+                ", ".join(
+                    f"``{name}``"
+                    for name in dict.fromkeys(
+                        re.sub(r"_(bucket|sum|count)$", "", name)
+                        for target in panel["targets"]
+                        for name in re.findall(r"\b(?:spalloc|process)_\w+", target["expr"])
+                    )
+                ),
+            )
+            for panel in dashboard["panels"]
+        )
+        yield from table(("Panel", "Drawn from"), rows, "40 60")
+
+
 class Outcomes(Written):
     """What the journal's records say."""
 
@@ -339,6 +365,7 @@ def setup(app: Any) -> dict[str, bool]:
         "spalloc-options": Options,
         "spalloc-protocol": Protocol,
         "spalloc-metrics": Metrics,
+        "spalloc-panels": Panels,
         "spalloc-outcomes": Outcomes,
         "spalloc-crash-points": CrashPoints,
         "spalloc-access": Access,

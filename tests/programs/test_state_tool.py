@@ -412,10 +412,11 @@ def test_a_file_that_a_server_would_refuse_is_shown_and_said(state: Path, show: 
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path, show: Any) -> None:
-    status, out = show(tmp_path / "nowhere")
+    for path in (tmp_path / "nowhere", tmp_path / "no folder" / "a.cfg"):
+        status, out = show(path)
 
-    assert status == 1
-    assert "No such file" in out
+        assert status == 1
+        assert "No such file" in out
 
 
 def test_the_state_of_a_simulation_is_shown_where_there_is_no_other(
