@@ -159,10 +159,8 @@ class BlockSearch:
         opening : Opening
             Triads that may be used.
         sizes : sequence of (width, height)
-            Of which one will do, by area.
+            Of which one will do, by area; at least one.
         """
-        if not sizes:
-            return False
         width, height = sizes[0]
         return opening.tallest(width) >= height or opening.holds(width * height)
 

@@ -133,14 +133,12 @@ class Grid:
         return anchors
 
     def overlapping(self, block: tuple[int, int, int, int], width: int, height: int) -> int:
-        """Anchors of all blocks of a size that have a triad of a given block."""
+        """Anchors of all blocks of a size, which fits the machine, with a triad of a given one."""
         x, y, block_width, block_height = block
         left = x - width + 1 if x >= width else 0
         low = y - height + 1 if y >= height else 0
         columns = min(x + block_width, self.width - width + 1) - left
         rows = min(y + block_height, self.height - height + 1) - low
-        if columns <= 0 or rows <= 0:
-            return 0
         return (((1 << columns) - 1) * self._columns[rows]) << low * self.width + left
 
     # --- how well a block lies ---

@@ -297,10 +297,6 @@ class GridAllocator(BoardAllocator):
         """Anchors of blocks that a filter may accept; see `BlockSearch.hopeful`."""
         return self._searching().hopeful(judge, width, height)
 
-    def opening(self, mask: int) -> Opening:
-        """Look at the free ones of some triads, and which blocks fit there."""
-        return self._free_room.opening(mask)
-
     # --- single boards ---
 
     def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:

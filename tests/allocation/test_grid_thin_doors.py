@@ -70,7 +70,7 @@ def test_little_memory_changes_no_answer() -> None:
     small = GridAllocator(6, 5, dead_links=set(links))
     small.grid.remembered = 1
 
-    asked = [(2, 1), (1, 2), (2, 2), (1, 1), (2, 1), (3, 1)]
+    asked = [(2, 1), (1, 2), (18,), (2, 2), (1, 1), (2, 1), (3, 1)]
     given = [
         [each and sorted(each[1]) for each in (a.alloc(*s, max_dead_links=0) for s in asked)]
         for a in (usual, small)
@@ -125,3 +125,13 @@ def test_whether_few_requests_are_possible_is_remembered_at_a_time(
 
     assert answers == [True, True, False, True, False, True, False, False]
     assert len(allocator._possible) == 1
+
+
+def test_places_beside_a_region_that_is_taken_are_looked_for_once() -> None:
+    allocator = GridAllocator(4, 3)
+    room, others = allocator.room, allocator.grid.full ^ allocator.grid.block(0, 0, 2, 2)
+    assert room.opening(others) is not room.opening(allocator.grid.full)
+
+    room.take(0, 0, 2, 2)
+
+    assert room.opening(others) is room.opening(allocator.grid.full)

@@ -11,6 +11,7 @@ from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import understand
 from spalloc_server._queueing.lifetimes import Lifetimes
 from spalloc_server._queueing.region import Holder, best_place
+from spalloc_server.links import Links
 from tests.support.naive_allocator import NaiveMachine
 from tests.support.naive_grid import NaiveGrid, triads_of
 
@@ -96,6 +97,20 @@ def test_a_region_goes_where_its_slowest_holder_is_gone_first(
     best = best_place(allocator, understand(what, limits), holders)
 
     assert best == naive_place(allocator, what, limits, holders)
+
+
+def test_a_torus_whose_cables_are_all_dead_has_no_place() -> None:
+    dead = {
+        (x, y, z, link)
+        for x in range(2)
+        for y in range(2)
+        for z in range(3)
+        for link in Links
+    }
+
+    assert best_place(GridAllocator(2, 2), understand((2, 2), {"require_torus": True}), [])
+    broken = GridAllocator(2, 2, set(), dead)
+    assert best_place(broken, understand((2, 2), {"require_torus": True}), []) is None
 
 
 @given(machines(), st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2)))
