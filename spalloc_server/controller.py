@@ -261,7 +261,8 @@ class Controller:
         keepalive = keepalive_seconds(keepalive)
         request = JobRequest.parse(what, limits)
         with self._lock:
-            self.notice.check_accepting()
+            if not self.notice.accepting:
+                self.notice.check_accepting()
             self._facility.note_dead_changes()
             return self._life.create(ownerhost, owner, keepalive, request, principal)
 

@@ -315,8 +315,10 @@ class SpallocServer(Server):
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:
-        self._operators.see_to()
-        self._old_names.see_to(self._recorded, self._store)
+        if self._operators.busy:
+            self._operators.see_to()
+        if self._old_names.learned:
+            self._old_names.see_to(self._recorded, self._store)
 
     @overrides(Server._load_valid_config)
     def _load_valid_config(self, validated_config: Any) -> None:

@@ -35,13 +35,15 @@ class OldNames:
     ----------
     days : int or None
         Days for which names are kept; None for ever.
+    learned : deque
+        Names that the loop has to forget, too, see `see_to`.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.days: int | None = None
         self._wake = wake
         # From the thread of the events file.
-        self._learned: deque[Forgetter] = deque()
+        self.learned: deque[Forgetter] = deque()
 
     def forgetting(
         self, directory: Path, config_name: str, label: str, disk: Disk | None
@@ -60,13 +62,13 @@ class OldNames:
 
     def _note_words(self, words: Words) -> None:
         """Have the loop forget names, too; in the thread of the events file."""
-        self._learned.append(cast(Forgetter, words))
+        self.learned.append(cast(Forgetter, words))
         self._wake()
 
     def see_to(self, controller: Controller, store: Store) -> None:
         """Forget the names of ended jobs if it is time; in the loop."""
-        if self._learned:
-            controller.upkeep.forget_names(self._learned.popleft())
+        if self.learned:
+            controller.upkeep.forget_names(self.learned.popleft())
             store.renew()
 
 

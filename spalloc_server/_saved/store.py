@@ -453,7 +453,7 @@ class Store:
         """Write the records that are queued."""
         if self._queue.write():
             self._syncer.dirty(self._taken)
-            if not self._needs_snapshot and self._next is None:
+            if self._trouble.text and not self._needs_snapshot and self._next is None:
                 self._trouble.over()
         self._note_gap()
 

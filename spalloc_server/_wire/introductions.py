@@ -48,26 +48,28 @@ class Introduced(NamedTuple):
 
 
 class ProxyHeaders:
-    """Connections of a proxy that have yet to send their whole header."""
+    """Connections of a proxy that have yet to send their whole header.
+
+    Attributes
+    ----------
+    waiting : dict
+        {client: (bytes so far, deadline)}; the oldest first.
+    """
 
     def __init__(self) -> None:
-        # {client: (bytes so far, deadline)}; the oldest first.
-        self._waiting: dict[socket.socket, tuple[bytearray, float]] = {}
+        self.waiting: dict[socket.socket, tuple[bytearray, float]] = {}
 
     def __contains__(self, client: object) -> bool:
-        return client in self._waiting
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        return client in self.waiting
 
     def add(self, client: socket.socket, now: float) -> socket.socket | None:
         """Wait for the header of a connection; returns one that must go to make room."""
-        self._waiting[client] = bytearray(), now + SECONDS_FOR_HEADER
-        return next(iter(self._waiting)) if len(self._waiting) > MAX_WAITING else None
+        self.waiting[client] = bytearray(), now + SECONDS_FOR_HEADER
+        return next(iter(self.waiting)) if len(self.waiting) > MAX_WAITING else None
 
     def read(self, client: socket.socket) -> Introduced | None:
         """Read as much of a header as has come; None if more is to come."""
-        held, _ = self._waiting[client]
+        held, _ = self.waiting[client]
         try:
             piece = client.recv(MAX_HEADER + 1 - len(held))
         except (BlockingIOError, InterruptedError):
@@ -75,35 +77,35 @@ class ProxyHeaders:
         except OSError:
             piece = b""
         if not piece:
-            del self._waiting[client]
+            del self.waiting[client]
             return Introduced(client, None)
         held += piece
         try:
             header = read_header(held)
         except HeaderError as e:
-            del self._waiting[client]
+            del self.waiting[client]
             return Introduced(client, None, fault=str(e))
         if header is None:
             return None
-        del self._waiting[client]
+        del self.waiting[client]
         return Introduced(client, header.identity, bytes(held[header.length :]))
 
     def forget(self, client: socket.socket) -> None:
         """Wait for a connection no more."""
-        self._waiting.pop(client, None)
+        self.waiting.pop(client, None)
 
     def late(self, now: float) -> list[socket.socket]:
         """Return the connections whose time is over."""
-        return [client for client, (_, deadline) in self._waiting.items() if deadline <= now]
+        return [client for client, (_, deadline) in self.waiting.items() if deadline <= now]
 
     def next_due(self) -> float | None:
         """Return the monotonic time at which the next one's time is over."""
-        return min((deadline for _, deadline in self._waiting.values()), default=None)
+        return min((deadline for _, deadline in self.waiting.values()), default=None)
 
     def drain(self) -> Iterator[socket.socket]:
         """Hand out all that wait, and wait for them no more."""
-        while self._waiting:
-            yield self._waiting.popitem()[0]
+        while self.waiting:
+            yield self.waiting.popitem()[0]
 
 
 class UserNames:
@@ -151,34 +153,37 @@ class UserNames:
 
 
 class LocalUsers:
-    """Connections of this computer's users whose names are being looked up."""
+    """Connections of this computer's users whose names are being looked up.
+
+    Attributes
+    ----------
+    waiting : dict
+        {client: (user id, deadline)}; the oldest first.
+    """
 
     def __init__(self, names: UserNames) -> None:
         self._names = names
-        self._waiting: dict[socket.socket, tuple[int, float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        self.waiting: dict[socket.socket, tuple[int, float]] = {}
 
     def add(self, client: socket.socket, uid: int, now: float) -> None:
         """Wait for the name of the user who has connected."""
-        self._waiting[client] = uid, now + SECONDS_FOR_HEADER
+        self.waiting[client] = uid, now + SECONDS_FOR_HEADER
 
     def introduced(self, now: float) -> list[Introduced]:
         """Hand out those whose users' names are known now, or too late; the number counts then."""
         found = []
-        for client, (uid, deadline) in list(self._waiting.items()):
+        for client, (uid, deadline) in list(self.waiting.items()):
             known, name = self._names.ask(uid, now)
             if known or deadline <= now:
-                del self._waiting[client]
+                del self.waiting[client]
                 found.append(Introduced(client, Identity(uid=uid, unix_user=name)))
         return found
 
     def next_due(self) -> float | None:
         """Return the monotonic time at which the next one is judged without its name."""
-        return min((deadline for _, deadline in self._waiting.values()), default=None)
+        return min((deadline for _, deadline in self.waiting.values()), default=None)
 
     def drain(self) -> Iterator[socket.socket]:
         """Hand out all that wait, and wait for them no more."""
-        while self._waiting:
-            yield self._waiting.popitem()[0]
+        while self.waiting:
+            yield self.waiting.popitem()[0]

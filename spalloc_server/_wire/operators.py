@@ -32,6 +32,11 @@ class Operators:
     write_ahead : WriteAhead
     obey : callable
         (order, user id) → answer, both a line of text.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether `see_to` may have something to do.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Operators:
         self._control: Control | None = None
         # Position that must be safe before operators are told; None if nobody waits.
         self._obeyed: int | None = None
+        self.busy = False
 
     @property
     def can_order(self) -> bool:
@@ -57,21 +63,29 @@ class Operators:
     def open(self) -> None:
         """Open the control socket; nothing else depends on it."""
         try:
-            self._control = Control(self._path, self._wake)
+            self._control = Control(self._path, self._order_came)
         except (ControlFailed, OSError) as e:
             log.warning("spalloc-state cannot reach this server: %s", e)
+
+    def _order_came(self) -> None:
+        """Have the loop look; in the thread of the control socket."""
+        self.busy = True
+        self._wake()
 
     def see_to(self) -> None:
         """Carry out the orders that have come, and tell of those that are safe."""
         control, write_ahead = self._control, self._write_ahead
         if control is None:
             return
+        self.busy = False  # before the look: an order may come meanwhile
         if control.carry_out(self._obey):
             self._obeyed = write_ahead.commit()
             self._wake()  # for clients that watch
         if self._obeyed is not None and self._obeyed <= write_ahead.safe:
             self._obeyed = None
             control.settle()
+        if self._obeyed is not None:
+            self.busy = True
 
     def stop(self) -> None:
         """Answer the operators who wait, and close the socket; harmless twice or before `open`."""

@@ -93,7 +93,7 @@ class Peer:
     @property
     def has_work(self) -> bool:
         """Whether a command of it can be run now."""
-        return not self.paused and self.lines.has_line()
+        return bool(self.lines.held) and not self.paused and self.lines.has_line()
 
     def bytes_served(self) -> int:
         """Return how many bytes of commands were taken so far."""

@@ -54,15 +54,16 @@ class Refusals:
     Parameters
     ----------
     log : logging.Logger
+
+    Attributes
+    ----------
+    quiet : dict
+        Clients, with the level of the log, whose refusals there is something to `tell` of later.
     """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._quiet: dict[tuple[Hashable, int], _Quiet] = {}
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to `tell` later."""
-        return bool(self._quiet)
+        self.quiet: dict[tuple[Hashable, int], _Quiet] = {}
 
     def note(self, client: Hashable, refusal: Refusal, error: BaseException) -> None:
         """Log a refusal, or count it if one of this client was logged within the last second.
@@ -78,16 +79,16 @@ class Refusals:
         """
         known = isinstance(error, (TypeError, ValueError))
         level = logging.WARNING if known else logging.ERROR
-        quiet = self._quiet.get((client, level))
+        quiet = self.quiet.get((client, level))
         now = _clock.monotonic()
         if quiet is not None and (quiet.count or now < quiet.until):
             quiet.count += 1
             quiet.last = refusal
             if now >= quiet.until:
                 self._sum_up(quiet, level)
-                self._quiet[client, level] = _Quiet(now + _SECONDS, refusal)
+                self.quiet[client, level] = _Quiet(now + _SECONDS, refusal)
             return
-        self._quiet[client, level] = _Quiet(now + _SECONDS, refusal)
+        self.quiet[client, level] = _Quiet(now + _SECONDS, refusal)
         self._log.log(
             level,
             "%s: %s",
@@ -99,21 +100,21 @@ class Refusals:
 
     def seconds_left(self, now: float) -> float:
         """Return how long there is nothing to `tell`."""
-        return max(0.0, min(quiet.until for quiet in self._quiet.values()) - now)
+        return max(0.0, min(quiet.until for quiet in self.quiet.values()) - now)
 
     def tell(self, now: float) -> None:
         """Log the counts that are a second old."""
-        for key, quiet in [item for item in self._quiet.items() if item[1].until <= now]:
-            del self._quiet[key]
+        for key, quiet in [item for item in self.quiet.items() if item[1].until <= now]:
+            del self.quiet[key]
             if quiet.count:
                 self._sum_up(quiet, key[1])
                 # It goes on, most likely: the next line comes a second later again.
-                self._quiet[key] = _Quiet(now + _SECONDS, quiet.last)
+                self.quiet[key] = _Quiet(now + _SECONDS, quiet.last)
 
     def forget(self, client: Hashable) -> None:
         """Log the counts of a client that has gone."""
         for level in (logging.WARNING, logging.ERROR):
-            quiet = self._quiet.pop((client, level), None)
+            quiet = self.quiet.pop((client, level), None)
             if quiet is not None:
                 self._sum_up(quiet, level)
 

@@ -27,7 +27,6 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
-from spalloc_server._wire import stand_ins
 from spalloc_server._wire.accepted import MAX_READ
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
@@ -238,13 +237,13 @@ class Server(Visitors, ConfigurationReloader):
         if judged is not None and not self._all_served():
             judged = None
         self._see_to_jobs(judged, now)
-        if self._refusals:
+        if self._refusals.quiet:
             self._refusals.tell(now)
         if self._lingering.sockets:
             self._lingering.tend()
         if self._listening.lost:
             self._listening.listen_again()
-        if self._unknown:
+        if self._proxy_headers.waiting or self._local_users.waiting:
             self._introduce_all(now)
         self._send_change_notifications()
         if self._telling.event_watches:
@@ -253,7 +252,7 @@ class Server(Visitors, ConfigurationReloader):
         self._write_ahead.tend()
         if self._carrier is not None:
             self._carrier.tend(self._body_of)
-        if self.config_needs_reloading:
+        if self._reload_config:
             self._reload()
         self.turns += 1
         self.last_turn = now
@@ -276,7 +275,7 @@ class Server(Visitors, ConfigurationReloader):
 
     def _see_to_jobs(self, judged: float | None, now: float) -> None:
         """End the jobs with a deadline before `judged`, and do all else that is due."""
-        model = stand_ins.adapted(self._controller)
+        model = self._model()
         if model is not self._controller:
             self._judging = None
             model.tend()
@@ -308,20 +307,22 @@ class Server(Visitors, ConfigurationReloader):
     def _seconds_to_wait(self) -> float:
         """How long the loop may sleep if no channel is ready."""
         now = _clock.monotonic()
-        self._due = stand_ins.adapted(self._controller).next_due(now)
+        self._due = self._model().next_due(now)
         if self._judging is not None or self._backlog:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)
         wait = min(wait, self._write_ahead.seconds_at_rest())
         if self._lingering.sockets:
             wait = min(wait, Lingering.tick)
-        if self._unknown:
+        if self._proxy_headers.waiting or self._local_users.waiting:
             wait = min(wait, self._seconds_to_introduce(now))
         if self._carrier is not None:
             wait = min(wait, self._carrier.seconds_to_look())
         if self._due is not None and self._due - now < wait:
             wait = max(0.0, self._due - now)
-        return min(wait, self._refusals.seconds_left(now)) if self._refusals else wait
+        if self._refusals.quiet:
+            wait = min(wait, self._refusals.seconds_left(now))
+        return wait
 
     # --- accepting ---
 

@@ -46,11 +46,6 @@ class Visitors(Watchers):
         self._unheard = Denials()
         self._local_users = LocalUsers(UserNames(self.wake))
 
-    @property
-    def _unknown(self) -> bool:
-        """Whether connections wait to be introduced."""
-        return bool(self._proxy_headers or self._local_users)
-
     def _receive_visitor(self, client: socket.socket, kind: Kind) -> bool:
         """Begin with a connection; returns whether it is a client now."""
         if kind is Kind.tcp:

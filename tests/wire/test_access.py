@@ -376,7 +376,7 @@ def test_first_bytes_at_random_harm_nobody_and_are_never_admitted(
         assert client.call("version")
 
     until(lambda: not server.client_count and open_sockets() <= sockets)
-    assert not server._proxy_headers
+    assert not server._proxy_headers.waiting
     assert server.connections == 1
     assert sum(server.command_times["version"].counts) == 1
     assert 1 <= caplog.text.count("closed unheard") <= 2  # once a minute

@@ -96,7 +96,7 @@ def test_the_slow_are_late_and_the_oldest_makes_room(
     assert headers.late(10.0 + SECONDS_FOR_HEADER) == [pair[0]]
     headers.forget(pair[0])
     assert list(headers.drain()) == [pair[1]]
-    assert len(headers) == 0
+    assert not headers.waiting
 
 
 def looked_up(names: UserNames, uid: int, woken: threading.Event) -> str | None:

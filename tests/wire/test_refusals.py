@@ -67,7 +67,7 @@ def test_the_line_after_a_count_comes_a_second_later(
     now[0] += 1
     refusals.tell(now[0])
     refusals.tell(now[0] + 1)
-    assert not refusals
+    assert not refusals.quiet
 
 
 def test_the_next_refusal_is_told_with_the_count(
@@ -96,7 +96,7 @@ def test_a_count_is_told_when_its_client_goes(
     refusals.forget("you")
 
     assert [" 2 more " in line for line in lines(caplog)] == [True]
-    assert not refusals
+    assert not refusals.quiet
 
 
 def test_a_fault_of_ours_is_not_lost_behind_a_client_s_own(
