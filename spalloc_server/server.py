@@ -310,8 +310,7 @@ class SpallocServer(Server):
             self.wake()
 
     def _obey(self, order: str, uid: int) -> str:
-        policy = self._doorkeeper.policy
-        return orders.carry_out(self._controller, policy, order, f"unix:{uid}")
+        return orders.carry_out(self._controller, self._doorkeeper.policy, order, f"unix:{uid}")
 
     @overrides(Server._after_turn)
     def _after_turn(self) -> None:

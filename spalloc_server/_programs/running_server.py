@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spalloc_server._jobs.census import Census
-from spalloc_server._wire.memory import Memory
+from spalloc_server._wire.peer import Memory
 from spalloc_server._wire.tally import Tally
 
 

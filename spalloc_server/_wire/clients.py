@@ -23,14 +23,12 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
-from spalloc_server._wire.accepted import prepare, receive
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
-from spalloc_server._wire.memory import Memory
 from spalloc_server._wire.messages import MalformedError
-from spalloc_server._wire.peer import Peer
+from spalloc_server._wire.peer import Memory, Peer, prepare, receive
 from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.running import Handler, Runner
 from spalloc_server._wire.telling import Telling
@@ -103,7 +101,8 @@ class Clients(PollingServerCore):
         self._held_back: deque[tuple[int, dict[Peer, None]]] = deque()
         # Keeps connections over a restart, if the program is a service that may.
         self._carrier: Carrier | None = None
-        self._doorkeeper = Doorkeeper(Policy(), self._principal_of)
+        principal_of = stand_ins.principal_of
+        self._doorkeeper = Doorkeeper(Policy(), lambda n: principal_of(self._controller, n))
         self._refusals = Refusals(log)
         self._runner = Runner(commands, self._doorkeeper, self._refusals)
         self._lingering = Lingering()
@@ -119,7 +118,6 @@ class Clients(PollingServerCore):
     # --- loop thread only ---
 
     def _guarded(self, client: Any, step: Callable[[Any], None]) -> None:
-        """Do a step for one client, undisturbed; a failure harms no other client."""
         self._guarded_all((client,), step)
 
     def _guarded_all(self, clients: Iterable[Any], step: Callable[[Any], None]) -> None:
@@ -308,9 +306,6 @@ class Clients(PollingServerCore):
                 self._add_reply(peer, messages.returned_json(answer))
                 if peer.has_work:
                     self._backlog[peer] = None
-
-    def _principal_of(self, job_id: int) -> str | None:
-        return stand_ins.principal_of(self._controller, job_id)
 
     def _refuse(self, peer: Peer, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""

@@ -1,8 +1,9 @@
-"""One client, as one object.
+"""One client, as one object: its socket, made ready and read, and all memory that it costs.
 
 Owns all that the loop knows of one client, beside the three tables that other programs may read
-and fill (`_client_buffers`, `_client_job_watches`, `_client_machine_watches`).  The *client* is
-the accepted socket, the *peer* is this object.  Loop thread only.
+and fill (`_client_buffers`, `_client_job_watches`, `_client_machine_watches`); and the sum over
+all clients of unfinished input, unread output and watches.  The *client* is the accepted socket,
+the *peer* is this object.  Must not know the meaning of the bytes.  Loop thread only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import socket
 import sys
 import termios
+from collections.abc import Collection
 from typing import Any
 
 from spalloc_server import _clock
@@ -18,6 +20,14 @@ from spalloc_server._wire.carried import Carried
 from spalloc_server._wire.kernel_counts import waiting
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.output import PAUSE_ABOVE, Output
+
+#: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
+MAX_READ = 256 << 10
+_READ = 64 << 10
+#: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+#: Bytes that all clients together may make the server hold.
+MAX_TOTAL = 256 << 20
 
 
 class Peer:
@@ -50,7 +60,7 @@ class Peer:
     watch_bytes : int
         Memory that its watches take.
     weight : int
-        Bytes of memory that it was counted with last (see `memory`).
+        Bytes of memory that it was counted with last (see `Memory`).
     """
 
     __slots__ = (
@@ -115,3 +125,66 @@ class Peer:
         # Buffers that grow leave holes that the allocator cannot use for others: a quarter more.
         unfinished = sys.getsizeof(held) * 5 // 4 if held else 0
         return unfinished + self.output.size + self.watch_bytes
+
+
+def prepare(client: socket.socket) -> None:
+    """Have small replies go out at once, and dead peers be noticed.
+
+    Raises
+    ------
+    OSError
+        If the client has gone already.
+    """
+    if client.family != socket.AF_UNIX:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            client.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def receive(client: Any) -> tuple[bytes, OSError | EOFError | None]:
+    """Read the bytes that have arrived, and how the client went away if it did."""
+    received = b""
+    try:
+        while piece := client.recv(_READ):
+            received += piece
+            if len(piece) != _READ or len(received) >= MAX_READ:
+                # That was all, or enough; a stand-in may give more than it was asked for.
+                return received, None
+    except (BlockingIOError, InterruptedError):
+        return received, None
+    except OSError as e:
+        return received, e
+    return received, EOFError("end of file")
+
+
+class Memory:
+    """Bytes that clients make the server hold.
+
+    Attributes
+    ----------
+    total : int
+        Of all clients that were counted.
+    """
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def count(self, peer: Peer) -> None:
+        """Count a peer anew, since its input, output or watches changed."""
+        weight = peer.weigh()
+        self.total += weight - peer.weight
+        peer.weight = weight
+
+    def release(self, peer: Peer) -> None:
+        """Count a peer no longer."""
+        self.total -= peer.weight
+        peer.weight = 0
+
+    def fullest(self, peers: Collection[Peer]) -> Peer | None:
+        """Return the peer to drop next; None while all hold no more than they may."""
+        if self.total <= MAX_TOTAL:
+            return None
+        return max(peers, key=lambda peer: peer.weight, default=None)

@@ -27,12 +27,11 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
-from spalloc_server._wire.accepted import MAX_READ
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
-from spalloc_server._wire.peer import Peer
+from spalloc_server._wire.peer import MAX_READ, Peer
 from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.running import Handler
 from spalloc_server._wire.tally import Tally

@@ -30,16 +30,15 @@ from spalloc_server._saved import (
     syncer,
 )
 from spalloc_server._wire import (
-    accepted,
     carrier,
     clients,
     control,
     introductions,
     lingering,
-    memory,
     messages,
     orders,
     output,
+    peer,
     questions,
     record,
     refusals,
@@ -66,7 +65,7 @@ def told() -> dict[str, str]:
     return {name: value for name, value in rows if name != "Limit"}
 
 
-PROBES = dict(accepted._KEEPALIVE)
+PROBES = dict(peer._KEEPALIVE)
 IDLE, BETWEEN, NUMBER = PROBES.values()
 TEST_AFTER = ", ".join(f"{seconds:.0f}" for seconds in quarantine.TEST_AFTER[:-1])
 
@@ -80,7 +79,7 @@ LIMITS = {
     ),
     "Notifications a client leaves unread before it is dropped": size(output.MAX_UNREAD),
     "Memory for unfinished input, unread output and watches of all clients together, before the"
-    " fullest is dropped": size(memory.MAX_TOTAL),
+    " fullest is dropped": size(peer.MAX_TOTAL),
     "Connections accepted in a turn of the loop": f"{serving._MAX_ACCEPTS}",
     "Commands of one client that are run before another client has its turn": (
         f"{clients._MOST_IN_A_SLICE}, or {clients._SLICE * 1e3:g} ms"
@@ -89,7 +88,7 @@ LIMITS = {
         f"{serving._SECONDS_OF_SLICES * 1e3:g} ms"
     ),
     "Read from a client in a turn of the loop": (
-        f"{size(accepted.MAX_READ)}, {size(accepted._READ)} at a time"
+        f"{size(peer.MAX_READ)}, {size(peer._READ)} at a time"
     ),
     "Rows or events in a reply": (
         f"{questions.MOST_ROWS:,}; {size(event_log.REPLY_BYTES)} of events"

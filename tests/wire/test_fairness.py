@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
-from spalloc_server._wire import accepted, memory, messages
 from spalloc_server._wire import clients as clients_module
+from spalloc_server._wire import messages, peer
 from spalloc_server.server import SpallocServer
 from tests.support.fake_client import FakeClient
 from tests.support.tcp_client import TcpClient
@@ -141,7 +141,7 @@ def test_blank_lines_are_no_way_to_keep_the_loop(
 def test_commands_of_somebody_who_hung_up_wait_for_their_turn_too(
     server: SpallocServer, ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepted, "_READ", 5 * len(line("gone")))  # the end comes with it
+    monkeypatch.setattr(peer, "_READ", 5 * len(line("gone")))  # the end comes with it
     client = FakeClient(line("gone") * 5, ConnectionResetError())
     server._client_buffers[client] = b""
 
@@ -179,7 +179,7 @@ def test_a_keepalive_behind_many_commands_counts(server: SpallocServer, ran: lis
 def test_input_that_is_never_finished_counts_towards_the_bound(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memory, "MAX_TOTAL", 3_000_000)
+    monkeypatch.setattr(peer, "MAX_TOTAL", 3_000_000)
     with TcpClient(server.port) as witness:
         many = [TcpClient(server.port) for _ in range(8)]
         for number, client in enumerate(many):

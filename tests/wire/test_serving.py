@@ -26,8 +26,7 @@ import spalloc_server
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._poller import POLLIN
-from spalloc_server._wire import accepted as accepted_module
-from spalloc_server._wire import lingering, memory, messages, output, peer, refusals, serving
+from spalloc_server._wire import lingering, messages, output, peer, refusals, serving
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
 from tests.support.tcp_client import TcpClient
@@ -284,7 +283,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
         sender.start()
         for _ in range(50):
             assert quick.call("version") == VERSION_NUMBER
-        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * accepted_module.MAX_READ
+        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * peer.MAX_READ
 
         answers = [slow.line() for _ in range(count)]
 
@@ -368,7 +367,7 @@ def deaf_client(server: SpallocServer) -> TcpClient:
 def test_all_together_hold_so_much_and_the_fullest_is_dropped(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "MAX_TOTAL", 1_000_000)
+    monkeypatch.setattr(peer, "MAX_TOTAL", 1_000_000)
     deaf = [deaf_client(server) for _ in range(4)]
     for each in (client, *deaf):
         each.call("notify_job")
@@ -981,7 +980,7 @@ def test_a_client_that_cannot_be_prepared_is_let_go(
     caplog.set_level(logging.INFO)
     assert client.call("version") == VERSION_NUMBER
     with monkeypatch.context() as patch:
-        patch.setattr(accepted_module, "_KEEPALIVE", ((9999, 1),))
+        patch.setattr(peer, "_KEEPALIVE", ((9999, 1),))
         with TcpClient(server.port) as other:
             assert other.rest() == []
 
@@ -1047,7 +1046,7 @@ def test_only_blank_lines_after_the_last_answer_end_the_connection(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(accepted_module, "_READ", 1)  # so that the end is read with the lines
+    monkeypatch.setattr(peer, "_READ", 1)  # so that the end is read with the lines
     with TcpClient(server.port) as ending:
         assert ending.call("version") == VERSION_NUMBER
         with HeldLoop(server, client, monkeypatch):
@@ -1061,7 +1060,7 @@ def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "PAUSE_ABOVE", 10)
-    monkeypatch.setattr(accepted_module, "_READ", 1)
+    monkeypatch.setattr(peer, "_READ", 1)
     after_turn = server._after_turn
     going = TcpClient(server.port)
     assert going.call("version") == VERSION_NUMBER
