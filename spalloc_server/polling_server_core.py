@@ -266,6 +266,9 @@ class PollingServerCore:
         try:
             server_socket.setblocking(False)
             server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # All of IPv6 leaves the port of IPv4 to another socket.
+                server_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             server_socket.bind((ipaddress, port))
             server_socket.listen(BACKLOG)
             self.register_channel(server_socket)

@@ -353,6 +353,27 @@ def test_several_addresses_of_both_versions(start: Start) -> None:
     assert server.controller.belonging.principal_of(job) == "host:::/64"
 
 
+def test_all_of_both_families_is_two_sockets_on_one_port(start: Start) -> None:
+    """So that an address is IPv4 or IPv6 from the beginning, and each can be left out."""
+    server = start("Policy()", bind=[Endpoint(Kind.tcp, ""), Endpoint(Kind.tcp, "::")])
+
+    jobs = []
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, server.port), timeout=20) as client:
+            client.sendall(b'{"command": "create_job", "kwargs": {"owner": "me"}}\n')
+            jobs.append(json.loads(client.makefile().readline())["return"])
+
+    principals = [server.controller.belonging.principal_of(job) for job in jobs]
+    assert principals == ["host:127.0.0.1", "host:::/64"]
+
+
+def test_all_of_ipv6_leaves_ipv4_alone(start: Start) -> None:
+    server = start("Policy()", bind=[Endpoint(Kind.tcp, "::")])
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
 def test_first_bytes_at_random_harm_nobody_and_are_never_admitted(
     start: Start, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
