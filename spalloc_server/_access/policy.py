@@ -213,6 +213,8 @@ def _pattern(who: str) -> _Pattern:
     if colon and kind in _KINDS:
         if not name:
             raise ValueError(f"{who!r} has no name: expected {kind}:NAME, * for any")
+        if name != name.strip():
+            raise ValueError(f"{who!r}: the name begins or ends with a blank, as none does")
         return _Pattern(None, kind, name)
     try:
         return _Pattern(_network(who), "", "")
@@ -225,6 +227,8 @@ def _pattern(who: str) -> _Pattern:
 
 def _network(text: str) -> Network:
     """Return a network in its normal form: one of mapped addresses becomes IPv4."""
+    if "%" in text:
+        raise ValueError("zones such as %eth0 are not told apart: leave it out")
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network):
         mapped = network.network_address.ipv4_mapped
