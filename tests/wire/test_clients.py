@@ -12,9 +12,9 @@ import pytest
 
 from spalloc_server import _clock
 from spalloc_server._wire import clients as clients_module
-from spalloc_server._wire import memory as memory_module
 from spalloc_server._wire import messages
 from spalloc_server._wire import output as output_module
+from spalloc_server._wire import peer as peer_module
 from spalloc_server._wire.messages import Later
 from tests.support.bare_clients import BareClients, FarEnd, command, wait_for
 from tests.support.hand_clock import HandClock
@@ -344,10 +344,10 @@ def test_the_one_that_holds_most_goes_when_all_hold_too_much(
         site.turn(ours)
     weights = [site._peers[ours].weight for ours, _ in pairs]
 
-    monkeypatch.setattr(memory_module, "MAX_TOTAL", sum(weights))
+    monkeypatch.setattr(peer_module, "MAX_TOTAL", sum(weights))
     site._drop_fullest()
     assert len(site._peers) == 3
-    monkeypatch.setattr(memory_module, "MAX_TOTAL", sum(weights) - 1)
+    monkeypatch.setattr(peer_module, "MAX_TOTAL", sum(weights) - 1)
     site._drop_fullest()
 
     assert [ours in site._peers for ours, _ in pairs] == [True, False, True]
