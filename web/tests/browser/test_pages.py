@@ -114,6 +114,17 @@ async def test_times_are_in_the_readers_zone() -> None:
         assert f"{(int(utc) + 9) % 24:02}:" in text
 
 
+async def test_a_page_opens_one_stream_and_that_early() -> None:
+    async with site(busy(4, 2)) as place, window(place) as view:
+        asked: list[str] = []
+        view.page.on("request", lambda request: asked.append(request.url))
+        await view.open("/")
+        await view.ready()
+        names = [url.rpartition("/")[2] for url in asked]
+        assert names.count("events") == 1
+        assert await view.page.evaluate("window.earlyStream") is None
+
+
 async def test_a_job_page_follows_its_job() -> None:
     facility = empty(4, 2)
     job_id = facility.create("eve", [1], why="6 boards rest until 14:03")

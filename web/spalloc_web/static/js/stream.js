@@ -9,13 +9,16 @@ export function follow(address, store, onState) {
   let source = null;
   let retry = null;
 
+  const take = (data) => {
+    onState(true);
+    if (!store.take(JSON.parse(data))) reopen(0);
+  };
   const open = () => {
-    source = new EventSource(address);
+    const early = window.earlyStream?.address === address ? window.earlyStream : null;
+    delete window.earlyStream;
+    source = early?.source ?? new EventSource(address);
     source.onopen = () => onState(true);
-    source.onmessage = (event) => {
-      onState(true);
-      if (!store.take(JSON.parse(event.data))) reopen(0);
-    };
+    source.onmessage = (event) => take(event.data);
     // The session has ended: the page is another now, or the one to log in.
     source.addEventListener("over", () => location.reload());
     source.onerror = () => {
@@ -23,6 +26,13 @@ export function follow(address, store, onState) {
       // After an answer that is no stream, the browser gives up; we do not.
       if (source.readyState === EventSource.CLOSED) reopen(3000);
     };
+    if (early) goOn(early);
+  };
+  /** Go on with a stream that was opened before the modules were there. */
+  const goOn = ({ messages, open: isOpen }) => {
+    if (isOpen) onState(true);
+    else if (source.readyState === EventSource.CLOSED) source.onerror();
+    for (const data of messages) take(data);
   };
   const reopen = (delay) => {
     source.close();
