@@ -78,7 +78,7 @@ def _add(path: Path, options: argparse.Namespace) -> None:
 
 def _change(path: Path, options: argparse.Namespace) -> None:
     if not options.access and not options.password and options.label is None:
-        raise CannotError("what is to change? say --access, --password or --label")
+        raise CannotError("nothing to change: say --access, --password or --label")
     _known(read_users(path), options.name)
     changes = {"access": options.access} if options.access else {}
     if options.label is not None:

@@ -2,8 +2,8 @@
 
 A try counts as wrong from its beginning until it turns out right, so that many at a time gain
 nothing.  A try during a delay is not compared and does not lengthen it.  A name that has logged in
-from an address is delayed there by that address' own mistakes only: strangers elsewhere who guess
-at the name do not keep its owner out.
+from an address is delayed there by that address' own mistakes only: the guesses of
+strangers elsewhere do not keep its owner out.
 """
 
 from __future__ import annotations

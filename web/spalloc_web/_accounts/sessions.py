@@ -63,7 +63,7 @@ class Sessions(Generic[Result]):
     Parameters
     ----------
     users : Users
-        Asked at each look-up, so that a user who is removed is out at once.
+        Asked at each look-up, so that a removed user is out at once.
     clock : callable
         Returns monotonic seconds; tests replace it.
     """

@@ -151,8 +151,8 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 def changing(path: Path) -> Iterator[dict[str, User]]:
     """Read the users, and put the file in place anew if no exception ends the block.
 
-    A file that is not there begins empty.  Others who change it wait meanwhile; readers find the
-    old file or the new one.
+    A file that is not there begins empty.  Other changes wait meanwhile; readers find the old file
+    or the new one.
 
     Raises
     ------

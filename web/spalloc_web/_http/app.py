@@ -78,7 +78,14 @@ def make_app(
         "person_of": person_of,
         "form_token": context.form_key.token,
     }
-    base = settings.base
+    _add_routes(app, settings.base, files)
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_followed(context, sender))
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+def _add_routes(app: web.Application, base: str, files: Files) -> None:
     app.add_routes([web.get(f"{base}{path}", page) for path, page in PAGES.items()])
     app.add_routes(
         [
@@ -95,10 +102,6 @@ def make_app(
     app.router.add_get(f"{base}/health", _health)
     if base:
         app.router.add_get(base, _to_first_page)
-    app.on_response_prepare.append(add_headers)
-    app.cleanup_ctx.append(_followed(context, sender))
-    app.on_shutdown.append(_end_streams)
-    return app
 
 
 def _followed(context: Context, sender: Sender | None) -> _Cleanup:
