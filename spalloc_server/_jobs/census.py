@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from spalloc_server._jobs.stand_in_frames import figure
-from spalloc_server._jobs.wait_tally import BOUNDS, SIZES, WaitTally
+from spalloc_server._jobs.waits import BOUNDS, SIZES, WaitTally
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics

@@ -16,7 +16,6 @@ from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.deadlines import Deadlines
 from spalloc_server._jobs.ended_jobs import KEEPALIVE, MACHINE, REQUEST, Ending, plain_row
-from spalloc_server._jobs.expected_waits import ExpectedWaits
 from spalloc_server._jobs.grace import Grace
 from spalloc_server._jobs.job import (
     JobState,
@@ -28,7 +27,7 @@ from spalloc_server._jobs.job import (
     plain_request,
 )
 from spalloc_server._jobs.out_of_service import counted
-from spalloc_server._jobs.wait_tally import WaitTally
+from spalloc_server._jobs.waits import ExpectedWaits, WaitTally
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:

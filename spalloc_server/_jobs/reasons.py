@@ -36,10 +36,10 @@ from spalloc_server._places import Board, Frame
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.board_states import BoardStates
-    from spalloc_server._jobs.expected_waits import ExpectedWaits
     from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.quarantine import Case
     from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.waits import ExpectedWaits
     from spalloc_server.job_queue import JobQueue
 
 #: Ids of jobs ahead that are told of each job (protocol).

@@ -9,13 +9,13 @@ import pytest
 
 from spalloc_server._allocation.kinds import understand
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs import expected_waits
+from spalloc_server._jobs import waits
 from spalloc_server._jobs.book import BookError
 from spalloc_server._jobs.events import EventMaker
-from spalloc_server._jobs.expected_waits import LEAST_WAITS, ExpectedWaits, Span
 from spalloc_server._jobs.quarantine import Quarantine
 from spalloc_server._jobs.reasons import _described
 from spalloc_server._jobs.reports import Reports, Verdict
+from spalloc_server._jobs.waits import LEAST_WAITS, ExpectedWaits, Span
 from spalloc_server.controller import Controller
 from tests.support.facility import Facility, machine
 from tests.support.fake_frame import Rack
@@ -79,7 +79,7 @@ def test_sorted_waits_are_forgotten_if_there_are_too_many(monkeypatch: pytest.Mo
     for wait in range(LEAST_WAITS):
         known.note("m", 3, float(wait))
     first = known.span(1, ["m"], 3, -1.0, 0.0)
-    monkeypatch.setattr(expected_waits, "MOST_WAITS", 0)
+    monkeypatch.setattr(waits, "MOST_WAITS", 0)
 
     # The other request has the first one's waits forgotten, so they are sorted anew.
     assert known.span(2, ["n"], 3, -1.0, 1.0) is None

@@ -8,7 +8,6 @@ import pytest
 from spalloc_server._allocation import grid_allocator, verdicts
 from spalloc_server._jobs import (
     ended_jobs,
-    expected_waits,
     health,
     job_life,
     job_log,
@@ -17,6 +16,7 @@ from spalloc_server._jobs import (
     reasons,
     reports,
     stopping,
+    waits,
     write_ahead,
 )
 from spalloc_server._programs import http_server
@@ -178,8 +178,8 @@ LIMITS = {
         f"{100 * (1 - region.WORTH_MOVING):.3g} %"
     ),
     "Waits that an expected wait is made of": (
-        f"the last {expected_waits.MOST_WAITS}, {expected_waits.LEAST_WAITS} at least, "
-        f"sorted once in {expected_waits.SECONDS_FRESH:g} s"
+        f"the last {waits.MOST_WAITS}, {waits.LEAST_WAITS} at least, "
+        f"sorted once in {waits.SECONDS_FRESH:g} s"
     ),
     "Jobs ahead told of a waiting job": (
         f"{reasons.MOST_AHEAD}; told again for {reasons.SECONDS_FRESH:g} s, "

@@ -1,7 +1,8 @@
-"""The waits of similar requests lately, as a span for jobs that still wait.
+"""How long jobs waited for boards: counted, and as a span for jobs that still wait.
 
-Similar are requests for the same machine and the same size class (boards to the next power of
-two).  The span of a job leaves out the waits that are shorter than its own so far.
+Spans are made of the waits of similar requests lately.  Similar are requests for the same
+machine and the same size class (boards to the next power of two).  The span of a job leaves out
+the waits that are shorter than its own so far.
 
 The ends of the span are quantiles: 10 % of the waits lie below it, 10 % above.  Each job that
 starts shows whether its span held, and moves the quantiles a little, so that in the long run
@@ -13,7 +14,7 @@ kind of request: that needs no process of its own.  Knows no clock.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -26,6 +27,12 @@ LEAST_WAITS = 10
 MISSES, STEP = 0.2, 0.02
 #: Seconds for which sorted waits are used again (protocol: at most once a minute).
 SECONDS_FRESH = 60.0
+#: Upper bounds of the classes of waits, seconds; one more class is open above.
+BOUNDS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0)
+#: Upper bounds of the classes of sizes, boards; one more class is open above.
+_SIZES = (1, 3, 24, 120)
+#: Words for the classes of sizes.
+SIZES = ("1", "2-3", "4-24", "25-120", "121+")
 
 
 class Span(NamedTuple):
@@ -113,3 +120,25 @@ def _size_class(boards: int) -> int:
 def _quantile(ordered: list[float], share: float) -> float:
     """Return the value below which a share of some sorted values lies."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class WaitTally:
+    """Counts of waits.
+
+    Attributes
+    ----------
+    counts : dict
+        {word of `SIZES`: [number for each of `BOUNDS`, and for all above]}.
+    totals : dict
+        {word of `SIZES`: seconds of all waits together}.
+    """
+
+    def __init__(self) -> None:
+        self.counts = {size: [0] * (len(BOUNDS) + 1) for size in SIZES}
+        self.totals = dict.fromkeys(SIZES, 0.0)
+
+    def note(self, boards: int, seconds: float) -> None:
+        """Count the wait of a job for some boards."""
+        size = SIZES[bisect_left(_SIZES, boards)]
+        self.counts[size][bisect_left(BOUNDS, max(0.0, seconds))] += 1
+        self.totals[size] += max(0.0, seconds)
