@@ -22,7 +22,7 @@ from spalloc_server._access.policy import AccessClass
 from spalloc_server._bmp import wiring
 from spalloc_server._checks.values import text, whole_number
 from spalloc_server._jobs import book, job_log
-from spalloc_server._jobs.event_numbers import EventNumbers
+from spalloc_server._jobs.events import EventNumbers
 from spalloc_server._jobs.stopping import Hurry, join_frames
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._programs.old_names import OldNames

@@ -35,7 +35,7 @@ since then applied: nothing is ever decided again.
     quarantine  {machine: boards out of service, see `_jobs.quarantine`}
     events      {last, state, unfiled}: number of the last event, that of the first
                 one of this state, and the events that the events file may lack
-                (see `_jobs.event_numbers`); None if an older format did not know
+                (see `_jobs.events`); None if an older format did not know
     message     [text or None, whether new jobs are accepted]
 
 Format 1 had no ended, fault, allocated_at, ready_at, principal, code, region, scheduling, patience
