@@ -18,7 +18,7 @@ from enum import Enum
 
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
 from spalloc_server._bmp.interface import AbandonedError, FPGAWait, describe
-from spalloc_server._bmp.request_batch import in_order, links_to_set
+from spalloc_server._bmp.request_queue import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest
 
 #: How often boards are powered on, in all, until their FPGAs come up right.
@@ -54,7 +54,7 @@ class BatchRun:
     Parameters
     ----------
     batch : sequence of AtomicRequests
-        In order of arrival; may be done together (see `_bmp.request_batch`).
+        In order of arrival; may be done together (see `_bmp.request_queue`).
     frame : FrameHardware
         The hardware.
     on_success : callable
