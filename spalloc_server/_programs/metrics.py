@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from spalloc_server import _clock
-from spalloc_server._wire.tally import BOUNDS, Tally
+from spalloc_server._wire.running import BOUNDS, Tally
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.census import Census, FrameCensus, SharingCensus

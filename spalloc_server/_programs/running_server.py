@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from spalloc_server._jobs.census import Census
 from spalloc_server._wire.peer import Memory
-from spalloc_server._wire.tally import Tally
+from spalloc_server._wire.running import Tally
 
 
 class CountedState(Protocol):

@@ -1,11 +1,14 @@
 """The carrying out of commands: one at a time, each with its reply.
 
 Owns the time that commands take, the count of their errors, and the line in the log for a refused
-one.  Must not know how commands come in, nor how replies go out.
+one.  Times and counts are written by one thread and read by others without a lock: a reader may
+see a turn's numbers half written, never a wrong one.  Must not know how commands come in, nor how
+replies go out.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,10 +20,13 @@ from spalloc_server._wire.call_form import misfit
 from spalloc_server._wire.doorkeeper import FRONT_KEYWORDS, Doorkeeper
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.refusals import Refusal, Refusals
-from spalloc_server._wire.tally import Tally
 
 #: Commands whose first argument, a number, is no job's id.
 _NOT_OF_A_JOB = frozenset({"create_job"})
+
+#: Upper bounds of the classes, seconds; one more class is open above.
+BOUNDS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_FIRST = BOUNDS[0]
 
 Handler = Callable[..., object]
 
@@ -131,3 +137,27 @@ def job_spoken_of(command: messages.Command) -> int | None:
     told = command.kwargs.get("job_id", command.args[0] if command.args else None)
     about_a_job = type(told) is int and command.name not in _NOT_OF_A_JOB
     return told if about_a_job else None
+
+
+class Tally:
+    """How long something took, each time: counts by class of duration.
+
+    Attributes
+    ----------
+    counts : list of int
+        One for each of `BOUNDS`, and one for all above; not cumulative.
+    total : float
+        Seconds, of all together.
+    """
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count one duration."""
+        # Most commands fall into the first class.
+        self.counts[0 if seconds <= _FIRST else bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds

@@ -33,8 +33,7 @@ from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import MAX_READ, Peer
 from spalloc_server._wire.port_holder import holder_of
-from spalloc_server._wire.running import Handler
-from spalloc_server._wire.tally import Tally
+from spalloc_server._wire.running import Handler, Tally
 from spalloc_server._wire.visitors import Visitors
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from spalloc_server._access.takeover import TooManyTriesError
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.messages import Command, Later, MalformedError
 from spalloc_server._wire.refusals import Refusals
-from spalloc_server._wire.running import Handler, Runner, job_spoken_of
+from spalloc_server._wire.running import BOUNDS, Handler, Runner, Tally, job_spoken_of
 
 LOG = logging.getLogger("test")
 
@@ -160,3 +161,25 @@ def test_too_many_wrong_codes_are_the_clients_mistake_and_log_no_traceback(
 
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("factor", [0.99, 1.0, 1.01])
+def test_each_duration_counts_in_the_class_that_ends_with_it_or_above(
+    bound: float, factor: float
+) -> None:
+    tally = Tally()
+
+    tally.note(bound * factor)
+
+    assert tally.counts.index(1) == bisect_left(BOUNDS, bound * factor)
+    assert sum(tally.counts) == 1
+
+
+def test_durations_add_up() -> None:
+    tally = Tally()
+    for seconds in (0.0, 0.25, 100.0):
+        tally.note(seconds)
+
+    assert tally.total == 100.25
+    assert (tally.counts[0], tally.counts[-1], sum(tally.counts)) == (1, 1, 3)
