@@ -68,6 +68,18 @@ def host_principal(address: Address | None) -> str:
     return f"host:{address}"
 
 
+def identity_of(principal: str) -> Identity:
+    """Return all that a principal tells of its holder; nothing if it is none."""
+    kind, _, name = principal.partition(":")
+    if kind == "host":
+        return Identity(address=parse_address(name.partition("/")[0]))
+    if kind == "unix" and name.isdecimal():
+        return Identity(uid=int(name))
+    if kind == "cert":
+        return Identity(certificate=name)
+    return Identity(user=name) if kind == "user" else Identity()
+
+
 def parse_principal(text: str) -> str:
     """Return a principal in its normal form.
 

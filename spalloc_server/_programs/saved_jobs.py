@@ -1,4 +1,4 @@
-"""``spalloc_server --diff CONFIG``: which saved jobs a reload would end.
+"""``spalloc_server --diff CONFIG``: which saved jobs a reload would end, or shut out.
 
 Reads the saved state as a starting server would, changes no file, and needs no
 lock, so that a server may be running on it.  The rules of the reload itself decide which
@@ -7,11 +7,18 @@ jobs end.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pwd
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from spalloc_server._configuration_file import load_configuration
+from spalloc_server._access.identity import host_principal, identity_of, parse_address
+from spalloc_server._access.policy import AccessClass, Policy
+from spalloc_server._checks.values import escaped
+from spalloc_server._configuration_file import read_configuration_text, run_configuration
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.job_request import JobRequest
 from spalloc_server._jobs.machine_map import from_plain
@@ -57,7 +64,7 @@ def difference(config: str, state_dir: str | None = None, label: str = "") -> Di
     StoreError
         If the state is not to be trusted or of a newer format.
     """
-    configuration = load_configuration(config)
+    configuration, settings = run_configuration(read_configuration_text(config), config)
     path = Path(config).absolute()
     directory = path.parent if state_dir is None else Path(state_dir)
     found = _saved(Names(directory, path.name, label))
@@ -70,7 +77,8 @@ def difference(config: str, state_dir: str | None = None, label: str = "") -> Di
     ended = diff(Saved(_jobs(book), machines), configuration)
     ended += _never_to_run(book, configuration)
     ended.sort(key=lambda job: job.job_id)
-    return Difference(len(book["jobs"]), ended, found.notes)
+    notes = [*found.notes, *_shut_out(book, settings.policy)]
+    return Difference(len(book["jobs"]), ended, notes)
 
 
 def report(config: str, told: Difference, as_json: bool) -> str:
@@ -135,6 +143,28 @@ def _never_to_run(book: _book.Book, configuration: Configuration) -> list[EndedJ
                 reason = "no machine could ever run it"
                 ended.append(EndedJob(job_id, record["owner"], "", reason))
     return ended
+
+
+def _shut_out(book: _book.Book, policy: Policy) -> Iterator[str]:
+    """Tell of principals of saved jobs that could not use the server any more."""
+    jobs: dict[str, list[int]] = defaultdict(list)
+    for job_id, record in sorted(book["jobs"].items()):
+        principal = record["principal"] or host_principal(parse_address(record["host"]))
+        jobs[principal].append(job_id)
+    for principal, ids in jobs.items():
+        identity = identity_of(principal)
+        if identity.uid is not None:
+            with contextlib.suppress(KeyError):
+                identity = identity._replace(unix_user=pwd.getpwuid(identity.uid).pw_name)
+        access, rule = policy.judge(identity)
+        if access in (AccessClass.use, AccessClass.operate):
+            continue
+        by = "no rule admits it" if rule is None else f"access rule {rule}"
+        named = identity.certificate or identity.user
+        unless = " by its name" if named else ""
+        which = f"job{'s' * (len(ids) > 1)} {', '.join(map(str, ids))}"
+        could = "is denied" if access is AccessClass.deny else "could only read"
+        yield f"shut out: {escaped(principal)} {could}{unless} ({by}): {which}"
 
 
 def _ignore(*_: object) -> None:

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from spalloc_server._access.identity import Identity, parse_address, parse_principal
+from spalloc_server._access.identity import Identity, identity_of, parse_address, parse_principal
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,24 @@ def test_a_principal_is_read_in_its_normal_form(text: str, principal: str) -> No
 def test_a_principal_that_nobody_can_have_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="is no principal: expected host:ADDRESS"):
         parse_principal(text)
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        "host:192.0.2.7",
+        "host:2001:db8::/64",
+        "host:fe80::1",
+        "unix:5",
+        "cert:a:b",
+        "user:ada",
+        "local",
+    ],
+)
+def test_a_principal_tells_who_it_is(principal: str) -> None:
+    assert identity_of(principal).principal == principal
+
+
+def test_a_name_that_is_no_principal_tells_nothing() -> None:
+    for text in ("unix:ada", "host:somewhere", "ada", ""):
+        assert identity_of(text) == Identity()

@@ -1,5 +1,6 @@
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -221,3 +222,26 @@ def test_nonsense_is_refused(arguments: tuple[str, ...]) -> None:
         server_module.main([*arguments])
 
     assert refused.value.code == 2
+
+
+def test_principals_that_the_new_rules_shut_out_are_named(config: Path) -> None:
+    with simulated_server(config) as server:
+        for host in ("10.1.9.3", "10.1.9.3", "10.1.2.3", None, "10.2.0.1"):
+            server.controller.create_job(host, owner="me")
+        for principal in ("cert:eve\n", "user:ada", f"unix:{os.getuid()}"):
+            server.controller.create_job_for(principal, None, owner="me")
+    rules = [
+        ("10.1.9.0/24", "deny"), ("10.1.0.0/16", "use"), ("user:*", "read"),
+        (f"unix:{pwd.getpwuid(os.getuid()).pw_name}", "operate"),
+    ]  # fmt: skip
+    config.write_text(config.read_text() + f"policy = Policy({rules})\n")
+
+    told = saved_jobs.difference(str(config))
+
+    assert told.notes == [
+        "shut out: host:10.1.9.3 is denied (access rule 1): jobs 1, 2",
+        "shut out: host:10.2.0.1 is denied (no rule admits it): job 5",
+        "shut out: cert:eve\\n is denied by its name (no rule admits it): job 6",
+        "shut out: user:ada could only read by its name (access rule 3): job 7",
+    ]
+    assert (told.jobs, told.ended) == (8, [])
