@@ -10,10 +10,11 @@ Triads = set[tuple[int, int]]
 
 @st.composite
 def machines(draw: st.DrawFn) -> tuple[Grid, Triads]:
-    """A grid, and some of its triads."""
+    """A grid, and few or most of its triads."""
     width, height = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     every = [(x, y) for x in range(width) for y in range(height)]
-    return Grid(width, height), draw(st.sets(st.sampled_from(every)))
+    some = draw(st.sets(st.sampled_from(every)))
+    return Grid(width, height), set(every) - some if draw(st.booleans()) else some
 
 
 def mask_of(grid: Grid, triads: Triads) -> int:
@@ -51,6 +52,24 @@ def test_anchors_are_those_of_a_naive_scan(
     expected = mask_of(grid, naive_anchors(triads, width, height))
     assert grid.anchors(mask, width, height) == expected
     assert Opening(grid, mask).anchors(width, height) == expected
+
+
+@given(machines(), st.lists(st.tuples(sides, sides), min_size=2, max_size=6))
+def test_an_opening_is_asked_for_sizes_in_any_order(
+    machine: tuple[Grid, Triads], sizes: list[tuple[int, int]]
+) -> None:
+    grid, triads = machine
+    opening = Opening(grid, mask_of(grid, triads))
+
+    told = [opening.anchors(*size) for size in sizes]
+
+    assert told == [mask_of(grid, naive_anchors(triads, *size)) for size in sizes]
+    inside = {
+        size: anchors
+        for size, anchors in zip(sizes, told, strict=True)
+        if size[0] <= grid.width and size[1] <= grid.height
+    }
+    assert opening.anchors_of(inside) == inside
 
 
 @given(machines(), sides, sides)
