@@ -1,7 +1,9 @@
 """One segment of the events file, read by numbers."""
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -138,6 +140,24 @@ def test_a_file_that_was_cut_has_no_more_lines(path: Path) -> None:
     path.write_bytes(HEAD + line(5) + b"\n")
 
     assert list(found.lines(0, 10, 1000, first=False)) == [line(5)]
+
+
+def test_events_of_a_usual_length_are_found_with_few_readings(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+
+    def pread(fd: int, length: int, offset: int) -> bytes:
+        lengths.append(length)
+        return os.pread(fd, length, offset)
+
+    monkeypatch.setattr(event_segment, "os", SimpleNamespace(pread=pread, O_RDONLY=os.O_RDONLY))
+
+    found = segment(path, *[line(number, 60_000) for number in range(10, 30)])
+    assert lengths == [65_536], "the last line, and no more than needed"
+    lengths.clear()
+    assert len(list(found.lines(19, 1, 10**6, first=False))) == 1
+    assert len(lengths) <= 8, "halved until a few lines are left"
 
 
 def test_few_bytes_are_read_for_a_number_far_down(path: Path, small_chunks: None) -> None:
