@@ -402,3 +402,16 @@ async def test_apprise_delivers(tmp_path: Path) -> None:
         server.server_close()
 
     assert [each["message"] for each in Post.taken] == ["Board (0, 0, 0) of m is out of service."]
+
+
+def test_nothing_of_news_that_were_given_up_stays_in_a_file(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "notices.db")
+    texts = [f"Board ({n}, 0, 0) was reported: Zacharias saw smoke." for n in range(99)]
+    memory.take("mail", [News(n, 5.0, "report", text) for n, text in enumerate(texts)], 99)
+    before = [b"Zacharias" in path.read_bytes() for path in tmp_path.iterdir()]
+
+    memory.forget([key for key, _ in memory.waiting("mail")])
+    memory.close()
+
+    assert any(before)
+    assert not any(b"Zacharias" in path.read_bytes() for path in tmp_path.iterdir())

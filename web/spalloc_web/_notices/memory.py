@@ -1,6 +1,7 @@
 """The memory of notices over restarts: news that wait, and times of messages.
 
-A SQLite file of its own, written by the notices' thread alone.
+A SQLite file of its own, written by the notices' thread alone.  News wait for a day at most, so
+that the file has no names past their day.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Memory:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         self._file = sqlite3.connect(path, check_same_thread=False, timeout=2.0)
+        # Reports may have names in them: nothing of news that are gone stays in the file.
+        self._file.execute("PRAGMA secure_delete = ON")
         with self._file:
             self._file.executescript(_TABLES)
 
