@@ -4,7 +4,6 @@ It owns the life of one job, from asking for boards to giving them back, and say
 of how it looks. Connections are the session's business, signs of life the keepalive's.
 """
 
-import enum
 import logging
 import math
 import os
@@ -12,9 +11,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any
 
-from spalloc_client._address import check_hostname
 from spalloc_client._answers import (
     Board,
     JobMachine,
@@ -26,13 +24,13 @@ from spalloc_client._answers import (
     read_place,
     read_status,
 )
+from spalloc_client._arguments import NOT_GIVEN, Missing, settle
 from spalloc_client._connection import Connection, Outcome
 from spalloc_client._identity import Identity, JobReplacedError
 from spalloc_client._keepalive import Keepalive
 from spalloc_client._queue import explain_refusal
 from spalloc_client._request import check_numbers
 from spalloc_client._session import Changes, Session
-from spalloc_client._settings import Settings, log_remarks, merge, read_sources, usual_sources
 from spalloc_client.errors import (
     JobDestroyedError,
     ProtocolError,
@@ -53,24 +51,6 @@ _PATIENCE_AFTER_INTERRUPT = 5.0
 
 #: How the reason of a job begins that no machine suits.
 NO_MACHINE = "Cancelled: No suitable machines available"
-
-#: The values that settings may have which are numbers.
-_NUMBERS = {
-    "keepalive": "a number of seconds above 0, or None",
-    "timeout": "a number of seconds above 0, or None",
-    "reconnect_delay": "a number of seconds, 0 or more",
-    "min_ratio": "a number from 0 to 1, or None",
-}
-
-
-class _NotGiven(enum.Enum):
-    """Tells an argument that was not given from one that is None."""
-
-    token = 0
-
-
-_NOT_GIVEN: Final = _NotGiven.token
-_Missing: TypeAlias = Literal[_NotGiven.token]
 
 
 class Job:
@@ -152,32 +132,32 @@ class Job:
     def __init__(
         self,
         *what: int,
-        hostname: str | _Missing | None = _NOT_GIVEN,
-        port: int | _Missing = _NOT_GIVEN,
-        reconnect_delay: float | _Missing = _NOT_GIVEN,
-        timeout: float | _Missing | None = _NOT_GIVEN,
+        hostname: str | Missing | None = NOT_GIVEN,
+        port: int | Missing = NOT_GIVEN,
+        reconnect_delay: float | Missing = NOT_GIVEN,
+        timeout: float | Missing | None = NOT_GIVEN,
         config_filenames: str | Sequence[str] | None = None,
         resume_job_id: int | None = None,
-        owner: str | _Missing | None = _NOT_GIVEN,
-        keepalive: float | _Missing | None = _NOT_GIVEN,
-        machine: str | _Missing | None = _NOT_GIVEN,
-        tags: Sequence[str] | _Missing | None = _NOT_GIVEN,
-        min_ratio: float | _Missing | None = _NOT_GIVEN,
-        max_dead_boards: int | _Missing | None = _NOT_GIVEN,
-        max_dead_links: int | _Missing | None = _NOT_GIVEN,
-        require_torus: bool | _Missing = _NOT_GIVEN,
-        tls: bool | _Missing = _NOT_GIVEN,
-        ca: str | _Missing | None = _NOT_GIVEN,
-        cert: str | _Missing | None = _NOT_GIVEN,
-        key: str | _Missing | None = _NOT_GIVEN,
+        owner: str | Missing | None = NOT_GIVEN,
+        keepalive: float | Missing | None = NOT_GIVEN,
+        machine: str | Missing | None = NOT_GIVEN,
+        tags: Sequence[str] | Missing | None = NOT_GIVEN,
+        min_ratio: float | Missing | None = NOT_GIVEN,
+        max_dead_boards: int | Missing | None = NOT_GIVEN,
+        max_dead_links: int | Missing | None = NOT_GIVEN,
+        require_torus: bool | Missing = NOT_GIVEN,
+        tls: bool | Missing = NOT_GIVEN,
+        ca: str | Missing | None = NOT_GIVEN,
+        cert: str | Missing | None = NOT_GIVEN,
+        key: str | Missing | None = NOT_GIVEN,
         takeover_code: str | None = None,
     ) -> None:
         given = {
-            "hostname": hostname or _NOT_GIVEN,
+            "hostname": hostname or NOT_GIVEN,
             "port": port,
             "reconnect_delay": reconnect_delay,
             "timeout": timeout,
-            "owner": owner or _NOT_GIVEN,
+            "owner": owner or NOT_GIVEN,
             "keepalive": keepalive,
             "machine": machine,
             "tags": tags,
@@ -191,7 +171,7 @@ class Job:
             "key": key,
         }
         numbers = check_numbers(what)
-        settings = _settle(config_filenames, given)
+        settings = settle(config_filenames, given)
         # A job that is taken over may have been asked for in other words.
         self._request = None if resume_job_id is not None else settings.request(numbers)
         if settings.hostname is None:
@@ -394,9 +374,7 @@ class Job:
 
     # --- waiting ---
 
-    def wait_for_state_change(
-        self, old_state: JobState, timeout: float | None = None
-    ) -> JobState:
+    def wait_for_state_change(self, old_state: JobState, timeout: float | None = None) -> JobState:
         """Wait until the job is in another state than `old_state`.
 
         A lost or silent server is waited for as well.
@@ -639,51 +617,3 @@ def _end_of(timeout: float | None) -> float | None:
 
 def _left(end: float | None, at_least: float = -math.inf) -> float:
     return math.inf if end is None else max(end - time.monotonic(), at_least)
-
-
-def _settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any]) -> Settings:
-    """Lay the arguments over the settings in files and the environment."""
-    if config_filenames is None:
-        sources = usual_sources()
-    elif isinstance(config_filenames, str):
-        sources = read_sources([config_filenames])
-    else:
-        sources = read_sources(config_filenames)
-    log_remarks(sources)
-    chosen = {name: value for name, value in given.items() if value is not _NOT_GIVEN}
-    settings = merge(sources)
-    # A machine asked for here and now overrules tags from a file, and the other way.
-    if chosen.get("machine") is not None:
-        settings = settings._replace(tags=None)
-    if chosen.get("tags") is not None:
-        settings = settings._replace(machine=None)
-    settings = settings._replace(**chosen)
-    if settings.machine is not None and settings.tags is not None:
-        raise ValueError("only one of machine and tags may be given")
-    if isinstance(settings.tags, str):
-        raise ValueError(f"tags must be a sequence of texts, not the text {settings.tags!r}")
-    settings = _check(settings)
-    # Any sequence or set; on its way to the server it becomes an array.
-    return settings._replace(tags=None if settings.tags is None else list(settings.tags))
-
-
-def _check(settings: Settings) -> Settings:
-    """Refuse settings that would fail later, and in other words."""
-    if not isinstance(settings.hostname, str | None):
-        raise ValueError(f"hostname must be a text, not {settings.hostname!r}")
-    if settings.hostname is not None:
-        try:
-            settings = settings._replace(hostname=check_hostname(settings.hostname))
-        except ValueError as exc:
-            raise ValueError(f"hostname {exc}") from None
-    if not isinstance(settings.port, int) or not 1 <= settings.port <= 65535:
-        raise ValueError(f"port must be a whole number from 1 to 65535, not {settings.port!r}")
-    for name, allowed in _NUMBERS.items():
-        value = getattr(settings, name)
-        if value is None and allowed.endswith("or None"):
-            continue
-        most = 1 if name == "min_ratio" else math.inf
-        fits = isinstance(value, int | float) and 0 <= value <= most and value < math.inf
-        if not fits or (value == 0 and "above 0" in allowed):
-            raise ValueError(f"{name} must be {allowed}, not {value!r}")
-    return settings
