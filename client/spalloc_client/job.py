@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,6 @@ from spalloc_client._answers import (
     Board,
     JobMachine,
     JobStatus,
-    read_job_id,
     read_jobs,
     read_machine_info,
     read_machines,
@@ -25,7 +23,8 @@ from spalloc_client._answers import (
     read_status,
 )
 from spalloc_client._arguments import NOT_GIVEN, Missing, settle
-from spalloc_client._connection import Connection, Outcome
+from spalloc_client._connection import Connection
+from spalloc_client._creation import Creation
 from spalloc_client._identity import Identity, JobReplacedError
 from spalloc_client._keepalive import Keepalive
 from spalloc_client._queue import explain_refusal
@@ -44,10 +43,6 @@ from spalloc_client.states import JobState
 __all__ = ["Job", "JobDestroyedError", "JobState", "StateChangeTimeoutError"]
 
 _log = logging.getLogger(__name__)
-
-#: How long to wait for the id of a job whose creation was interrupted, seconds.  # arbitrary
-_PATIENCE_AFTER_INTERRUPT = 5.0
-
 
 #: How the reason of a job begins that no machine suits.
 NO_MACHINE = "Cancelled: No suitable machines available"
@@ -190,17 +185,21 @@ class Job:
         self._session = Session(
             self._endpoint, settings.timeout, settings.reconnect_delay, self._recognise
         )
-        creation = Outcome()
+        creation = Creation(self._session)
         try:
             if resume_job_id is None:
-                self.id = self._create(creation, numbers)
+                self.id = creation.run(numbers, settings)
                 self._keepalive = settings.keepalive
             else:
                 self.id = resume_job_id
                 self._keepalive = self._take_over(takeover_code)
             self._start_keepalive()
         except BaseException as exc:
-            self._undo(creation, interrupted=not isinstance(exc, Exception))
+            # Nothing is left behind when the constructor fails, at any point.
+            try:
+                creation.undo(interrupted=not isinstance(exc, Exception))
+            finally:
+                self.close()
             raise
 
     def __repr__(self) -> str:
@@ -534,31 +533,6 @@ class Job:
             return ""
         return f" {explain_refusal(self._request, machines, scheduling)}"
 
-    def _create(self, creation: Outcome, what: tuple[int, ...]) -> int:
-        settings = self._settings
-        self._session.connect().submit(
-            creation,
-            "create_job",
-            *what,
-            owner=settings.owner,
-            keepalive=settings.keepalive,
-            machine=settings.machine,
-            tags=settings.tags,
-            min_ratio=settings.min_ratio,
-            max_dead_boards=settings.max_dead_boards,
-            max_dead_links=settings.max_dead_links,
-            require_torus=settings.require_torus,
-        )
-        if not creation.wait(settings.timeout):
-            end = "stays until destroyed"
-            if settings.keepalive is not None:
-                end = f"ends by itself within {settings.keepalive:g} s"
-            raise ProtocolTimeoutError(
-                f"{self._session.server} did not answer create_job within {settings.timeout:g} s; "
-                f"if it makes the job yet, that {end}"
-            )
-        return read_job_id(creation.result())
-
     def _take_over(self, code: str | None) -> float | None:
         if code is not None:
             if not self._session.facility().offers("take_over_job"):
@@ -577,20 +551,6 @@ class Job:
                 self._keepalive,
                 self._settings.reconnect_delay,
             )
-
-    def _undo(self, creation: Outcome, interrupted: bool) -> None:
-        """Leave nothing behind when the constructor fails, at any point."""
-        try:
-            if interrupted and creation.submitted:
-                # The server is making the job; only its answer tells which one it is.
-                self._session.nudge()
-                creation.wait(_PATIENCE_AFTER_INTERRUPT)
-            if creation.known:
-                with suppress(ProtocolError, SpallocServerException):
-                    job_id = read_job_id(creation.result())
-                    self._session.try_call(_PATIENCE_AFTER_INTERRUPT, "destroy_job", job_id)
-        finally:
-            self.close()
 
     def _leave(self) -> None:
         """Destroy the job if it is still ours; the last resort is its keepalive period."""
