@@ -63,7 +63,7 @@ class Allocator(BoardAllocator):
         corner = self.pack_tree.alloc(width, height, self._verdicts.sparing(judge))
         if corner is None:
             return None
-        return self._use_block(("triads", *corner, width, height), judge)
+        return self._use(("triads", *corner, width, height)), *judge.hand_over()
 
     def _is_triads_possible(self, width: int, height: int, wanted: Limits) -> bool:
         return self._size_is_right(width, height, wanted) and self._fits_in_a_corner(
@@ -78,7 +78,7 @@ class Allocator(BoardAllocator):
         block = self.pack_tree.alloc_area(area, wanted.min_ratio, self._verdicts.sparing(judge))
         if block is None:
             return None
-        return self._use_block(("boards", *block), judge)
+        return self._use(("boards", *block)), *judge.hand_over()
 
     def _full_measure(
         self, boards: int, area: int, wanted: Limits

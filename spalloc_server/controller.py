@@ -263,7 +263,8 @@ class Controller:
         with self._lock:
             if not self.notice.accepting:
                 self.notice.check_accepting()
-            self._facility.note_dead_changes()
+            if any(where.is_dead_stale() for where in self._records.maps.values()):
+                self._facility.note_dead_changes()
             return self._life.create(ownerhost, owner, keepalive, request, principal)
 
     def job_keepalive(self, host: str | None, job_id: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from spalloc_server._allocation.candidate_filter import Link, _CandidateFilter
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType, understand
 from spalloc_server._allocation.ledger import Ledger
-from spalloc_server._allocation.waiting_list import Footprint
 from spalloc_server._places import Board
 from spalloc_server.coordinates import WrapAround
 from spalloc_server.links import Links
@@ -175,13 +174,6 @@ class BoardAllocator(Ledger):
             wanted.require_torus,
             expected_boards,
         )
-
-    def _use_block(self, footprint: Footprint, judge: _CandidateFilter) -> Allocation:
-        """Note a block that was taken, as the filter accepted it last."""
-        assert judge.boards is not None
-        assert judge.periphery is not None
-        assert judge.torus is not None
-        return self._use(footprint), judge.boards, judge.periphery, judge.torus
 
     def _use_board(self, board: Board) -> Allocation:
         """Note a single board that was taken."""

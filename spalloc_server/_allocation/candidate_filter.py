@@ -137,9 +137,14 @@ class _CandidateFilter:
         expected = all_boards if self.expected_boards is None else self.expected_boards
         return expected - len(boards) > self.max_dead_boards
 
-    def forget(self) -> None:
-        """Forget the block accepted last; its sets belong to somebody else now."""
+    def hand_over(self) -> tuple[set[Board], set[Link], WrapAround]:
+        """Return `boards`, `periphery` and `torus`, which belong to somebody else from now on."""
+        boards, periphery, torus = self.boards, self.periphery, self.torus
+        assert boards is not None
+        assert periphery is not None
+        assert torus is not None
         self.boards = self.periphery = self.torus = None
+        return boards, periphery, torus
 
     def _both_ends(self, links: set[Link]) -> set[Link]:
         """Return the links and the other ends of their cables."""

@@ -273,10 +273,7 @@ class GridAllocator(BoardAllocator):
             return None
         self._free_room.take(*block)
         kind = "triads" if judge.expected_boards is None else "boards"
-        allocation = self._use_block((kind, *block), judge)
-        # The filter is remembered for the next request.
-        judge.forget()
-        return allocation
+        return self._use((kind, *block)), *judge.hand_over()
 
     # --- looking at places, to keep one for a request ---
 

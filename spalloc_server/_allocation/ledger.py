@@ -135,6 +135,8 @@ class Ledger(ABC):
         bool
             Whether there were any.
         """
+        if not self._waiting_list.entries:
+            return False
         due = self._waiting_list.take_due(self.seconds_before_free)
         for _, footprint in due:
             self._return(footprint)
@@ -218,7 +220,8 @@ class Ledger(ABC):
     @property
     def next_rested(self) -> float | None:
         """When the next boards will have rested, monotonic seconds."""
-        return self._waiting_list.next_due(self.seconds_before_free)
+        resting = self._waiting_list
+        return resting.next_due(self.seconds_before_free) if resting.entries else None
 
     def describe(self, allocation_id: int) -> Footprint:
         """Return the footprint of an allocation.

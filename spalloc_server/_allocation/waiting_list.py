@@ -24,10 +24,16 @@ class _Entry(NamedTuple):
 
 
 class WaitingList:
-    """Allocations that rest, longest first."""
+    """Allocations that rest.
+
+    Attributes
+    ----------
+    entries : deque
+        The allocations, longest resting first; to be looked at only.
+    """
 
     def __init__(self) -> None:
-        self._entries: deque[_Entry] = deque()
+        self.entries: deque[_Entry] = deque()
 
     def add(self, allocation_id: int, footprint: Footprint, rested: float = 0.0) -> None:
         """Put an allocation on the list.
@@ -42,10 +48,10 @@ class WaitingList:
             Seconds that it has been resting already.
         """
         entry = _Entry(_clock.monotonic() - rested, allocation_id, footprint)
-        if self._entries and entry < self._entries[-1]:
-            insort(self._entries, entry)
+        if self.entries and entry < self.entries[-1]:
+            insort(self.entries, entry)
         else:
-            self._entries.append(entry)
+            self.entries.append(entry)
 
     def take_due(self, seconds: float) -> list[tuple[int, Footprint]]:
         """Remove allocations that have rested long enough.
@@ -61,11 +67,11 @@ class WaitingList:
             Longest resting first.
         """
         due: list[tuple[int, Footprint]] = []
-        if not self._entries:
+        if not self.entries:
             return due
         now = _clock.monotonic()
-        while self._entries and now - self._entries[0].since >= seconds:
-            _, allocation_id, footprint = self._entries.popleft()
+        while self.entries and now - self.entries[0].since >= seconds:
+            _, allocation_id, footprint = self.entries.popleft()
             due.append((allocation_id, footprint))
         return due
 
@@ -82,11 +88,11 @@ class WaitingList:
         float or None
             Monotonic seconds; None if nothing rests.
         """
-        return self._entries[0].since + seconds if self._entries else None
+        return self.entries[0].since + seconds if self.entries else None
 
     def find(self, allocation_id: int) -> Footprint | None:
         """Return the boards of a resting allocation; None if it is not here."""
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.allocation_id == allocation_id:
                 return entry.footprint
         return None
@@ -96,5 +102,5 @@ class WaitingList:
         now = _clock.monotonic()
         return [
             (allocation_id, footprint, now - since)
-            for since, allocation_id, footprint in self._entries
+            for since, allocation_id, footprint in self.entries
         ]

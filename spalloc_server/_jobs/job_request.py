@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from spalloc_server._allocation.kinds import Limits, Request
@@ -44,6 +45,10 @@ def keepalive_seconds(value: object) -> float | None:
 _LARGEST = 2**63 - 1
 
 
+#: Users ask for the same again and again.
+_boards = lru_cache(maxsize=1024)(Request.of)
+
+
 @dataclass(frozen=True)
 class JobRequest:
     """A request of good form; it is read once and passed down.
@@ -70,7 +75,8 @@ class JobRequest:
     boards: Request = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "boards", Request.of(self.what, Limits(**self.limits)))
+        boards = _boards(self.what, Limits(**self.limits))
+        object.__setattr__(self, "boards", boards)
 
     @classmethod
     def parse(cls, what: tuple[object, ...], keywords: dict[str, object]) -> JobRequest:

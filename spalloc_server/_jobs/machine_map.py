@@ -7,6 +7,7 @@ its boards.  Knows nothing of allocation, threads or hardware.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from spalloc_server._places import Board, Frame, Place, frame_of
@@ -17,6 +18,16 @@ from spalloc_server.links import Links
 
 #: Boards of a triad, chips along the side of a triad, and of a board's box.
 _Z, _TRIAD_CHIPS, _BOARD_CHIPS = 3, 12, 8
+
+
+#: Jobs get the same boards again and again.
+_chip_of = lru_cache(maxsize=4096)(board_to_chip)
+
+
+@lru_cache(maxsize=1024)
+def _size_of(width: int, height: int, torus: int) -> tuple[int, int]:
+    """Return the size in chips of a block of triads."""
+    return to_chips(width, height, WrapAround(torus))
 
 
 class Network(NamedTuple):
@@ -62,10 +73,15 @@ class MachineMap:
     def dead_changed(self) -> bool:
         """Whether dead boards or links were changed in place since this was last asked."""
         machine = self.machine
-        if self._dead == (machine.dead_boards, machine.dead_links):
+        if not self.is_dead_stale():
             return False
         self._dead = _copies(machine)
         return True
+
+    def is_dead_stale(self) -> bool:
+        """Whether `dead_changed` has something to tell."""
+        machine = self.machine
+        return self._dead != (machine.dead_boards, machine.dead_links)
 
     def locate(self, board: Board) -> Place | None:
         """Return the physical place of a board, None if there is no such board."""
@@ -147,17 +163,15 @@ class MachineMap:
         """
         if len(boards) == 1:
             width = height = _BOARD_CHIPS
-            origin = board_to_chip(*next(iter(boards)))
+            origin = _chip_of(*next(iter(boards)))
         else:
             xs, ys = {x for x, _, _ in boards}, {y for _, y, _ in boards}
-            origin = board_to_chip(min(xs), min(ys), 0)
-            width, height = to_chips(
-                max(xs) - min(xs) + 1, max(ys) - min(ys) + 1, WrapAround(torus)
-            )
+            origin = _chip_of(min(xs), min(ys), 0)
+            width, height = _size_of(max(xs) - min(xs) + 1, max(ys) - min(ys) + 1, torus)
         hosts = self.machine.spinnaker_ips
         connections = {}
         for board in sorted(boards):
-            x, y = board_to_chip(*board)
+            x, y = _chip_of(*board)
             connections[(x - origin[0], y - origin[1])] = hosts[board]
         return Network(width, height, connections, origin)
 

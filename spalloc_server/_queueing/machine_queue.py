@@ -73,7 +73,8 @@ class _Job:
         self.machine_name = machine_name
         self.request = request
         self.args: tuple[int | None, ...] = request.numbers
-        self.kwargs: dict[str, Any] = request.limits.keywords
+        # Those of the request, unless others were given.
+        self.kwargs: dict[str, Any] | None = None
         self.order = order
         self.machine: _Machine | None = None
         self.allocation_id: int | None = None
@@ -95,7 +96,7 @@ class _Job:
             "args": self.args,
             "machine_name": self.machine_name,
             "tags": set(self.tags),
-            "kwargs": self.kwargs,
+            "kwargs": self.request.limits.keywords if self.kwargs is None else self.kwargs,
             "pending": self.pending,
             "going": self.going,
             "machine": None if self.machine is None else self.machine.name,

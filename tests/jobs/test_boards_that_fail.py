@@ -129,7 +129,7 @@ class Load:
                 if not job.pending:
                     continue
                 # If this is not None the test has failed, so that it may be tried.
-                assert each.allocator.alloc(*job.args, **job.kwargs) is None, (name, job.args)
+                assert each.allocator.allocate(job.request) is None, (name, job.args)
                 if name not in blocked.get(job.id, ()):
                     break
 
