@@ -246,6 +246,24 @@ async def test_long_lists_say_how_much_is_left_out(
         assert text.count("And 1 more") == 2
 
 
+async def test_new_jobs_can_be_refused_without_a_message(users: str) -> None:
+    facility = two_jobs()
+    facility.message = "Back at noon"
+    async with site(facility, users=users) as place:
+        await log_in(place.client, "grace")
+        text = await (await question(place, "message", accepting="no")).text()
+        assert "There is no message to anybody." in text
+        assert "<dd>Back at noon</dd>" in text
+        status, result = await give(place, "message", text)
+        assert status == 200
+        assert "refused with the advice to ask the operator" in result
+        assert place.facility.message is None
+        place.server.notify()
+        await place.watcher.until(lambda picture: picture.status.accepting is False)
+        text = await (await question(place, "message", accepting="yes", text="Here")).text()
+        assert "<dd>are refused</dd>" in text
+
+
 # --- users ---
 
 

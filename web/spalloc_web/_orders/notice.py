@@ -25,7 +25,8 @@ def _words(text: str | None, accepting: bool) -> list[str]:
     message = f"Everybody reads: {text}" if text else "There is no message to anybody."
     if accepting:
         return [message, "New jobs are accepted."]
-    return [message, "New jobs are refused with these words; jobs that exist go on."]
+    told = "these words" if text else "the advice to ask the operator"
+    return [message, f"New jobs are refused with {told}; jobs that exist go on."]
 
 
 async def ask_message(desk: Desk, asked: MessageGiven) -> Question:
