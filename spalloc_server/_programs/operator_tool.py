@@ -176,7 +176,8 @@ def _jobs(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"jobs": rows}))
         return
-    head = ("job", "state", "owner", "principal", "boards", "created", "lives on grace until")
+    about = ("job", "state", "owner", "principal", "boards", "created")
+    head = (*about, "lives on grace until", "why it waits")
     for line in table(head, (_job_cells(row) for row in rows), "no jobs"):
         print(line)
 
@@ -192,6 +193,7 @@ def _job_cells(row: dict[str, Any]) -> tuple[str, ...]:
         boards or "-",
         date(row["created"]),
         "-" if grace is None else date(grace),
+        row.get("why") or "-",
     )
 
 

@@ -286,9 +286,14 @@ def _rows(boards: list[tuple[str, Board]]) -> dict[str, Any]:
 
 
 def _jobs(desk: Desk, _: dict[str, Any]) -> dict[str, Any]:
-    on_grace = {each.job_id: each.until for each in desk.controller.overview.jobs_on_grace()}
+    controller = desk.controller
+    on_grace = {each.job_id: each.until for each in controller.overview.jobs_on_grace()}
+    waiting = {each["job_id"]: each for each in controller.overview.list_queue()["jobs"]}
     return {
-        "jobs": [_job_row(desk.controller, row, on_grace) for row in desk.controller.list_jobs()]
+        "jobs": [
+            _job_row(controller, row, on_grace, waiting.get(row.job_id))
+            for row in controller.list_jobs()
+        ]
     }
 
 
@@ -296,10 +301,17 @@ def _job(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:
     job_id = _job_id(desk, order)
     on_grace = {each.job_id: each.until for each in desk.controller.overview.jobs_on_grace()}
     (row,) = (row for row in desk.controller.list_jobs() if row.job_id == job_id)
-    return _job_row(desk.controller, row, on_grace)
+    outlook = desk.controller.overview.get_job_outlook(job_id)
+    return _job_row(desk.controller, row, on_grace, outlook)
 
 
-def _job_row(controller: Controller, row: Any, on_grace: dict[int, float]) -> dict[str, Any]:
+def _job_row(
+    controller: Controller,
+    row: Any,
+    on_grace: dict[int, float],
+    outlook: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Describe a job; `outlook` is its object of ``list_queue``, if it waits."""
     return {
         "id": row.job_id,
         "owner": row.owner,
@@ -313,7 +325,15 @@ def _job_row(controller: Controller, row: Any, on_grace: dict[int, float]) -> di
         "request": [*row.args],
         "machine": row.allocated_machine_name,
         "boards": None if row.boards is None else counted(row.boards),
+        "why": None if outlook is None else _why(outlook["machines"]),
     }
+
+
+def _why(machines: list[dict[str, Any]]) -> str:
+    """Say why a job waits, for each machine that it waits for."""
+    if len(machines) == 1:
+        return str(machines[0]["why"])
+    return "; ".join(f"{each['name']}: {each['why']}" for each in machines)
 
 
 def _end(desk: Desk, order: dict[str, Any]) -> dict[str, Any]:

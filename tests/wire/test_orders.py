@@ -147,6 +147,25 @@ def test_jobs_are_listed_with_their_principals(controller: Controller) -> None:
     assert do(controller, "job", id=first) == listed[0]
 
 
+def test_jobs_that_wait_tell_why(controller: Controller) -> None:
+    used = controller.create_job(None, 1, 1, owner="ada", machine="n")
+    here = controller.create_job(None, 1, owner="ada", machine="n")
+    anywhere = controller.create_job(None, 1, 1, owner="ada", tags=["default"])
+    controller.upkeep.hold_boards("n", [(0, 0, 0)], "fan")
+
+    rows = {row["id"]: row for row in do(controller, "jobs")["jobs"]}
+    assert rows[used]["why"] is None
+    assert rows[here]["why"] == "jobs have 3 of 3 boards, 0 are free"
+    assert do(controller, "job", id=here)["why"] == rows[here]["why"]
+    assert rows[anywhere]["why"] is None
+
+
+def test_the_reasons_of_several_machines_are_told_by_name() -> None:
+    machines = [{"name": "m", "why": "full"}, {"name": "n", "why": "away"}]
+
+    assert orders._why(machines) == "m: full; n: away"
+
+
 def test_a_job_is_ended_with_the_operators_name_and_words(controller: Controller) -> None:
     job = controller.create_job(None, owner="me", machine="n")
 
