@@ -30,8 +30,8 @@ def printing(prog: str, body: Callable[[], int]) -> int:
     Returns
     -------
     int
-        The body's exit status; 141 if the reader has gone, as a shell would have it; 1
-        with a line on standard error if the output cannot be written.
+        The body's exit status; 130 after Ctrl-C and 141 if the reader has gone, as a shell would
+        have it; 1 with a line on standard error if the output cannot be written.
     """
     _open_missing_streams()
     _escape_odd_characters()
@@ -41,6 +41,10 @@ def printing(prog: str, body: Callable[[], int]) -> int:
         finally:
             # Also for --help and --version, which end by SystemExit.
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            complain("")  # the prompt comes on a line of its own, not after ^C
+        return _SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         _abandon_output()
         return _SIGNALLED + signal.SIGPIPE

@@ -82,3 +82,20 @@ def test_complaints_that_nobody_reads_are_not_missed(monkeypatch: pytest.MonkeyP
         monkeypatch.undo()
         with pytest.raises(OSError, match="No space"):
             full.close()
+
+
+@pytest.mark.parametrize(("terminal", "told"), [(True, "\n"), (False, "")])
+def test_an_interrupt_ends_it_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    told: str,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+
+    def body() -> int:
+        raise KeyboardInterrupt
+
+    assert output.printing("prog", body) == 130
+
+    assert capsys.readouterr().err == told

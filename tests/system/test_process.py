@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import spalloc_server
+import spalloc_server.__main__
 from tests.support.server_process import ServerProcess
 from tests.support.tcp_client import TcpClient
 
@@ -277,10 +278,87 @@ sys.exit(10 + status)
     assert done.returncode == 11
 
 
-def test_the_console_commands_begin_where_sighup_is_harmless() -> None:
-    for name in ("spalloc_server", "spalloc-server"):
-        program = Path(sys.executable).with_name(name).read_text()
-        assert "from spalloc_server.__main__ import main" in program
+@pytest.mark.parametrize(
+    ("entry", "module"),
+    [
+        ("main", "spalloc_server.server"),
+        ("state", "spalloc_server._programs.state_tool"),
+        ("simulator", "spalloc_server._simulator.main"),
+        ("history", "spalloc_server._history.main"),
+    ],
+)
+def test_an_interrupt_ends_a_program_without_a_word_while_it_is_being_imported(
+    folder: Path, entry: str, module: str
+) -> None:
+    program = f"""
+import importlib.abc, os, signal, sys
+import spalloc_server.__main__
+assert "{module}" not in sys.modules
+
+class Early(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Early())
+spalloc_server.__main__.{entry}()
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, check=False, capture_output=True
+    )
+
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize("entry", ["main", "state", "simulator", "history"])
+def test_each_program_begins_with_its_entry(
+    entry: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
+    monkeypatch.setattr(sys, "argv", ["program", "--version"])
+
+    try:
+        with pytest.raises(SystemExit, match="0"):
+            getattr(spalloc_server.__main__, entry)()
+        assert signal.getsignal(signal.SIGINT) is before[0]
+    finally:
+        signal.signal(signal.SIGHUP, before[1])
+
+    assert spalloc_server.__version__ in capsys.readouterr().out
+
+
+def test_an_interrupt_that_is_ignored_stays_so(folder: Path) -> None:
+    program = """
+import os, signal
+from spalloc_server.__main__ import importing
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with importing():
+    os.kill(os.getpid(), signal.SIGINT)
+assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=False)
+
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("spalloc_server", "main"),
+        ("spalloc-server", "main"),
+        ("spalloc-state", "state"),
+        ("spalloc-simulator", "simulator"),
+        ("spalloc-history", "history"),
+    ],
+)
+def test_the_console_commands_begin_where_signals_are_harmless(name: str, entry: str) -> None:
+    program = Path(sys.executable).with_name(name).read_text()
+
+    assert f"from spalloc_server.__main__ import {entry}" in program
 
 
 def test_only_one_server_on_a_state(folder: Path) -> None:
