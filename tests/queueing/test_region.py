@@ -1,5 +1,6 @@
 """Where a region goes, and how long its holders are expected to stay."""
 
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -97,6 +98,26 @@ def test_a_region_goes_where_its_slowest_holder_is_gone_first(
     best = best_place(allocator, understand(what, limits), holders)
 
     assert best == naive_place(allocator, what, limits, holders)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_region_of_a_full_machine_goes_where_its_slowest_holder_is_gone_first(
+    seed: int,
+) -> None:
+    dice = Random(seed)
+    for _ in range(15):
+        allocator = GridAllocator(dice.randint(2, 5), dice.randint(2, 5))
+        holders = []
+        for _ in range(dice.randint(1, 12)):
+            what: Any = dice.choice([(), (1, 1), (2, 1), (1, 2), (dice.randint(2, 12),)])
+            got = allocator.alloc(*what)
+            if got is not None:
+                holders.append(Holder(dice.randint(1, 9), allocator.describe(got[0])))
+        wanted = (dice.randint(2, 40),)
+
+        best = best_place(allocator, understand(wanted, {}), holders)
+
+        assert best == naive_place(allocator, wanted, {}, holders), (wanted, holders)
 
 
 def test_a_torus_whose_cables_are_all_dead_has_no_place() -> None:
