@@ -1,5 +1,6 @@
 """How seldom the filter is asked, and searches that go on later."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import understand
 from spalloc_server.links import Links
+from tests.support.naive_allocator import NaiveMachine
+from tests.support.naive_grid import NaiveGrid, triads_of
 
 
 @pytest.fixture
@@ -120,3 +123,34 @@ def test_a_request_beyond_the_corners_is_served_where_the_filter_refuses_those()
 
     assert got is not None
     assert allocator.describe(got[0])[1:3] == (1, 0)
+
+
+def taken_triads(allocator: GridAllocator) -> set[tuple[int, int]]:
+    """Triads of a machine on which no job has a single board."""
+    return {
+        triad
+        for _, *block in allocator.in_use().values()
+        for triad in triads_of((block[0], block[1], block[2], block[3]))
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_place_is_chosen_as_in_a_naive_scan_on_machines_in_use(seed: int) -> None:
+    dice = Random(seed)
+    for _ in range(3):
+        width, height = dice.randint(2, 6), dice.randint(2, 6)
+        whole = [(x, y, z) for x in range(width) for y in range(height) for z in range(3)]
+        dead = set(dice.sample(whole, dice.choice([0, 0, 0, 1, 4])))
+        allocator = GridAllocator(width, height, dead, seconds_before_free=0)
+        naive = NaiveGrid(NaiveMachine(width, height, dead, set()))
+        for _ in range(10):
+            what = dice.choice([(dice.randint(2, 40),), (dice.randint(1, 3), dice.randint(1, 3))])
+            usable, taken = naive.whole - taken_triads(allocator), taken_triads(allocator)
+
+            got = allocator.alloc(*what)
+
+            expected = naive.best(what, {}, usable, taken)
+            assert (None if got is None else allocator.describe(got[0])[1:]) == expected
+            if allocator.in_use() and (got is None or dice.random() < 0.3):
+                allocator.free(dice.choice(list(allocator.in_use())))
+                allocator.check_free()
