@@ -371,6 +371,27 @@ def test_only_membership_and_length_of_dead_sets_are_asked() -> None:
     assert judge.boards == {(1, 1, 0)}
 
 
+@pytest.mark.parametrize("dead_links", [set(), {(0, 0, 0, Links.east)}])
+@pytest.mark.parametrize(("width", "height"), [(3, 5), (4, 4), (5, 3)])
+def test_every_block_of_a_machine_is_judged_as_in_a_naive_scan(
+    width: int, height: int, dead_links: set[Any]
+) -> None:
+    machine = NaiveMachine(width, height, set(), dead_links)
+    judge = candidate_filter(width, height, (), dead_links)
+    blocks = (
+        (x, y, w, h)
+        for x in range(width)
+        for y in range(height)
+        for w in range(1, width - x + 1)
+        for h in range(1, height - y + 1)
+    )
+
+    for block in blocks:
+        assert judge(*block)
+        expected = machine.judge(block, 0, {})
+        assert (judge.boards, judge.periphery, judge.torus) == expected, block
+
+
 @st.composite
 def questions(draw: st.DrawFn) -> tuple[NaiveMachine, tuple[int, int, int, int], dict[str, Any]]:
     """A machine with faults, a block of it, and limits."""
