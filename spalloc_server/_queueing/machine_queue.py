@@ -73,8 +73,7 @@ class _Job:
         self.machine_name = machine_name
         self.request = request
         self.args: tuple[int | None, ...] = request.numbers
-        # Those of the request, unless others were given.
-        self.kwargs: dict[str, Any] | None = None
+        self._kwargs: dict[str, Any] | None = None
         self.order = order
         self.machine: _Machine | None = None
         self.allocation_id: int | None = None
@@ -88,6 +87,15 @@ class _Job:
             self.tags = {"default"} if tags is None else set(tags)
         self.wish = wish
 
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments that were given, or those of the request."""
+        return self.request.limits.keywords if self._kwargs is None else self._kwargs
+
+    @kwargs.setter
+    def kwargs(self, kwargs: dict[str, Any]) -> None:
+        self._kwargs = kwargs
+
     def plain(self) -> dict[str, Any]:
         """Tell all about the job in plain builtins, but for `order`."""
         now = _clock.monotonic()
@@ -96,7 +104,7 @@ class _Job:
             "args": self.args,
             "machine_name": self.machine_name,
             "tags": set(self.tags),
-            "kwargs": self.request.limits.keywords if self.kwargs is None else self.kwargs,
+            "kwargs": self.kwargs,
             "pending": self.pending,
             "going": self.going,
             "machine": None if self.machine is None else self.machine.name,
