@@ -197,6 +197,57 @@ def test_a_malformed_line_ends_it_after_the_answers_before(site: Site) -> None:
     assert ours not in site._peers
 
 
+def test_a_malformed_line_ends_it_when_the_answers_before_are_safe(site: Site) -> None:
+    ours, theirs = site.client()
+    site.safety.position = 1
+    theirs.send(looks(1) + b"nonsense\n" + looks(2))
+
+    site.turn(ours)
+    assert theirs.silent
+    assert ours in site._peers
+    site.turn()
+    assert theirs.silent
+    site.safety.safe = 1
+    site._answer_all()
+
+    assert theirs.rest() == returned([1])
+    assert site.ran == [(1,)]
+    assert ours not in site._peers
+
+
+def test_a_replacement_of_the_sending_function_gets_every_message(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs put their own in the place of ours."""
+    sent: list[Any] = []
+    monkeypatch.setattr(site, "_msg_client", lambda client, message: sent.append(message))
+    ours, theirs = site.client()
+    theirs.send(looks(1, 2))
+
+    site.turn(ours)
+    site._tell(ours, b'{"jobs_changed": [1]}\n')
+
+    assert sent == [*returned([1], [2]), {"jobs_changed": [1]}]
+    assert theirs.silent
+
+
+def test_one_that_cannot_be_told_is_dropped_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(client: Any, message: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(site, "_msg_client", fail)
+    (ours, theirs), (other, others) = site.client(), site.client()
+
+    site._tell(ours, b'{"jobs_changed": [1]}\n')
+
+    assert theirs.rest() == []
+    assert others.silent
+    assert list(site._client_buffers) == [other]
+    assert "dropped, since telling it failed" in caplog.text
+
+
 @pytest.mark.parametrize("line", [b"nonsense\n", b'{"command": "unknown"}\n', b"[]\n"])
 def test_a_line_that_is_no_command_ends_it(site: Site, line: bytes) -> None:
     ours, theirs = site.client()

@@ -102,6 +102,19 @@ def test_a_living_program_and_other_files_are_in_the_way(tmp_path: Path) -> None
     assert file.read_text() == "mine"
 
 
+def test_a_path_through_a_file_and_a_socket_of_another_kind_are_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ControlFailed, match=r"cannot make the control socket .*: Not a directory"):
+        Listener(tmp_path / "file" / "control")
+
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(str(path))
+        with pytest.raises(ControlFailed, match=r"cannot make the control socket .*wrong type"):
+            Listener(path)
+    assert path.exists()
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ControlFailed, match=r"cannot make the control socket .*No such file"):
         Listener(tmp_path / "nowhere" / "control")
