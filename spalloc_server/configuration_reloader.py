@@ -47,6 +47,8 @@ class ConfigurationReloader(metaclass=AbstractBase):
         self._config_filename = configuration_file
         self._callback = callback
         self._reload_config = False
+        #: Why the last reading loaded nothing; empty if it did.
+        self._why_not_loaded = ""
         #: One reading at a time, so that the text read last is loaded last.
         self._reading = threading.RLock()
         self._listens_to_sighup = False
@@ -92,9 +94,11 @@ class ConfigurationReloader(metaclass=AbstractBase):
         with self._reading:
             # Before reading, so that a later SIGHUP is not taken for answered.
             self._reload_config = False
+            self._why_not_loaded = ""
             try:
                 return self._read()
             except ConfigurationError as exc:
+                self._why_not_loaded = str(exc)
                 _log.error("Configuration not loaded: %s", exc)
                 _log.debug("How it came to that:", exc_info=True)
             except BaseException as exc:
@@ -180,7 +184,8 @@ class ConfigurationReloader(metaclass=AbstractBase):
         contents = read_configuration_text(self._config_filename)
         validated = self._validate_config(self._parse_config(contents))
         if validated is None:
-            _log.error("Configuration not loaded: %s is not valid", self._config_filename)
+            self._why_not_loaded = f"{self._config_filename} is not valid"
+            _log.error("Configuration not loaded: %s", self._why_not_loaded)
             return False
         self._load_valid_config(validated)
         _log.info("Configuration loaded from %s", self._config_filename)
@@ -190,4 +195,5 @@ class ConfigurationReloader(metaclass=AbstractBase):
         name = str(self._config_filename)
         line = line_in_file(exc, name)
         where = name if line is None else f"{name}, line {line}"
-        _log.error("Configuration not loaded: %s: %s", where, type(exc).__name__, exc_info=exc)
+        self._why_not_loaded = f"{where}: {type(exc).__name__}"
+        _log.error("Configuration not loaded: %s", self._why_not_loaded, exc_info=exc)

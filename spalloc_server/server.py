@@ -180,7 +180,7 @@ class SpallocServer(Server):
         controller = self._controller
         controller.on_background_state_change = self.wake
         if not self.read_config_file():
-            raise StartError("Config file could not be loaded.")
+            raise StartError("Config file could not be loaded.", self._why_not_loaded)
         log.info("listening on port %d", self.port)
         self._store.lock(_who(self.port))
         self._write_ahead.begin(controller, self._events, self._event_file)

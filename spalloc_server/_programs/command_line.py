@@ -102,7 +102,7 @@ def _guarded(
         with ExitStack() as stack:
             return _serve(chosen, stack, make_server, handler)
     except (StartError, StoreError, ConfigurationError) as e:
-        _complain(handler, str(e))
+        _complain(handler, str(e), getattr(e, "detail", ""))
         return 1
     except NotReadyError as e:
         _complain(handler, f"not started: {e}")
@@ -118,10 +118,10 @@ def _guarded(
         return 2
 
 
-def _complain(handler: BackgroundHandler, text: str) -> None:
+def _complain(handler: BackgroundHandler, text: str, detail: str = "") -> None:
     """Say why the program ends, in the log and to the service manager."""
     logs.complain(handler, f"{_NAME}: {text}")
-    ServiceManager().tell(STATUS=text)
+    ServiceManager().tell(STATUS=detail or text)
 
 
 def _look(chosen: argparse.Namespace) -> int:

@@ -54,7 +54,18 @@ _SECONDS_AFTER_FAILURE = 0.05
 
 
 class StartError(Exception):
-    """The server cannot be started; the text says why, for the administrator."""
+    """The server cannot be started; the text says why, for the administrator.
+
+    Parameters
+    ----------
+    text : str
+    detail : str
+        More, where the log has it already.
+    """
+
+    def __init__(self, text: str, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
 
 
 class Server(Visitors, ConfigurationReloader):

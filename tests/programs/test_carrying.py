@@ -73,6 +73,19 @@ def test_what_does_not_listen_is_closed(
         os.fstat(read)
 
 
+def test_a_socket_of_another_family_is_no_endpoint() -> None:
+    class Virtual(socket.socket):
+        """As one to other virtual machines, which not every computer can make."""
+
+        family = socket.AF_VSOCK
+
+    with Virtual() as made:
+        made.bind(("127.0.0.1", 0))
+        made.listen()
+
+        assert carrying._endpoint_of("x", made) is None
+
+
 def test_the_server_listens_there_and_not_where_the_configuration_says(
     opened: list[socket.socket], tmp_path: Path
 ) -> None:

@@ -223,3 +223,21 @@ def test_a_question_without_descriptors_leaves_none_open(
     for number in made:
         with pytest.raises(OSError):
             os.fstat(number)
+
+
+def test_descriptors_on_their_way_to_the_manager_are_waited_for(
+    store: FdStore, manager: socket.socket
+) -> None:
+    class Full(socket.socket):
+        def sendmsg(self, *_: object) -> int:
+            raise OSError(errno.ETOOMANYREFS, "Too many references")
+
+    with Full(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        usual, store._socket = store._socket, full
+        store.keep("c1", [manager.fileno()])
+
+        assert store.flush() is False
+
+        store._socket = usual
+    assert store.flush()
+    assert received(manager) == (b"FDSTORE=1\nFDNAME=c1\n", 1)
