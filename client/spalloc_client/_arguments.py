@@ -6,7 +6,7 @@ later. It knows nothing of servers.
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from spalloc_client._address import check_hostname
@@ -50,6 +50,10 @@ def settle(config_filenames: str | Sequence[str] | None, given: dict[str, Any]) 
         sources = usual_sources()
     elif isinstance(config_filenames, str):
         sources = read_sources([config_filenames])
+    elif not isinstance(config_filenames, Iterable):
+        raise ValueError(
+            f"config_filenames must be a text or a sequence of texts, not {config_filenames!r}"
+        )
     else:
         sources = read_sources(config_filenames)
     log_remarks(sources)
@@ -79,14 +83,21 @@ def _check(settings: Settings) -> Settings:
             settings = settings._replace(hostname=check_hostname(settings.hostname))
         except ValueError as exc:
             raise ValueError(f"hostname {exc}") from None
-    if not isinstance(settings.port, int) or not 1 <= settings.port <= 65535:
+    if not _is_number(settings.port, int) or not 1 <= settings.port <= 65535:
         raise ValueError(f"port must be a whole number from 1 to 65535, not {settings.port!r}")
     for name, allowed in _NUMBERS.items():
         value = getattr(settings, name)
         if value is None and allowed.endswith("or None"):
             continue
         most = 1 if name == "min_ratio" else math.inf
-        fits = isinstance(value, int | float) and 0 <= value <= most and value < math.inf
+        fits = _is_number(value, int, float) and 0 <= value <= most and value < math.inf
         if not fits or (value == 0 and "above 0" in allowed):
             raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    if not isinstance(settings.tls, bool):
+        raise ValueError(f"tls must be True or False, not {settings.tls!r}")
     return settings
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    """Whether a value is a number of a kind; True and False are none."""
+    return isinstance(value, kinds) and not isinstance(value, bool)

@@ -193,6 +193,9 @@ def test_numbers_that_are_not_given_may_be_none(server: FakeServer) -> None:
         ({"keepalive": -1.0}, "keepalive"),
         ({"keepalive": "long"}, "keepalive must be a number of seconds above 0, .* not 'long'"),
         ({"timeout": 0}, "timeout must be a number of seconds above 0, or None, not 0"),
+        ({"timeout": True}, "timeout must be a number of seconds above 0, or None, not True"),
+        ({"tls": "yes"}, "tls must be True or False, not 'yes'"),
+        ({"config_filenames": 5}, "config_filenames must be a text or a sequence .* not 5"),
         ({"timeout": "5"}, "timeout must be .* not '5'"),
         ({"reconnect_delay": -1}, "reconnect_delay must be .* 0 or more, not -1"),
         ({"reconnect_delay": None}, "reconnect_delay must be .* not None"),
@@ -208,7 +211,7 @@ def test_wrong_arguments_are_value_errors(
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("port", [0, 65536, "22244", None])
+@pytest.mark.parametrize("port", [0, 65536, "22244", True, None])
 def test_a_port_is_a_port(port: Any) -> None:
     with pytest.raises(ValueError, match=f"port must be .* from 1 to 65535, not {port!r}"):
         Job(hostname="127.0.0.1", port=port, owner="me")
