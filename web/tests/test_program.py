@@ -156,6 +156,35 @@ def test_the_version_is_told() -> None:
     assert done.stdout == f"spalloc-web {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "status"), [("spalloc_web._program", -signal.SIGINT), ("_spalloc_nothing", 130)]
+)
+def test_an_interrupt_before_it_serves_ends_it_without_a_word(module: str, status: int) -> None:
+    """From within, at its import, and at its first work."""
+    program = f"""
+import importlib.abc, os, signal, sys
+import spalloc_web.__main__
+
+class Early(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+class Words(list):
+    def __getitem__(self, key):
+        import _spalloc_nothing
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Early())
+sys.argv = Words()
+sys.exit(spalloc_web.__main__.main())
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
 def test_neither_log_nor_command_line_has_a_secret(tmp_path: Path) -> None:
     users = people(tmp_path, ada="read")
     cookies = CookieJar()
