@@ -71,10 +71,11 @@ export class HexMap {
     if (this.only) this.#fitBox();
     this.ring = element("path", { class: "ring", d: "" });
     this.layers.cursor.append(this.ring);
+    // Measured first: classes that change afterwards would have all boards styled again.
+    this.measure();
+    this.#tabStop();
     this.svg.replaceChildren(...Object.values(this.layers));
     this.svg.dataset.boards = this.boards.size;
-    this.#tabStop();
-    this.measure();
     this.mark(this.selected);
   }
 
