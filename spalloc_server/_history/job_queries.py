@@ -271,9 +271,16 @@ def _reaches(low: Any, length: Any, at: int, size: int) -> Any:
     return or_(inside, low + length > at + size) if size else inside
 
 
+#: Databases keep numbers of rows in 64 bits.
+_TOO_LARGE = 1 << 63
+
+
 def _cursor(after: str) -> tuple[float, int]:
     created, _, key = after.partition("/")
     try:
-        return float(created), int(key)
+        number = int(key)
+        if abs(number) >= _TOO_LARGE:
+            raise ValueError(f"{number} is no number of a row")
+        return float(created), number
     except ValueError as e:
         raise HistoryError(f"{after!r} is no page of a list") from e

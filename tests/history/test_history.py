@@ -230,6 +230,7 @@ def test_the_jobs_of_a_board_are_those_that_had_it(history: Make) -> None:
     ("ask", "words"),
     [
         (lambda told: told.jobs(after="here"), "'here' is no page"),
+        (lambda told: told.jobs(after=f"1.0/{2**63}"), "is no page"),
         (lambda told: told.jobs(JobFilter(board=(0, 0, 0))), "without its machine"),
         (lambda told: told.usage(by="weather"), "'weather'"),
         (lambda told: told.usage(since=MARCH, until=MARCH - 9 * DAY), "ends before it begins"),

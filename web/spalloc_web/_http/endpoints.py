@@ -18,6 +18,7 @@ from spalloc_web._http.context import CONTEXT, names_seen, sight_of
 from spalloc_web._http.query import (
     Coordinate,
     Corner,
+    Cursor,
     JobId,
     Limit,
     Moment,
@@ -103,7 +104,7 @@ class PastFilter(msgspec.Struct, frozen=True):
     since: Moment | None = None
     until: Moment | None = None
     limit: Limit = 100
-    after: Name | None = None
+    after: Cursor | None = None
 
 
 class UsageFilter(Span, frozen=True):

@@ -25,7 +25,7 @@ from spalloc_web._http.endpoints import (
     usage_faults,
 )
 from spalloc_web._http.geometry import view_box
-from spalloc_web._http.query import Name, NoParameters, moment, read_parameters
+from spalloc_web._http.query import Cursor, Name, NoParameters, moment, read_parameters
 from spalloc_web._http.span import Span, span_of
 from spalloc_web._http.subjects import (
     NO_HISTORY,
@@ -60,7 +60,7 @@ class OneOwner(msgspec.Struct, frozen=True):
     """Names an owner, and the last job of the page before."""
 
     owner: Name
-    after: Name | None = None
+    after: Cursor | None = None
 
 
 def page(request: web.Request, template: str, **values: Any) -> web.Response:

@@ -17,6 +17,14 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Coordinate = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 Corner = Annotated[int, msgspec.Meta(ge=0, le=2)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+#: As `PastPage.next` gives it: a time and a number that a database can hold.
+Cursor = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{1,20}([.][0-9]{1,20})?(/[0-9]{1,18})?\Z",
+        description="the `next` of the page before",
+    ),
+]
 Moment = Annotated[
     str,
     msgspec.Meta(

@@ -97,7 +97,7 @@ class FakeSource:
     def jobs(self, deadline: float, **filters: Any) -> PastPage:
         self._ask("jobs", filters)
         after = filters.get("after")
-        first = int(after) if after and after.isdigit() else 300
+        first = min(300, int(after.partition("/")[0].partition(".")[0])) if after else 300
         last = max(0, first - filters.get("limit", 100))
         following = str(last) if last else None
         return PastPage(jobs=[past_job(j) for j in range(first, last, -1)], next=following)
