@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ policy = Policy(access=[
 PATIENCE = 60
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    for _ in range(PATIENCE * 50):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not come")
+
+
 class Real:
     """A real server, pages before it, and a client of each."""
 
@@ -50,8 +59,12 @@ class Real:
 
     async def knows(self, job_id: int) -> None:
         """Wait until the pages know of a job."""
-        while job_id not in self.context.picture.jobs:
-            await asyncio.sleep(0.02)
+        await until(lambda: job_id in self.context.picture.jobs)
+
+    def state_of(self, job_id: int) -> str | None:
+        """Return a job's state, as the pages know it."""
+        job = self.context.picture.jobs.get(job_id)
+        return job.state if job else None
 
     async def give(self, word: str, question: str, **filled: str) -> tuple[int, str]:
         text = await (await self.client.get(f"/orders/{word}?{question}")).text()
@@ -137,9 +150,8 @@ async def test_orders_are_the_users_in_audit_events_and_reasons(tmp_path: Path) 
 
         wanted = ["out", "message", "give", "end", "back"]
         # A thread of the server writes the file, a moment after the answer.
-        while (orders := place.orders_of("user:grace")) != wanted:
-            assert orders == wanted[: len(orders)]
-            await asyncio.sleep(0.02)
+        await until(lambda: len(place.orders_of("user:grace")) >= len(wanted))
+        assert place.orders_of("user:grace") == wanted
 
 
 async def test_a_job_of_another_principal_ends_by_its_code_alone(tmp_path: Path) -> None:
@@ -182,13 +194,9 @@ async def test_a_report_counts_from_the_computer_that_keeps_the_job_alive(
 ) -> None:
     async with real(tmp_path) as place:
         job_id = await place.users.call("create_job", owner="ada@example.org", keepalive=None)
-        while (await place.users.call("get_job_state", job_id))["state"] != 3:
-            await asyncio.sleep(0.05)
-        await place.knows(job_id)
+        await until(lambda: place.state_of(job_id) == "ready")
         boards = (await place.users.call("get_job_machine_info", job_id))["boards"]
         await log_in(place.client, "ada")
-        while not place.context.picture.jobs[job_id].boards:
-            await asyncio.sleep(0.02)
 
         x, y, z = boards[0]
         status, text = await place.give(

@@ -251,7 +251,7 @@ async def test_many_tries_at_a_time_gain_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "COST", CHEAP)
-    accounts = Accounts(people(tmp_path, ada="use"))
+    accounts = Accounts(people(tmp_path, ada="use"), clock=lambda: 0.0)
     answers = await asyncio.gather(
         *(accounts.log_in("ada", f"guess number {n}", HOME) for n in range(30)),
         return_exceptions=True,
