@@ -223,7 +223,9 @@ def _lines(disk: Disk, path: Path) -> Iterator[bytes]:
         fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        let_go(disk, fd)
+        return
     file: BinaryIO
     with os.fdopen(fd, "rb") as file:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            yield from file
+        yield from file

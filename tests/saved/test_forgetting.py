@@ -160,7 +160,7 @@ def test_files_of_the_job_log_are_learned_and_written(passes: Passes, tmp_path: 
     os.utime(path, (5, 5))
     folder.mkdir()
     (tmp_path / "log.1.names.tmp").write_text("ADA, left by a crash")
-    passes.logs = [path, gone]
+    passes.logs = [path, gone, folder]
     passes.forgetting.days = 1
 
     run(passes.forgetting)
