@@ -5,7 +5,6 @@ Owns the guess; must not know jobs, machines or clocks.
 
 from bisect import bisect_right, insort
 from collections import deque
-from statistics import median
 
 #: Lifetimes remembered, the latest.
 _REMEMBERED = 400
@@ -54,16 +53,13 @@ class Lifetimes:
         number = len(self._sorted) - longer
         if number < _FEW_LONGER:
             return max(age, _UNKNOWN)
-        middle = longer + number // 2
-        if number % 2:
-            return self._sorted[middle] - age
-        return (self._sorted[middle - 1] + self._sorted[middle]) / 2 - age
+        return self._median(longer) - age
 
     @property
     def typical(self) -> float:
         """Median of the lifetimes, seconds."""
         if self._typical is None:
-            self._typical = median(self._sorted) if len(self._sorted) >= _FEW else _UNKNOWN
+            self._typical = self._median(0) if len(self._sorted) >= _FEW else _UNKNOWN
         return self._typical
 
     @property
@@ -75,3 +71,12 @@ class Lifetimes:
         loss is smaller if s is more than half of `typical`.  300 with few lifetimes.
         """
         return self.typical / 2 if len(self._sorted) >= _FEW else _UNKNOWN
+
+    def _median(self, first: int) -> float:
+        """Median of the lifetimes from one on, of which there are some, by size."""
+        # Not that of `statistics`, which sorts again, and takes 6 ms of a start to import.
+        number = len(self._sorted) - first
+        middle = first + number // 2
+        if number % 2:
+            return self._sorted[middle]
+        return (self._sorted[middle - 1] + self._sorted[middle]) / 2
