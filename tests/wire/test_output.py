@@ -1,9 +1,12 @@
 """Output that waits, with clients that take as much as the test says."""
 
 import socket
+from itertools import takewhile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spalloc_server._wire import output as output_module
 from spalloc_server._wire.output import Client, Output
@@ -202,3 +205,37 @@ def test_each_hold_is_released_by_its_own_position() -> None:
     output.release(6)
     assert output.send(client) is True
     assert client.sent == b"onetwo"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "hold", "release", "send"]), st.integers(0, 4)),
+        max_size=40,
+    )
+)
+def test_bytes_wait_for_their_own_hold_and_for_all_before_them(
+    steps: list[tuple[str, int]],
+) -> None:
+    output, client = Output(), FakeClient()
+    # Of each byte that waits, the position it is held for; None if it is not held.
+    waiting: list[int | None] = []
+    position = released = sent = 0
+    for step, number in steps:
+        if step == "add" and number:
+            output.add(bytes(number))
+            waiting += [None] * number
+        elif step == "hold":
+            position += 1
+            output.hold(position)
+            waiting = [position if held is None else held for held in waiting]
+        elif step == "release":
+            released = max(released, position - number)
+            output.release(released)
+        elif step == "send":
+            free = list(takewhile(lambda held: (held or 0) <= released, waiting))  # noqa: B023
+            waiting = waiting[len(free) :]
+            sent += len(free)
+            assert output.send(client) is (not waiting)
+            assert len(client.sent) == sent
+
+        assert output.size == len(waiting)
