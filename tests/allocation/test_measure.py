@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,22 @@ def test_a_number_of_boards_gets_the_least_block_that_has_the_most_of_them(
     footprint: Any = allocator.describe(got[0])
     width, height = footprint[3:]
     assert (-min(boards, len(got[1])), width * height) == min(sizes)
+
+
+@pytest.mark.parametrize(("boards", "fits"), [(3, False), (17, True), (18, True), (19, False)])
+def test_only_the_whole_machine_is_measured_for_a_torus(boards: int, fits: bool) -> None:
+    allocator = GridAllocator(3, 2, dead_boards={(1, 1, 2)})
+    allocator.full_measure = True
+
+    assert allocator.alloc_possible(boards, require_torus=True) is fits
+    got = allocator.alloc(boards, require_torus=True)
+
+    if fits:
+        assert got is not None
+        assert allocator.describe(got[0]) == ("boards", 0, 0, 3, 2)
+        assert len(got[1]) == 17
+    else:
+        assert got is None
 
 
 def test_a_request_that_limits_dead_boards_is_taken_at_its_word() -> None:

@@ -914,6 +914,22 @@ def test_one_board_is_found_in_every_way(places: Controller) -> None:
     assert places.where_is(machine="m", chip_x=chip[0], chip_y=chip[1]) == beside
 
 
+def test_every_chip_of_a_job_is_found_from_the_jobs_corner(
+    empty: Controller, rack: Rack
+) -> None:
+    empty.machines = {"m": machine("m", 3, 2)}
+    run_job(empty, rack, 1, 2)
+    run_job(empty, rack, 2, 2)
+
+    for chip in [(0, 0), (7, 7), (11, 9), (12, 4), (13, 5), (23, 19), (20, 11)]:
+        found = empty.where_is(job_id=2, chip_x=chip[0], chip_y=chip[1])
+
+        assert found is not None, chip
+        assert found["job_chip"] == chip
+        assert found["chip"] == ((chip[0] + 12) % 36, chip[1] % 24)
+        assert found["job_id"] == 2
+
+
 def test_a_free_board_is_nobody_s(places: Controller) -> None:
     found = places.where_is(machine="m", x=2, y=1, z=0)
 
