@@ -117,6 +117,16 @@ def test_lines_are_found_by_number_within_limits(
     assert told == expected(lines, after, most, room, first)
 
 
+@pytest.mark.parametrize(("most", "room"), [(0, 100), (1, 0), (1, -1)])
+def test_without_room_no_line_is_read_not_even_a_first_one(
+    path: Path, most: int, room: int
+) -> None:
+    found = segment(path, line(5))
+
+    assert list(found.lines(0, most, room, first=True)) == []
+    assert list(found.lines(0, 1, 1, first=True)) == [line(5)]
+
+
 def test_rubbish_between_lines_is_passed_over(path: Path) -> None:
     found = segment(path, line(5), b"rubbish", line(6))
 
