@@ -27,6 +27,7 @@ from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
 from spalloc_server._poller import POLLIN
 from spalloc_server._wire import lingering, messages, output, peer, refusals, serving
+from spalloc_server.controller import JobState
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
 from tests.support.tcp_client import TcpClient
@@ -100,6 +101,26 @@ def test_replies_come_in_the_order_of_the_commands(client: TcpClient) -> None:
     client.send(b'{"command": "fly me", "args": []}\n')
 
     assert client.rest() == [{"return": VERSION_NUMBER}, {"return": []}]
+
+
+def test_boards_that_have_rested_go_to_the_next_job(
+    rack: Rack, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(CONFIG.format(ip="127.0.0.1").replace("free=0", "free=1e6"))
+    moved, monotonic = [0.0], _clock.monotonic
+    monkeypatch.setattr(_clock, "monotonic", lambda: monotonic() + moved[0])
+    with SpallocServer(config, port=0, durability="none") as server, TcpClient(server.port) as me:
+        first, second = (
+            me.call("create_job", 4, 4, owner="me", keepalive=None) for _ in range(2)
+        )
+        controller = server._controller
+        me.call("destroy_job", first)
+        wait_until(server, lambda: controller.next_rested() is not None)
+        assert me.call("get_job_state", second)["state"] == JobState.queued
+
+        moved[0] += 1e6
+
+        wait_until(server, lambda: controller.get_job_state(None, second).state == JobState.ready)
 
 
 def test_a_command_that_raises_leaves_the_connection_usable(client: TcpClient) -> None:
