@@ -11,6 +11,8 @@ from aiohttp import web
 
 #: Beyond it JavaScript loses digits.
 LARGEST = 1 << 53
+#: Years that are taken: the days before and after them have a date, too.
+_FIRST_YEAR, _LAST_YEAR = 1900, 9998
 
 JobId = Annotated[int, msgspec.Meta(ge=0, le=LARGEST, description="number of a job")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -129,10 +131,12 @@ def moment(text: str | None, name: str) -> float | None:
         read = datetime.datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
         if read.tzinfo is None:
             read = read.replace(tzinfo=datetime.timezone.utc)
+        if not _FIRST_YEAR <= read.year <= _LAST_YEAR:
+            raise ValueError(f"year {read.year}")
         seconds = read.timestamp()
     except (ValueError, OverflowError) as e:
         raise web.HTTPBadRequest(
             text=f"Parameter {name!r}, {text[:40]!r}: neither a day like 2026-11-28"
-            " nor a moment like 2026-11-28T12:00."
+            " nor a moment like 2026-11-28T12:00, of the years 1900 to 9998."
         ) from e
     return seconds
