@@ -185,11 +185,13 @@ class Journal:
         self.stuck = False
         # Odd while something is written: then the file is longer than `size`, or shorter.
         self._writes = 0
+        self._removed = False
         self._fd = create(disk, path)
         try:
             write_all(disk, self._fd, line)
         except OSError:
-            self.discard()
+            self.remove()
+            self.close()
             raise
 
     @property
@@ -293,6 +295,8 @@ class Journal:
             unmounted its folder.
         """
         if not any(self._disk.is_at(self._fd, path) for path in self._paths):
+            if self._removed:
+                return
             raise ChangedError(errno.ENOENT, "the file was removed or moved", str(self.path))
         for _ in range(_MOST_LOOKS):
             writes = self._writes
@@ -307,7 +311,10 @@ class Journal:
         """Close the file, which stays."""
         let_go(self._disk, self._fd)
 
-    def discard(self) -> None:
-        """Close and remove a journal that was never published."""
-        self.close()
+    def remove(self) -> None:
+        """Remove the file of a journal that was never published, and is not closed yet.
+
+        Its temporary name is free at once, for the journal of the next generation.
+        """
+        self._removed = True
         discard(self._disk, self.path)

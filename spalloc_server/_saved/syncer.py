@@ -78,7 +78,7 @@ class Syncer:
         self._changed = threading.Condition()
         self._journals: tuple[Journal, ...] = ()
         # Journals to be closed, and whether they are to be removed as well.
-        self._over: list[tuple[Journal, bool]] = []
+        self._over: list[Journal] = []
         self._dirty = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
@@ -104,10 +104,12 @@ class Syncer:
             self._journals = journals
 
     def retire(self, journal: Journal, *, remove: bool = False) -> None:
-        """Have a journal closed, and perhaps removed, when it is not being fsynced."""
+        """Have a journal closed when it is not being fsynced; its name is removed at once."""
+        if remove:
+            journal.remove()
         with self._changed:
             self._journals = tuple(kept for kept in self._journals if kept is not journal)
-            self._over.append((journal, remove))
+            self._over.append(journal)
             self._changed.notify_all()
 
     def dirty(self, position: int) -> None:
@@ -184,10 +186,7 @@ class Syncer:
     def _close_over(self) -> None:
         with self._changed:
             over = list(self._over)
-        for journal, remove in over:
-            if remove:
-                journal.discard()
-            else:
-                journal.close()
+        for journal in over:
+            journal.close()
         with self._changed:
             del self._over[: len(over)]

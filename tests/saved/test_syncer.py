@@ -133,14 +133,31 @@ def test_a_journal_is_closed_only_when_its_fsync_has_ended(world: World) -> None
     world.journal = Journal(world.disk, world.path, HEADER)
 
 
-def test_a_journal_that_never_counted_is_removed(world: World, tmp_path: Path) -> None:
-    other = Journal(world.disk, tmp_path / "other", HEADER)
+def test_the_next_journal_keeps_the_name_of_one_that_never_counted(
+    world: World, tmp_path: Path
+) -> None:
+    """The thread may be busy with an fsync while the next generation begins."""
+    path = tmp_path / "other"
+    failed = Journal(world.disk, path, HEADER)
 
-    world.syncer.retire(other, remove=True)
+    world.syncer.retire(failed, remove=True)
+    assert not path.exists()
+    following = Journal(world.disk, path, HEADER)
     world.syncer.stop()
 
-    assert not (tmp_path / "other").exists()
+    following.check()
+    following.close()
     assert world.path.exists()
+
+
+def test_a_journal_that_we_removed_ourselves_is_no_alarm(world: World, tmp_path: Path) -> None:
+    """The thread may look at it just then."""
+    failed = Journal(world.disk, tmp_path / "other", HEADER)
+
+    failed.remove()
+
+    failed.check()
+    failed.close()
 
 
 def test_a_snapshot_saves_the_need_of_an_fsync(world: World) -> None:
