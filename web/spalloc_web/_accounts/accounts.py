@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class LaterError(Exception):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
-        self.seconds = max(1, round(seconds + 0.5))
+        self.seconds = max(1, math.ceil(seconds))
 
     def __str__(self) -> str:
         unit = "second" if self.seconds == 1 else "seconds"
