@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._saved.store import Store
 from spalloc_server.server import SpallocServer
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -119,17 +120,21 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk.end()
 
 
+def at_rest(store: Store) -> bool:
+    """Whether none of a store's threads has files to put in place or to remove."""
+    store.settle()
+    return store._next is None and not store._syncer._over
+
+
 @contextmanager
 def between_steps(server: SpallocServer) -> Iterator[None]:
     """Keep a server from doing anything: its loop needs that lock, its threads are idle."""
     while True:
         with server.controller.undisturbed:
-            store = server.store
-            store.settle()
             file = server._event_file
             # Its thread opens the events file a moment after the start, if there is room.
             tried = file is not None and (file._fd is not None or file._trouble.text is not None)
-            if store._next is None and not store._syncer._over and tried:
+            if at_rest(server.store) and tried:
                 yield
                 return
         server.store.wait_for_news(sys.maxsize, 0.1)

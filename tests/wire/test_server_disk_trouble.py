@@ -19,6 +19,7 @@ from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.recovery_life import comparable
 from tests.support.simulated_server import Client
+from tests.support.small_disk import at_rest
 from tests.support.store_disks import FailingDisk
 from tests.system.test_monitoring import get, monitored, of, scrape
 
@@ -46,6 +47,8 @@ def assert_saved_is_known(
     """Check that a start now would know what the server knows."""
     with server.controller.undisturbed:
         server._write_ahead.commit()
+        # A start has the files for itself; here the store's threads might still move them.
+        wait_until(lambda: at_rest(server.store))
         known = server.controller.__getstate__()
         assert comparable(facility.book(folder)) == comparable(known)
 
