@@ -11,8 +11,6 @@ import msgspec
 
 #: States of a board in the server's words, in the order in which the pages list them.
 BOARD_STATES = ("used", "free", "reserved", "draining", "resting", "out", "unknown", "dead")
-#: Shown for a word that this version does not know.
-UNKNOWN_WORD_IS = "out"
 
 
 class BoardRow(NamedTuple):
