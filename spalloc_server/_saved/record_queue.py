@@ -7,6 +7,7 @@ at a time.  Must not know what an outcome means.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -143,10 +144,15 @@ class RecordQueue:
             log.warning("the journal has the rest: the next start goes on from there")
 
     def publish_newest(self) -> None:
-        """Give the newest journal its name, if it still has the temporary one."""
+        """Give the newest journal its name, if it still has the temporary one.
+
+        One that others have removed has no name any more: the generation that wants the temporary
+        name takes its place, too.
+        """
         newest, names = self.newest, self._names
         if newest is not None and newest.path == names.new_journal:
-            newest.publish(names.journal)
+            with contextlib.suppress(FileNotFoundError):
+                newest.publish(names.journal)
 
     def try_at_once(self) -> None:
         """Have the next `write` try, however lately the disk has failed."""

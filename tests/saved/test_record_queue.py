@@ -261,6 +261,18 @@ def test_a_journal_that_cannot_be_synced_is_told_of(one: Queue) -> None:
     assert [type(error) for error in told] == [OSError]
 
 
+def test_a_journal_that_others_removed_is_in_nobodys_way(one: Queue) -> None:
+    one.queue.newest = one.journal(one.names.new_journal)
+    one.names.new_journal.unlink()
+
+    one.queue.publish_newest()
+
+    assert one.queue.newest.path == one.names.new_journal
+    one.disk.fail("rename")
+    with pytest.raises(OSError, match="output error"):
+        one.queue.publish_newest()
+
+
 def test_the_newest_journal_gets_its_name_once(one: Queue) -> None:
     one.queue.newest = one.journal(one.names.new_journal)
 
