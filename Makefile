@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
+# One more than there are processors, since many tests wait.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+
 CLIENT_BIN := client/.venv/bin
 WEB_BIN := web/.venv/bin
 
@@ -63,7 +66,7 @@ profile: install
 test: test-server test-client test-web docs
 
 test-server: lint types
-	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
 
 client/.venv/.installed: client/setup.cfg client/setup.py
 	@echo "Installing into client/.venv ..."
@@ -72,7 +75,7 @@ client/.venv/.installed: client/setup.cfg client/setup.py
 	touch $@
 
 test-client: lint client/.venv/.installed
-	cd client && .venv/bin/mypy && .venv/bin/pytest --cov --cov-report=term
+	cd client && .venv/bin/mypy && .venv/bin/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
 
 web/.venv/.installed: web/setup.cfg web/setup.py setup.cfg
 	@echo "Installing into web/.venv ..."
