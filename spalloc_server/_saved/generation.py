@@ -131,6 +131,8 @@ class Generation:
             # Our own mistake: the old generation goes on, which a crashed thread would not.
             log.exception("the state cannot be written")
             self.failure = ("the state cannot be written", e)
+        if self.journal is not None and not self.counts:
+            self.journal.remove()  # its name is the next generation's
         self.done = True
 
     def _write(self) -> None:

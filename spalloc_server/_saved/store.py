@@ -583,7 +583,7 @@ class Store:
             self._limit = generation.journal_limit
             self._doubtful = self._doubtful and bool(self._alarms)
         elif journal is not None:
-            self._syncer.retire(journal, remove=True)
+            self._syncer.retire(journal)
         self._syncer.watch(*self._queue.journals)
         self._needs_snapshot = bool(generation.failure or self._alarms)
         if generation.failure is not None:

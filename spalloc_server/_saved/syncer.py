@@ -77,7 +77,7 @@ class Syncer:
         # Guards all below; also tells of any change to them.
         self._changed = threading.Condition()
         self._journals: tuple[Journal, ...] = ()
-        # Journals to be closed, and whether they are to be removed as well.
+        # Journals to be closed.
         self._over: list[Journal] = []
         self._dirty = False
         self._stopping = False
@@ -103,10 +103,8 @@ class Syncer:
         with self._changed:
             self._journals = journals
 
-    def retire(self, journal: Journal, *, remove: bool = False) -> None:
-        """Have a journal closed when it is not being fsynced; its name is removed at once."""
-        if remove:
-            journal.remove()
+    def retire(self, journal: Journal) -> None:
+        """Have a journal closed when it is not being fsynced; its file stays."""
         with self._changed:
             self._journals = tuple(kept for kept in self._journals if kept is not journal)
             self._over.append(journal)

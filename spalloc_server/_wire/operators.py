@@ -55,11 +55,6 @@ class Operators:
         self._obeyed: int | None = None
         self.busy = False
 
-    @property
-    def can_order(self) -> bool:
-        """Whether operators can reach this server."""
-        return self._control is not None
-
     def open(self) -> None:
         """Open the control socket; nothing else depends on it."""
         try:

@@ -7,6 +7,7 @@ import pytest
 
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.generation import Generation, Place, SnapshotWriter
+from spalloc_server._saved.journal import Journal
 from spalloc_server._saved.leftovers import Leftovers
 from spalloc_server._saved.lock_file import LockFile
 from spalloc_server._saved.recovery import Recovered
@@ -99,6 +100,24 @@ def test_a_snapshot_that_fails_leaves_nothing_behind(tmp_path: Path, call: str) 
     assert made.failure is not None
     assert made.failure[0].startswith("cannot write a snapshot")
     assert [path.name for path in tmp_path.iterdir()] == [".a.cfg.journal"]
+
+
+def test_a_journal_whose_snapshot_fails_is_removed_before_the_generation_is_done(
+    tmp_path: Path,
+) -> None:
+    """The next generation may take the temporary name at once."""
+    disk = FailingDisk()
+    made = generation(tmp_path, disk)
+    names = Names(tmp_path, "a.cfg")
+    made.journal = Journal(disk, names.new_journal, Header("journal", 1, 3, "p", 9, "1"))
+    disk.fail("rename")
+
+    made.write()
+
+    assert not made.counts
+    assert list(tmp_path.iterdir()) == []
+    made.journal.check()  # it is no alarm that its own side removed it
+    made.journal.close()
 
 
 def test_a_snapshot_whose_name_is_not_safe_counts_and_is_a_failure(tmp_path: Path) -> None:

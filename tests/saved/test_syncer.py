@@ -140,8 +140,9 @@ def test_the_next_journal_keeps_the_name_of_one_that_never_counted(
     path = tmp_path / "other"
     failed = Journal(world.disk, path, HEADER)
 
-    world.syncer.retire(failed, remove=True)
+    failed.remove()
     assert not path.exists()
+    world.syncer.retire(failed)
     following = Journal(world.disk, path, HEADER)
     world.syncer.stop()
 
