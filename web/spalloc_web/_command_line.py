@@ -44,20 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--history", metavar="URL", help="history database, as spalloc-history keeps it"
     )
-    made.add_argument("--cert", metavar="FILE", help="certificate chain for TLS (PEM)")
-    made.add_argument("--key", metavar="FILE", help="private key of the certificate (PEM)")
-    made.add_argument(
-        "--behind-proxy",
-        action="store_const",
-        const="yes",
-        help="a web server in front does TLS and hands requests on",
-    )
-    made.add_argument(
-        "--proxies",
-        metavar="NETWORKS",
-        help="web servers in front whose X-Forwarded-For and X-Forwarded-Proto are believed"
-        f" (default {DEFAULT_PROXIES})",
-    )
+    _add_tls(made)
     made.add_argument("--base", metavar="/PREFIX", help="what stands before all paths")
     made.add_argument(
         "--anonymous",
@@ -83,6 +70,23 @@ def parser() -> argparse.ArgumentParser:
         help="how much is logged to standard error (default info)",
     )
     return made
+
+
+def _add_tls(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--cert", metavar="FILE", help="certificate chain for TLS (PEM)")
+    made.add_argument("--key", metavar="FILE", help="private key of the certificate (PEM)")
+    made.add_argument(
+        "--behind-proxy",
+        action="store_const",
+        const="yes",
+        help="a web server in front does TLS and hands requests on",
+    )
+    made.add_argument(
+        "--proxies",
+        metavar="NETWORKS",
+        help="web servers in front whose X-Forwarded-For and X-Forwarded-Proto are believed"
+        f" (default {DEFAULT_PROXIES})",
+    )
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

@@ -97,18 +97,7 @@ def _parser() -> Parser:
         metavar="SECONDS",
         help="give up, with exit status 75, if the job is still queued after so long",
     )
-    parser.add_argument(
-        "--resume", "-r", type=whole, metavar="ID", help="take over a job instead of a new one"
-    )
-    parser.add_argument(
-        "--take-over",
-        action="store_true",
-        help="with --resume: make the job ours by its code, which is taken from --code-file, the "
-        "variable SPALLOC_CODE, or asked for",
-    )
-    parser.add_argument(
-        "--code-file", metavar="FILE", help="with --resume: take it over by the code in this file"
-    )
+    _add_resuming(parser)
     parser.add_argument(
         "--command",
         "-c",
@@ -133,6 +122,21 @@ def _parser() -> Parser:
         help="time between attempts to reach a lost server",
     )
     return parser
+
+
+def _add_resuming(parser: Parser) -> None:
+    parser.add_argument(
+        "--resume", "-r", type=whole, metavar="ID", help="take over a job instead of a new one"
+    )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="with --resume: make the job ours by its code, which is taken from --code-file, the "
+        "variable SPALLOC_CODE, or asked for",
+    )
+    parser.add_argument(
+        "--code-file", metavar="FILE", help="with --resume: take it over by the code in this file"
+    )
 
 
 def _add_limits(parser: Parser) -> None:
