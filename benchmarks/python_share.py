@@ -19,7 +19,7 @@ from benchmarks.load import request
 from benchmarks.processes import Frames, quiet_folder
 from benchmarks.sites import Site
 from spalloc_server._bmp import wiring
-from spalloc_server._poller import POLLIN
+from spalloc_server.polling_server_core import POLLIN
 from spalloc_server.server import SpallocServer
 
 #: Turns in a row that are timed; the best of the rounds counts.

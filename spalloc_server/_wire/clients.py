@@ -21,7 +21,6 @@ from spinn_utilities.overrides import overrides
 from spalloc_server import _clock
 from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
-from spalloc_server._poller import POLLIN, POLLOUT
 from spalloc_server._wire import messages, stand_ins
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.doorkeeper import Doorkeeper
@@ -34,7 +33,7 @@ from spalloc_server._wire.running import Handler, Runner
 from spalloc_server._wire.telling import Telling
 from spalloc_server._wire.watches import Watches
 from spalloc_server.controller import Controller
-from spalloc_server.polling_server_core import Channel, PollingServerCore
+from spalloc_server.polling_server_core import POLLIN, POLLOUT, Channel, PollingServerCore
 
 log = logging.getLogger(__name__)
 

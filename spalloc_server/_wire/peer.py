@@ -15,11 +15,11 @@ from collections.abc import Collection
 from typing import Any
 
 from spalloc_server import _clock
-from spalloc_server._poller import POLLIN
 from spalloc_server._wire.carried import Carried
 from spalloc_server._wire.kernel_counts import waiting
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.output import PAUSE_ABOVE, Output
+from spalloc_server.polling_server_core import POLLIN
 
 #: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
 MAX_READ = 256 << 10

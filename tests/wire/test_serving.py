@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 import spalloc_server
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
-from spalloc_server._poller import POLLIN
 from spalloc_server._wire import lingering, messages, output, peer, refusals, serving
 from spalloc_server.controller import JobState
+from spalloc_server.polling_server_core import POLLIN
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
 from tests.support.tcp_client import TcpClient
