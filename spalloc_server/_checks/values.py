@@ -36,22 +36,17 @@ def text(name: str, value: object) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {shown(value)}")
-    return short(name, str.__str__(value))
-
-
-def short(name: str, value: str) -> str:
-    """Return a text of at most `MAX_TEXT` characters.
-
-    Raises
-    ------
-    ValueError
-        If it is longer.
-    """
+    value = str.__str__(value)
     if len(value) > MAX_TEXT:
-        raise ValueError(
-            f"{name} must be at most {MAX_TEXT} characters, not {len(value)}: {shown(value)}"
-        )
+        raise too_long(name, value)
     return value
+
+
+def too_long(name: str, value: str) -> ValueError:
+    """Return the error for a text of more than `MAX_TEXT` characters."""
+    return ValueError(
+        f"{name} must be at most {MAX_TEXT} characters, not {len(value)}: {shown(value)}"
+    )
 
 
 def shown(value: object) -> str:

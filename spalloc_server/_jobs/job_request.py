@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from spalloc_server._allocation.kinds import Limits, Request
-from spalloc_server._checks.values import short, shown, text, whole_number
+from spalloc_server._checks.values import MAX_TEXT, shown, text, too_long, whole_number
 
 
 def owner_name(value: object) -> str:
@@ -27,7 +27,10 @@ def owner_name(value: object) -> str:
     """
     if value is None:
         raise TypeError("owner must be specified for all jobs")
-    return short("owner", str(value))
+    name = str(value)
+    if len(name) > MAX_TEXT:
+        raise too_long("owner", name)
+    return name
 
 
 def keepalive_seconds(value: object) -> float | None:
@@ -41,6 +44,8 @@ def keepalive_seconds(value: object) -> float | None:
     return None if value is None else _number("keepalive", value, "seconds or null")
 
 
+#: Name in errors of each positional argument.
+_ASKED_FOR = "each of the boards, triads or coordinates asked for"
 #: Numbers that are listed for all to read have 64 bits.
 _LARGEST = 2**63 - 1
 
@@ -127,12 +132,12 @@ def _what(what: tuple[object, ...]) -> tuple[int, ...]:
     end = len(what)
     while end and what[end - 1] is None:
         end -= 1
+    # As most are, plain numbers are taken as they come.
     numbers = tuple(
-        whole_number("each of the boards, triads or coordinates asked for", value)
-        for value in what[:end]
+        value if type(value) is int else whole_number(_ASKED_FOR, value) for value in what[:end]
     )
-    for value in numbers:
-        _check_range("each of the boards, triads or coordinates asked for", value)
+    for number in numbers:
+        _check_range(_ASKED_FOR, number)
     return numbers
 
 
