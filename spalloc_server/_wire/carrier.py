@@ -98,7 +98,7 @@ class Carrier:
                 self.strangers.append(each)
         self._names: dict[socket.socket, str] = {}
         self._candidates: dict[Peer, None] = {}
-        self._looked = -_SECONDS_BETWEEN_LOOKS
+        self._looked = -math.inf
         # Each name is used once, also over restarts: the clock never gives two the same.
         self._next = int(_clock.wall() * 1e6)
         self.kept = 0

@@ -71,7 +71,7 @@ class ProxyHeaders:
         """Read as much of a header as has come; None if more is to come."""
         held, _ = self.waiting[client]
         try:
-            piece = client.recv(MAX_HEADER + 1 - len(held))
+            piece = client.recv(MAX_HEADER)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

@@ -438,7 +438,8 @@ def test_no_more_are_kept_than_the_store_has_room_for(
             assert again.client_count == 1
 
 
-def test_names_of_others_are_left_to_others() -> None:
+def test_names_of_others_are_left_to_others(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     store = KeepingStore({})
     with socket.socket() as other:
         inherited = [Inherited("spalloc_server.socket", other.fileno()), Inherited("c", 0)]
@@ -447,10 +448,13 @@ def test_names_of_others_are_left_to_others() -> None:
 
         assert carrier.strangers == inherited
         assert carrier.returned() == []
+        assert not caplog.messages
     store.close()
 
 
-def test_half_of_what_belongs_together_is_closed(life: Life) -> None:
+def test_half_of_what_belongs_together_is_closed(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
     here, there = socket.socketpair()
     record = os.memfd_create("test")
     names = ["c" + "0" * 8, "c" + "1" * 8]
@@ -458,8 +462,10 @@ def test_half_of_what_belongs_together_is_closed(life: Life) -> None:
         life.store, [Inherited(names[0], os.dup(here.fileno())), Inherited(names[1], record)]
     )
 
-    assert carrier.returned() == []
+    with caplog.at_level("INFO"):
+        assert carrier.returned() == []
 
+    assert caplog.messages == ["connections that go on: 0; closed in the middle: 2"]
     there.settimeout(20)
     assert there.recv(10) == b""
     with pytest.raises(OSError, match="descriptor"):
