@@ -136,7 +136,7 @@ class Forgetting:
     ) -> Iterator[None]:
         utc, local = (day - timedelta(days=days - 1) for day in today[:2])
         until = datetime(utc.year, utc.month, utc.day, tzinfo=timezone.utc).timestamp()
-        log_until = time.mktime((*local.timetuple()[:3], 0, 0, 0, 0, 0, -1))
+        log_until = time.mktime(local.timetuple())
         words = self._make_words(self._key(), until, log_until)
         logs = self._log_files()
         for paths, learn in ((event_files(), words.learn_event), (logs, words.learn_log)):
