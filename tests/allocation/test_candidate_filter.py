@@ -298,6 +298,27 @@ def test_dead_boards_are_weighed_against_the_whole_block(
     assert judge(1, 1, 1, 1) is accepted
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 2), (1, 3), (2, 1), (2, 2)])
+def test_a_block_with_one_live_triad_has_that_triads_links_alone(width: int, height: int) -> None:
+    x, y = 1, 1
+    dead = {
+        (x + dx, y + dy, z)
+        for dx in range(width)
+        for dy in range(height)
+        for z in range(3)
+        if (dx, dy) != (0, 0)
+    }
+    judge = candidate_filter(5, 5, dead)
+
+    assert judge(x, y, width, height)
+
+    assert judge.boards == TRIAD
+    alone = candidate_filter(5, 5)
+    assert alone(x, y, 1, 1)
+    assert judge.periphery == alone.periphery
+    assert judge.torus is WrapAround.none
+
+
 def test_unreachable_boards_count_as_dead_ones() -> None:
     cut = both_ends((1, 1, 0), Links.north_east, (3, 3)) | both_ends((1, 1, 1), Links.west, (3, 3))
 

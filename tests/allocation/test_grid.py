@@ -136,6 +136,20 @@ def test_the_largest_squares_beside_a_block_are_counted(
     assert (-side, -number) == max((one for one in numbers if one[1]), default=(0, 0))
 
 
+@given(machines(), st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_an_area_is_held_if_any_block_is_as_large(
+    machine: tuple[Grid, Triads], areas: list[int]
+) -> None:
+    grid, triads = machine
+    opening = Opening(grid, mask_of(grid, triads))
+    largest = Opening(grid, mask_of(grid, triads)).largest
+
+    told = [opening.holds(area) for area in (*areas, largest, largest + 1)]
+
+    assert told == [area <= largest for area in (*areas, largest, largest + 1)]
+    assert opening.largest == largest
+
+
 @given(machines())
 def test_the_largest_square_and_block_are_found(machine: tuple[Grid, Triads]) -> None:
     grid, triads = machine

@@ -186,6 +186,29 @@ def test_only_so_many_boards_are_out_by_reports(facility: Facility) -> None:
     assert facility.out == {A}
 
 
+def test_no_more_boards_go_out_by_reports_after_fewer_may_be_than_are() -> None:
+    facility = Facility([machine("m", 34, 1)])
+    board = (5, 0, 0)
+    jobs = {each: used(facility, HOST, *each) for each in (A, B, board)}
+    told = [
+        facility.controller._health.report("m", each, host, "smoke")
+        for each in (A, B)
+        for host in (HOST, OTHER)
+    ]
+    assert told == [Verdict.noted.value, Verdict.suspect.value] * 2
+    assert facility.out == {A, B}
+
+    dead = {(33, 0, z) for z in range(3)}
+    smaller = facility.controller.machines["m"]._replace(dead_boards=dead)
+    facility.controller.machines = {"m": smaller}
+    assert report(facility, jobs[board], HOST, board) == Verdict.noted.value
+    done = facility.controller._health.report("m", board, OTHER, "smoke")
+
+    assert done.startswith("noted for the operator: as many boards as may be")
+    assert facility.out == {A, B}
+    facility.close()
+
+
 @pytest.mark.parametrize(("boards", "most"), [(3, 1), (99, 1), (100, 2), (1200, 24)])
 def test_two_percent_may_be_out_and_at_least_one(boards: int, most: int) -> None:
     assert most_out(boards) == most

@@ -359,6 +359,18 @@ def test_the_age_of_a_region_is_kept_when_its_job_is_requeued(
     assert record.age == 100
 
 
+@pytest.mark.parametrize(("seconds", "closed"), [(99, False), (100, True), (101, True)])
+def test_a_region_given_again_is_closed_if_its_job_has_lost_patience(
+    owner: RegionOwner, clock: FakeClock, seconds: float, closed: bool
+) -> None:
+    owner.end(1, clock)
+    clock.advance(seconds - 10)  # That long the boards have rested.
+
+    owner.queue.requeue(2)
+
+    assert owner.queue.region_of(2) == RegionRecord("m", (0, 0, 4, 1), seconds, closed)
+
+
 def test_a_region_ends_with_its_job(owner: RegionOwner, clock: FakeClock) -> None:
     owner.queue.create_job(3, 1, job_id=3)
     owner.queue.patience = 0
@@ -371,7 +383,7 @@ def test_a_region_ends_with_its_job(owner: RegionOwner, clock: FakeClock) -> Non
         ("cancel", 2, None),
         ("allocate", 3, "m"),
         ("region", 4, "m", (0, 0, 4, 1)),
-    ] or owner.queue.region_of(4) is not None
+    ]
 
 
 def test_a_given_board_is_kept_without_its_neighbours(clock: FakeClock) -> None:

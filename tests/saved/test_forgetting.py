@@ -296,6 +296,10 @@ def test_a_disk_in_trouble_is_tried_again(
     assert failed
     assert [b"ADA" in path.read_bytes() for path in tmp_path.iterdir()].count(True) == 0
     assert numbers(ask(log)) == [1, 2, 3]
+    log.append(events(4, 5))
+    assert numbers(ask(log)) == [1, 2, 3, 4, 5]
+    log.close()
+    assert numbers(ask(logs())) == [1, 2, 3, 4, 5]
 
 
 def test_a_stop_in_the_middle_loses_nothing(
