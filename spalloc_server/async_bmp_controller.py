@@ -21,7 +21,7 @@ from spalloc_server._bmp.frame_hardware import (
     FrameHardware,
     FrameStatistics,
 )
-from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver, FPGAWait
+from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
 from spalloc_server._bmp.request_queue import RequestQueue
 from spalloc_server._bmp.requests import (
     AtomicRequests,
@@ -29,7 +29,7 @@ from spalloc_server._bmp.requests import (
     FailureReason,
     LinkRequest,
 )
-from spalloc_server._bmp.transceiver import Transceiver
+from spalloc_server._bmp.transceiver import FPGAWait, Transceiver
 
 __all__ = (
     "FPGA_LINK_STOP_REGISTERS",

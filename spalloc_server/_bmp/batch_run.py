@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
-from spalloc_server._bmp.interface import AbandonedError, FPGAWait, describe
+from spalloc_server._bmp.interface import AbandonedError, describe
 from spalloc_server._bmp.request_queue import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest
+from spalloc_server._bmp.transceiver import FPGAWait
 
 #: How often boards are powered on, in all, until their FPGAs come up right.
 POWER_ON_TRIES = 3

@@ -18,12 +18,11 @@ from spalloc_server._bmp.interface import (
     BMPAnswerError,
     BMPSilentError,
     BMPTransceiver,
-    FPGAWait,
     is_silence,
     shortage,
 )
 from spalloc_server._bmp.requests import LinkRequest
-from spalloc_server._bmp.transceiver import Transceiver
+from spalloc_server._bmp.transceiver import FPGAWait, Transceiver
 from spalloc_server.links import Links
 
 _Answer = TypeVar("_Answer")

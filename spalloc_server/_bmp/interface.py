@@ -37,27 +37,6 @@ class ShortageError(Exception):
     """
 
 
-class FPGAWait:
-    """Boards that were switched on and configure their FPGAs.
-
-    Parameters
-    ----------
-    over_at : float
-        See below.
-
-    Attributes
-    ----------
-    over_at : float
-        Monotonic time from which on the FPGAs can be used. It moves if the BMP turns
-        out to have carried the command out once more.
-    """
-
-    __slots__ = ("over_at",)
-
-    def __init__(self, over_at: float) -> None:
-        self.over_at = over_at
-
-
 class BMPVersion(Protocol):
     """The answer of `BMPTransceiver.read_bmp_version`."""
 

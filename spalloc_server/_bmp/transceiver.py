@@ -2,8 +2,9 @@
 
 The one module that uses SpiNNMan: its connection and message classes make and read the
 packets, so that another release is adopted here. It is imported when a frame is first
-talked to: start-up does not wait for it. Owns the socket, the sending again and the
-matching of answers. Knows nothing of requests, versions or links.
+talked to: start-up does not wait for it. Owns the socket, the sending again, the
+matching of answers, and when the FPGAs of boards that it switched on can be used. Knows
+nothing of requests, versions or links.
 
 SpiNNMan's own sending (`SendSingleCommandProcess`) is not used: it counts every packet's
 wait anew, so that strays prolong it, dies of a packet that it cannot read, waits without
@@ -29,7 +30,6 @@ from spalloc_server._bmp.interface import (
     BMPAnswerError,
     BMPSilentError,
     BMPVersion,
-    FPGAWait,
     ShortageError,
     describe,
     shortage,
@@ -129,6 +129,27 @@ def _spinnman() -> _SpiNNMan:
         read_fpga_register=ReadFPGARegister,
         write_fpga_register=WriteFPGARegister,
     )
+
+
+class FPGAWait:
+    """Boards that were switched on and configure their FPGAs.
+
+    Parameters
+    ----------
+    over_at : float
+        See below.
+
+    Attributes
+    ----------
+    over_at : float
+        Monotonic time from which on the FPGAs can be used. It moves if the BMP turns
+        out to have carried the command out once more.
+    """
+
+    __slots__ = ("over_at",)
+
+    def __init__(self, over_at: float) -> None:
+        self.over_at = over_at
 
 
 class Transceiver:

@@ -8,7 +8,7 @@ import pytest
 from spalloc_server import async_bmp_controller
 from spalloc_server._bmp import name_lookup, wiring
 from spalloc_server._bmp import transceiver as _transceiver
-from spalloc_server._bmp.interface import FPGAWait
+from spalloc_server._bmp.transceiver import FPGAWait
 from spalloc_server._simulator import Simulation
 from spalloc_server.async_bmp_controller import AsyncBMPController, BoardFault, LinkRequest
 from spalloc_server.links import Links

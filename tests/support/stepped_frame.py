@@ -7,8 +7,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameStatistics
-from spalloc_server._bmp.interface import BMPAnswerError, FPGAWait
+from spalloc_server._bmp.interface import BMPAnswerError
 from spalloc_server._bmp.requests import LinkRequest
+from spalloc_server._bmp.transceiver import FPGAWait
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from tests.support.fake_bmp import FakeTransceiver
 from tests.support.fake_clock import FakeClock
