@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from spalloc_server import _clock
 from spalloc_server._bmp.batch_run import BatchRun
+from spalloc_server._bmp.failures import BoardFault, FailureReason
 from spalloc_server._bmp.frame_hardware import (
     FPGA_LINK_STOP_REGISTERS,
     FrameHardware,
@@ -23,12 +24,7 @@ from spalloc_server._bmp.frame_hardware import (
 )
 from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
 from spalloc_server._bmp.request_queue import RequestQueue
-from spalloc_server._bmp.requests import (
-    AtomicRequests,
-    BoardFault,
-    FailureReason,
-    LinkRequest,
-)
+from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
 from spalloc_server._bmp.transceiver import FPGAWait, Transceiver
 
 __all__ = (

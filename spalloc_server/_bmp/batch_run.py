@@ -16,10 +16,11 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 
+from spalloc_server._bmp.failures import BoardFault
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
 from spalloc_server._bmp.interface import AbandonedError, describe
 from spalloc_server._bmp.request_queue import in_order, links_to_set
-from spalloc_server._bmp.requests import AtomicRequests, BoardFault, LinkRequest
+from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
 from spalloc_server._bmp.transceiver import FPGAWait
 
 #: How often boards are powered on, in all, until their FPGAs come up right.

@@ -1,4 +1,4 @@
-"""Requests to a frame, and the reasons of their failures.
+"""Requests to a frame.
 
 Owns the data that passes between the controller and a frame's thread. Knows nothing
 of hardware, threads or the order in which requests are done.
@@ -6,7 +6,7 @@ of hardware, threads or the order in which requests are done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from spalloc_server.links import Links
@@ -30,50 +30,6 @@ class LinkRequest(NamedTuple):
     enable: bool
 
 
-class BoardFault(NamedTuple):
-    """A fault of one board.
-
-    Attributes
-    ----------
-    board : int
-        Number of the board within its frame.
-    what : str
-        The fault, for people.
-    during : str
-        ``"power_on"``, ``"fpga"``, ``"link"`` or ``"power_off"``.
-    """
-
-    board: int
-    what: str
-    during: str
-
-
-class FailureReason(str):
-    """Why a request failed: a text that also carries the facts.
-
-    Attributes
-    ----------
-    faults : tuple of BoardFault
-        The boards known to be at fault; empty if that is not known.
-    silent : bool
-        True if the frame did not answer at all.
-    """
-
-    __slots__ = ("faults", "silent")
-
-    faults: tuple[BoardFault, ...]
-    silent: bool
-
-    def __new__(
-        cls, text: str, faults: Iterable[BoardFault] = (), silent: bool = False
-    ) -> FailureReason:
-        """Make a reason that reads `text`."""
-        reason = super().__new__(cls, text)
-        reason.faults = tuple(faults)
-        reason.silent = silent
-        return reason
-
-
 class AtomicRequests:
     """Things to do on one frame, done as a whole: power on, set links, power off.
 
@@ -85,7 +41,7 @@ class AtomicRequests:
     on_done : callable
         ``on_done(success, reason)`` is called once from the frame's thread: with
         ``(True, None)``, or with ``(False, reason)`` where `reason` is a
-        `FailureReason`.
+        `_bmp.failures.FailureReason`.
 
     Attributes
     ----------

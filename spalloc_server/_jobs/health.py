@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
-from spalloc_server._bmp.requests import AtomicRequests, FailureReason
+from spalloc_server._bmp.failures import FailureReason
+from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.board_tests import Round
 from spalloc_server._jobs.out_of_service import OutOfService, counted, rows

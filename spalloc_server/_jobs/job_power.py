@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
-from spalloc_server._bmp.requests import FailureReason, LinkRequest
+from spalloc_server._bmp.failures import FailureReason
+from spalloc_server._bmp.requests import LinkRequest
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.ended_jobs import FAULT, Ending
 from spalloc_server._jobs.health import Health, KnownFailure

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from spalloc_server._bmp.requests import BoardFault, FailureReason
+from spalloc_server._bmp.failures import BoardFault, FailureReason
 from spalloc_server.controller import Controller
 from tests.support.fake_frame import FakeFrame, Rack
 from tests.support.hand_clock import HandClock

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._bmp.requests import AtomicRequests, BoardFault, FailureReason
+from spalloc_server._bmp.failures import BoardFault, FailureReason
+from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs import health, job_log
 from spalloc_server._jobs.job_power import MAX_MOVES

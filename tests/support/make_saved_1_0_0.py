@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from spalloc_server import _clock, controller
-from spalloc_server._bmp.requests import BoardFault, FailureReason
+from spalloc_server._bmp.failures import BoardFault, FailureReason
 from spalloc_server._jobs import book
 from spalloc_server._saved.store import Store
 from spalloc_server.configuration import Machine

@@ -13,7 +13,8 @@ from typing import Any
 from unittest import mock
 
 from spalloc_server import _clock, controller
-from spalloc_server._bmp.requests import AtomicRequests, BoardFault, FailureReason
+from spalloc_server._bmp.failures import BoardFault, FailureReason
+from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server._jobs import book as _book
 from spalloc_server.configuration import Machine
 from spalloc_server.controller import Controller
