@@ -1,7 +1,7 @@
 """Does one batch of requests on the hardware, and attributes each fault to a request.
 
-Owns the phases of a batch and each request's own outcome. Knows nothing of threads,
-queues or second tries; the hardware is behind `FrameHardware`.
+Owns the phases of a batch, which links are set in it, and each request's own outcome.
+Knows nothing of threads, queues or second tries; the hardware is behind `FrameHardware`.
 
 While boards that were switched on configure their FPGAs, the run is suspended::
 
@@ -19,7 +19,6 @@ from enum import Enum
 from spalloc_server._bmp.failures import BoardFault
 from spalloc_server._bmp.frame_hardware import FrameHardware, FrameSilentError
 from spalloc_server._bmp.interface import AbandonedError, describe
-from spalloc_server._bmp.request_queue import in_order, links_to_set
 from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
 from spalloc_server._bmp.transceiver import FPGAWait
 
@@ -306,3 +305,33 @@ class BatchRun:
                 self._on_success(progress.request)
                 continue
             unfinished |= progress.boards
+
+
+def in_order(boards: Iterable[int]) -> list[int]:
+    """Each board once, in the order of first sight."""
+    return list(dict.fromkeys(boards))
+
+
+def links_to_set(batch: Sequence[AtomicRequests]) -> list[list[LinkRequest]]:
+    """List the links that each request of a batch has to set.
+
+    Links of a board that a later request of the batch switches are left out: the
+    switching would undo them.
+
+    Parameters
+    ----------
+    batch : sequence of AtomicRequests
+        In order of arrival.
+
+    Returns
+    -------
+    list of list of LinkRequest
+        One list per request, in the same order.
+    """
+    switched_later: set[int] = set()
+    links: list[list[LinkRequest]] = []
+    for request in reversed(batch):
+        links.append([link for link in request.link_requests if link.board not in switched_later])
+        switched_later.update(request.power_on_boards, request.power_off_boards)
+    links.reverse()
+    return links

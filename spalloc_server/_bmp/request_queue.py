@@ -1,8 +1,7 @@
 """The requests that one frame still has to do: which are next, and which are done together.
 
-Owns the choice of the next ones, the rules of order and merging, and which links of a batch are
-set. Knows nothing of hardware, threads or clocks: time is passed in, and the caller holds the
-lock.
+Owns the choice of the next ones and the rules of order and merging. Knows nothing of
+hardware, threads or clocks: time is passed in, and the caller holds the lock.
 
 A batch is done in four phases, each for all of its requests at once::
 
@@ -13,10 +12,10 @@ on each of its boards it begins no earlier in that row than the requests before 
 to, and if no request that it would overtake names one of its boards.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
-from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
+from spalloc_server._bmp.requests import AtomicRequests
 
 
 class _Entry:
@@ -343,33 +342,3 @@ class BatchBuilder:
         if last is Phase.POWER_OFF and board in self._not_settled:
             return False
         return self._reached.get(board) is not Phase.POWER_OFF or first is Phase.POWER_OFF
-
-
-def in_order(boards: Iterable[int]) -> list[int]:
-    """Each board once, in the order of first sight."""
-    return list(dict.fromkeys(boards))
-
-
-def links_to_set(batch: Sequence[AtomicRequests]) -> list[list[LinkRequest]]:
-    """List the links that each request of a batch has to set.
-
-    Links of a board that a later request of the batch switches are left out: the
-    switching would undo them.
-
-    Parameters
-    ----------
-    batch : sequence of AtomicRequests
-        In order of arrival.
-
-    Returns
-    -------
-    list of list of LinkRequest
-        One list per request, in the same order.
-    """
-    switched_later: set[int] = set()
-    links: list[list[LinkRequest]] = []
-    for request in reversed(batch):
-        links.append([link for link in request.link_requests if link.board not in switched_later])
-        switched_later.update(request.power_on_boards, request.power_off_boards)
-    links.reverse()
-    return links

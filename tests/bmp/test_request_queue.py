@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from spalloc_server._bmp.request_queue import BatchBuilder, RequestQueue, in_order, links_to_set
-from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
-from spalloc_server.links import Links
+from spalloc_server._bmp.request_queue import BatchBuilder, RequestQueue
+from spalloc_server._bmp.requests import AtomicRequests
+from tests.support.frame_requests import asking
 
 
 def requests_for(*boards: int, on: bool = True, background: bool = False) -> AtomicRequests:
@@ -228,18 +228,6 @@ def test_everything_is_done_in_the_end(waiting: list[set[int]]) -> None:
     assert queue.is_idle
 
 
-def asking(text: str) -> AtomicRequests:
-    """Requests from a text like ``"+1 ~1 -2"``: 1 on, a link of 1, 2 off."""
-    requests = AtomicRequests(lambda *_: None)
-    for word in text.split():
-        board = int(word[1:])
-        if word[0] == "~":
-            requests.link(board, Links.north, False)
-        else:
-            requests.power(board, word[0] == "+")
-    return requests
-
-
 def merged(*texts: str) -> list[str]:
     """Those of the waiting requests that are done in one batch."""
     builder = BatchBuilder()
@@ -297,25 +285,6 @@ def test_boards_of_requests_that_wait_for_their_second_try_are_blocked() -> None
 
     assert not any(builder.join(asking(text)) for text in ("-1", "-2", "-3"))
     assert builder.join(asking("-4"))
-
-
-def test_boards_are_switched_once_in_the_order_of_first_sight() -> None:
-    assert in_order([3, 1, 3, 2, 1]) == [3, 1, 2]
-
-
-@pytest.mark.parametrize("later", ["+1", "-1", "+1 ~1"])
-def test_links_of_a_board_that_is_switched_again_first_are_skipped(later: str) -> None:
-    batch = [asking("+1 ~1 ~2"), asking("+3 ~3"), asking(later)]
-
-    first, second, third = links_to_set(batch)
-
-    assert first == [LinkRequest(2, Links.north, False)]
-    assert second == [LinkRequest(3, Links.north, False)]
-    assert len(third) == later.count("~")
-
-
-def test_a_request_that_is_alone_sets_its_links_whatever_it_switches() -> None:
-    assert links_to_set([asking("+1 ~1 -1")]) == [[LinkRequest(1, Links.north, False)]]
 
 
 requests = st.lists(
