@@ -1,7 +1,7 @@
 """One thread per frame that powers its boards and sets their links, in the background.
 
-Owns the thread, its lock and the callbacks. `_bmp.request_queue` chooses the next
-requests, `_bmp.batch_run` does them, and the packets are `_bmp.transceiver`'s. Knows
+Owns the thread, its lock and the callbacks. `_bmp.requests` chooses the next
+ones, `_bmp.batch_run` does them, and the packets are `_bmp.transceiver`'s. Knows
 nothing of jobs or machines.
 """
 
@@ -23,8 +23,7 @@ from spalloc_server._bmp.frame_hardware import (
     FrameStatistics,
 )
 from spalloc_server._bmp.interface import AbandonedError, BMPTransceiver
-from spalloc_server._bmp.request_queue import RequestQueue
-from spalloc_server._bmp.requests import AtomicRequests, LinkRequest
+from spalloc_server._bmp.requests import AtomicRequests, LinkRequest, RequestQueue
 from spalloc_server._bmp.transceiver import FPGAWait, Transceiver
 
 __all__ = (

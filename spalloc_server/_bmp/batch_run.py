@@ -55,7 +55,7 @@ class BatchRun:
     Parameters
     ----------
     batch : sequence of AtomicRequests
-        In order of arrival; may be done together (see `_bmp.request_queue`).
+        In order of arrival; may be done together (see `_bmp.requests`).
     frame : FrameHardware
         The hardware.
     on_success : callable

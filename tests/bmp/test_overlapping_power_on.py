@@ -14,8 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from spalloc_server._bmp.request_queue import RequestQueue
-from spalloc_server._bmp.requests import AtomicRequests
+from spalloc_server._bmp.requests import AtomicRequests, RequestQueue
 from spalloc_server.links import Links
 from tests.support.fake_clock import FakeClock
 from tests.support.stepped_frame import SECONDS_TO_CONFIGURE, SteppedController

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from spalloc_server._bmp.request_queue import BatchBuilder, RequestQueue
-from spalloc_server._bmp.requests import AtomicRequests
+from spalloc_server._bmp.requests import AtomicRequests, BatchBuilder, RequestQueue
 from tests.support.frame_requests import asking
 
 
