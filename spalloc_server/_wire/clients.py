@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import socket
 import threading
 from collections import deque
@@ -18,10 +17,10 @@ from typing import Any
 
 from spinn_utilities.overrides import overrides
 
-from spalloc_server import _clock
 from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire import messages, stand_ins
+from spalloc_server._wire.backlog import Backlog
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
@@ -37,12 +36,8 @@ from spalloc_server.polling_server_core import POLLIN, POLLOUT, Channel, Polling
 
 log = logging.getLogger(__name__)
 
-#: One client's commands in a turn: seconds, and how many, before another client has its turn.
-_SLICE, _MOST_IN_A_SLICE = 0.0005, 128
 #: Bytes of a line that takes long to read as JSON. # arbitrary
 _LONG = 16 << 10
-#: Blank lines that are skipped between two looks at the clock. # arbitrary
-_BLANKS = 256
 
 
 class Clients(PollingServerCore):
@@ -92,8 +87,7 @@ class Clients(PollingServerCore):
         self._client_machine_watches: Watches = {}
         self._peers: dict[Any, Peer] = {}
         self.memory = Memory()
-        # Peers with whole lines that have yet to be taken, the next one first.
-        self._backlog: dict[Peer, None] = {}
+        self._backlog = Backlog(self._run_of_many)
         # Peers with output that no send was tried for.
         self._unsent: dict[Peer, None] = {}
         # Peers with replies that wait until a position is safe, oldest first.
@@ -165,7 +159,9 @@ class Clients(PollingServerCore):
         peer = self._peers.get(client)
         if peer is None:
             peer = self._peer(client)
-        elif (peer.ending or peer.output.size or peer in self._backlog) and self._put_off(peer):
+        elif (
+            peer.ending or peer.output.size or peer in self._backlog.peers
+        ) and self._put_off(peer):
             return
         received, error = receive(client)
         carried = peer.carried
@@ -205,7 +201,7 @@ class Clients(PollingServerCore):
 
     def _put_off(self, peer: Peer) -> bool:
         """Leave a peer with lines or output that wait alone; False if it may be read."""
-        if peer in self._backlog:
+        if peer in self._backlog.peers:
             return True  # its lines come first, at the end of this turn
         if not peer.paused and not peer.ending:
             return False
@@ -243,14 +239,14 @@ class Clients(PollingServerCore):
         return peer.lines
 
     def _run_lines(self, peer: Peer) -> None:
-        """Run commands of a peer until it is another's turn, or it must read its answers.
+        """Run commands of a peer: in the loop a few, outside of it all.
 
-        Outside of the loop nobody else has a turn.  For a peer that has gone all commands are
-        run but those that would only tell it something.
+        For a peer that has gone all commands are run but those that would only tell it
+        something.
         """
         lines = peer.lines
         try:
-            self._run_slice(peer, lines)
+            self._backlog.run_slice(peer, bounded=self._in_loop())
         except MalformedError as e:
             lines.clear()
             self._refuse(peer, e)
@@ -264,26 +260,13 @@ class Clients(PollingServerCore):
         else:
             self._answer(peer)
 
-    def _run_slice(self, peer: Peer, lines: LineBuffer) -> None:
-        in_loop = self._in_loop()
-        until = _clock.monotonic() + _SLICE if in_loop else math.inf
-        most = _MOST_IN_A_SLICE if in_loop else math.inf
-        done = blanks = 0
-        while not (peer.paused or peer.closed) and (line := lines.next_line()) is not None:
-            if not line or line.isspace():
-                blanks += 1
-                if not blanks % _BLANKS and _clock.monotonic() >= until:
-                    return
-                continue
-            command = messages.decode(line)
-            if not peer.gone:
-                # It goes out when the changes of this turn are written.
-                self._add_reply(peer, self._runner.run(self, peer.client, command))
-            elif command.name not in self._read_only:
-                self._runner.run(self, peer.client, command)
-            done += 1
-            if done >= most or self._runner.ended >= until:
-                return
+    def _run_of_many(self, peer: Peer, command: messages.Command) -> float:
+        """Run a command; its answer goes out when the changes of this turn are written."""
+        if not peer.gone:
+            self._add_reply(peer, self._runner.run(self, peer.client, command))
+        elif command.name not in self._read_only:
+            self._runner.run(self, peer.client, command)
+        return self._runner.ended
 
     def _await_answer(self, client: Any, later: messages.Later) -> None:
         """Have another thread work out an answer; until then the client waits."""
@@ -304,7 +287,7 @@ class Clients(PollingServerCore):
             if not peer.closed and not peer.gone:
                 self._add_reply(peer, messages.returned_json(answer))
                 if peer.has_work:
-                    self._backlog[peer] = None
+                    self._backlog.peers[peer] = None
 
     def _refuse(self, peer: Peer, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""
@@ -407,7 +390,7 @@ class Clients(PollingServerCore):
             return
         output = peer.output
         if peer.has_work:
-            self._backlog[peer] = None
+            self._backlog.peers[peer] = None
         elif peer.gone or (
             peer.ending and not (output.size or peer.awaits or peer.lines.has_line())
         ):
@@ -475,20 +458,13 @@ class Clients(PollingServerCore):
 
     def _serve_backlog(self, until: float) -> None:
         """Give each client with commands that wait one turn, as far as time goes."""
-        self._guarded_all(self._next_in_backlog(until), self._serve_again)
-
-    def _next_in_backlog(self, until: float) -> Iterable[Any]:
-        for peer in list(self._backlog):
-            yield peer.client
-            if _clock.monotonic() >= until:
-                return
+        peers = self._backlog.next_ones(until)
+        self._guarded_all((peer.client for peer in peers), self._serve_again)
 
     def _serve_again(self, client: Any) -> None:
-        peer = self._peers.get(client)
-        if peer is not None and peer in self._backlog:
-            del self._backlog[peer]
-            self._lines_of(peer)
-            self._run_lines(peer)
+        peer = self._peer(client)
+        self._lines_of(peer)
+        self._run_lines(peer)
 
     # --- messages, and a `_msg_client` that other programs put in the place of ours ---
 
@@ -590,7 +566,7 @@ class Clients(PollingServerCore):
         peer.output.clear()
         self.memory.release(peer)
         self._peers.pop(peer.client, None)
-        self._backlog.pop(peer, None)
+        self._backlog.peers.pop(peer, None)
         self._unsent.pop(peer, None)
         self._refusals.forget(peer.client)
         self._doorkeeper.forget(peer.client)

@@ -27,11 +27,12 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire.backlog import SECONDS_OF_SLICES
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
-from spalloc_server._wire.peer import MAX_READ, Peer
+from spalloc_server._wire.peer import MAX_READ
 from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.running import Handler, Tally
 from spalloc_server._wire.visitors import Visitors
@@ -45,8 +46,6 @@ log = logging.getLogger(__name__)
 _MAX_ACCEPTS = 256
 #: The kernel doubles it for its own needs.
 _RECEIVE_BUFFER = MAX_READ // 2
-#: Seconds of a turn for clients that send many commands at a time; others are served before.
-_SECONDS_OF_SLICES = 0.004
 #: Seconds that a stop waits for the service manager to take the last connections. # arbitrary
 _SECONDS_TO_TELL_THE_STORE = 0.5
 #: How long the loop rests after a turn that failed. # arbitrary
@@ -150,8 +149,6 @@ class Server(Visitors, ConfigurationReloader):
         self._timeout_check_interval = 5.0
         # Time of a deadline that is judged when all that clients had sent by then was served.
         self._judging: float | None = None
-        # Bytes that each client had sent by then, of those that are not served so far yet.
-        self._served_before: dict[Peer, int] | None = None
         # Whether clients that have connected could not all be taken in this turn.
         self._unread = False
         # When the controller had next something to do, as of the beginning of this turn.
@@ -237,13 +234,13 @@ class Server(Visitors, ConfigurationReloader):
             self._guarded_all(self._clients_among(chain((first,), ready)), self._handle_commands)
             if self._unread:
                 judged = None
-        if self._backlog:
-            self._serve_backlog(_clock.monotonic() + _SECONDS_OF_SLICES)
+        if self._backlog.peers:
+            self._serve_backlog(_clock.monotonic() + SECONDS_OF_SLICES)
         self._answer_all()
         now = _clock.monotonic()
         if began is not None:
             self.turn_times.note(now - began)
-        if judged is not None and not self._all_served():
+        if judged is not None and not self._backlog.all_served():
             judged = None
         self._see_to_jobs(judged, now)
         if self._refusals.quiet:
@@ -266,22 +263,6 @@ class Server(Visitors, ConfigurationReloader):
         self.turns += 1
         self.last_turn = now
 
-    def _all_served(self) -> bool:
-        """Whether all commands were run that had come in when the deadlines were noted.
-
-        Every socket that was readable then has been read since; of clients that send
-        many commands at a time some may wait, here or in the socket.
-        """
-        before = self._served_before
-        if before is None:
-            before = {peer: peer.bytes_come() for peer in self._backlog}
-        self._served_before = {
-            peer: bytes_come
-            for peer, bytes_come in before.items()
-            if peer in self._backlog and peer.bytes_served() < bytes_come
-        }
-        return not self._served_before
-
     def _see_to_jobs(self, judged: float | None, now: float) -> None:
         """End the jobs with a deadline before `judged`, and do all else that is due."""
         model = self._model()
@@ -290,7 +271,8 @@ class Server(Visitors, ConfigurationReloader):
             model.tend()
             return
         if judged is not None:
-            self._judging = self._served_before = None
+            self._judging = None
+            self._backlog.begin_to_note()
             model.destroy_timed_out_jobs(judged)
         if self._due is not None and self._due <= now:
             self._tend(now)
@@ -317,7 +299,7 @@ class Server(Visitors, ConfigurationReloader):
         """How long the loop may sleep if no channel is ready."""
         now = _clock.monotonic()
         self._due = self._model().next_due(now)
-        if self._judging is not None or self._backlog:
+        if self._judging is not None or self._backlog.peers:
             return 0.0
         wait = min(self._timeout_check_interval, self.longest_wait)
         wait = min(wait, self._write_ahead.seconds_at_rest())

@@ -30,8 +30,8 @@ from spalloc_server._saved import (
     syncer,
 )
 from spalloc_server._wire import (
+    backlog,
     carrier,
-    clients,
     control,
     introductions,
     lingering,
@@ -82,10 +82,10 @@ LIMITS = {
     " fullest is dropped": size(peer.MAX_TOTAL),
     "Connections accepted in a turn of the loop": f"{serving._MAX_ACCEPTS}",
     "Commands of one client that are run before another client has its turn": (
-        f"{clients._MOST_IN_A_SLICE}, or {clients._SLICE * 1e3:g} ms"
+        f"{backlog.MOST_IN_A_SLICE}, or {backlog.SLICE * 1e3:g} ms"
     ),
     "Clients with many commands at a time, in a turn of the loop": (
-        f"{serving._SECONDS_OF_SLICES * 1e3:g} ms"
+        f"{backlog.SECONDS_OF_SLICES * 1e3:g} ms"
     ),
     "Read from a client in a turn of the loop": (
         f"{size(peer.MAX_READ)}, {size(peer._READ)} at a time"

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from spalloc_server import _clock
-from spalloc_server._wire import clients as clients_module
 from spalloc_server._wire import messages
 from spalloc_server._wire import output as output_module
 from spalloc_server._wire import peer as peer_module
+from spalloc_server._wire.backlog import MOST_IN_A_SLICE
 from spalloc_server._wire.messages import Later
 from tests.support.bare_clients import BareClients, FarEnd, command, wait_for
 from tests.support.hand_clock import HandClock
@@ -81,7 +80,7 @@ def test_one_command_is_answered_at_once(site: Site) -> None:
     site._handle_commands(ours)
 
     assert theirs.lines(1) == returned([1])
-    assert not site._backlog
+    assert not site._backlog.peers
     assert not site._unsent
 
 
@@ -136,35 +135,18 @@ def test_many_commands_are_run_at_the_end_of_the_turn(site: Site) -> None:
 
 
 def test_a_slice_has_so_many_commands_and_no_more(site: Site) -> None:
-    most = clients_module._MOST_IN_A_SLICE
+    most = MOST_IN_A_SLICE
     ours, theirs = site.client()
     theirs.send(looks(*range(most + 1)))
 
     site.turn(ours)
     assert len(site.ran) == most
-    assert [peer.client for peer in site._backlog] == [ours]
+    assert [peer.client for peer in site._backlog.peers] == [ours]
     site.turn()
 
     assert len(site.ran) == most + 1
-    assert not site._backlog
+    assert not site._backlog.peers
     assert len(theirs.lines(most + 1)) == most + 1
-
-
-def test_a_slice_ends_with_its_time(site: Site, clock: HandClock) -> None:
-    look = site._commands["look"]
-
-    def slow(server: Any, client: Any, number: int) -> Any:
-        clock.advance(clients_module._SLICE / 2)
-        return look(server, client, number)
-
-    site._commands = {"look": slow}
-    ours, theirs = site.client()
-    theirs.send(looks(1, 2, 3))
-
-    site.turn(ours)
-
-    assert site.ran == [(1,), (2,)]
-    assert theirs.lines(2) == returned([1], [2])
 
 
 def test_clients_take_turns_and_a_turn_ends_in_time(site: Site, clock: HandClock) -> None:
@@ -438,17 +420,3 @@ def test_one_that_was_gone_before_it_was_welcomed_is_no_client(site: Site) -> No
     assert not site._welcome(ours)
     assert site.connections == 0
     assert site._client_buffers == {}
-
-
-def test_time_is_looked_at_between_many_blank_lines(site: Site, monkeypatch: Any) -> None:
-    times = iter([*[0.0] * 3, *[1.0] * 100])
-    monkeypatch.setattr(_clock, "monotonic", lambda: next(times))
-    ours, theirs = site.client()
-    theirs.send(b"\n" * (2 * clients_module._BLANKS + 5) + looks(1))
-    wait_for(ours)
-
-    site._handle_commands(ours)
-    site._serve_backlog(math.inf)
-
-    assert site.ran == []
-    assert [peer.client for peer in site._backlog] == [ours]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from spalloc_server import _clock
-from spalloc_server._wire import clients as clients_module
 from spalloc_server._wire import messages, peer
+from spalloc_server._wire.backlog import MOST_IN_A_SLICE
 from spalloc_server.server import SpallocServer
 from tests.support.fake_client import FakeClient
 from tests.support.tcp_client import TcpClient
@@ -64,7 +64,7 @@ def test_nobody_runs_all_of_many_commands_before_another_runs_one(
         server._client_buffers[client] = b""
 
     turn(server, *clients.values())
-    while server._backlog:
+    while server._backlog.peers:
         turn(server)
 
     assert sorted(ran[:3]) == sorted(ran[3:6]) == sorted(ran[6:]) == ["a", "b", "c"]
@@ -83,7 +83,7 @@ def test_a_turn_ends_in_time_and_the_next_begins_where_it_ended(
     turn(server, *clients)
 
     assert _clock.monotonic() - began < 0.006
-    while server._backlog:
+    while server._backlog.peers:
         turn(server)
     assert ran == names * 2
 
@@ -119,7 +119,7 @@ def test_cheap_commands_are_counted_too(
 
     turn(server, client)
 
-    assert len(client.lines) == clients_module._MOST_IN_A_SLICE
+    assert len(client.lines) == MOST_IN_A_SLICE
 
 
 def test_blank_lines_are_no_way_to_keep_the_loop(
@@ -133,7 +133,7 @@ def test_blank_lines_are_no_way_to_keep_the_loop(
     turn(server, client, until=100.0)
 
     assert len(server._client_buffers[client]) > 59_000
-    while server._backlog:
+    while server._backlog.peers:
         turn(server, until=100.0)
     assert server._client_buffers[client] == b""
 
@@ -149,7 +149,7 @@ def test_commands_of_somebody_who_hung_up_wait_for_their_turn_too(
     turn(server, client)
     assert len(ran) < 5
     assert not client.closed
-    while server._backlog:
+    while server._backlog.peers:
         turn(server)
 
     assert ran == ["gone"] * 5
@@ -163,12 +163,12 @@ def test_a_keepalive_behind_many_commands_counts(server: SpallocServer, ran: lis
     client = FakeClient(line("x") * 5)
     server._client_buffers[client] = b""
     turn(server, client, until=0.0)
-    assert not server._all_served()
+    assert not server._backlog.all_served()
 
     for _ in range(10):
         client.incoming.append(line("later") * 5)
         turn(server, client, until=0.0)
-        if server._all_served():
+        if server._backlog.all_served():
             break
     else:
         pytest.fail("it is put off")

@@ -1087,7 +1087,7 @@ def test_a_hang_up_between_two_answers_still_has_the_commands_carried_out(
     assert going.call("version") == VERSION_NUMBER
 
     def hang_up_when_it_is_to_be_resumed() -> None:
-        if server._backlog and going.socket.fileno() >= 0:
+        if server._backlog.peers and going.socket.fileno() >= 0:
             going.reset()
         after_turn()
 

@@ -1,0 +1,152 @@
+"""The backlog: whose turn it is, and for how long."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from spalloc_server import _clock
+from spalloc_server._wire import backlog as backlog_module
+from spalloc_server._wire.backlog import MOST_IN_A_SLICE, SLICE, Backlog
+from spalloc_server._wire.messages import Command, MalformedError
+from spalloc_server._wire.peer import Peer
+from tests.support.bare_clients import command
+from tests.support.hand_clock import HandClock
+
+
+class Line:
+    """A backlog whose commands are noted, and take as long as a test says."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.ran: list[object] = []
+        self.seconds = 0.0
+        self.backlog = Backlog(self._run)
+
+    def _run(self, _: Peer, command: Command) -> float:
+        self.clock.advance(self.seconds)
+        self.ran += command.args
+        return self.clock.now
+
+    def peer(self, *numbers: int) -> Peer:
+        """Return a peer that has sent so many commands."""
+        peer = Peer(object())
+        peer.lines.feed(b"".join(command("look", number) for number in numbers))
+        self.backlog.peers[peer] = None
+        return peer
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    return Line(HandClock(monkeypatch))
+
+
+def test_a_slice_has_so_many_commands_and_no_more(line: Line) -> None:
+    peer = line.peer(*range(MOST_IN_A_SLICE + 2))
+
+    line.backlog.run_slice(peer, bounded=True)
+    assert line.ran == list(range(MOST_IN_A_SLICE))
+    line.backlog.run_slice(peer, bounded=False)
+
+    assert line.ran == list(range(MOST_IN_A_SLICE + 2))
+
+
+def test_a_slice_ends_with_its_time(line: Line) -> None:
+    peer = line.peer(1, 2, 3)
+    line.seconds = SLICE / 2
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == [1, 2]
+
+
+def test_without_bounds_all_commands_have_their_time(line: Line) -> None:
+    line.seconds = 60.0
+
+    line.backlog.run_slice(line.peer(*range(200)), bounded=False)
+
+    assert line.ran == list(range(200))
+
+
+def test_a_slice_ends_when_the_answer_is_to_be_awaited(line: Line) -> None:
+    peer = line.peer(1, 2)
+    peer.awaits = True
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == []
+
+
+def test_the_commands_before_a_malformed_line_are_run(line: Line) -> None:
+    peer = line.peer(1)
+    peer.lines.feed(b"nonsense\n")
+
+    with pytest.raises(MalformedError):
+        line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == [1]
+
+
+def test_time_is_looked_at_between_many_blank_lines(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = Peer(object())
+    peer.lines.feed(b"\n" * (2 * backlog_module._BLANKS) + command("look", 1))
+    times = iter([0.0, *[1.0] * 100])
+    monkeypatch.setattr(_clock, "monotonic", lambda: next(times))
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == []
+    assert peer.lines.has_line()
+
+
+def test_a_few_blank_lines_are_skipped(line: Line) -> None:
+    peer = Peer(object())
+    peer.lines.feed(b"\n \n\r\n" + command("look", 1))
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == [1]
+
+
+def test_one_has_its_turn_although_the_time_is_over(line: Line) -> None:
+    first, second = line.peer(1), line.peer(2)
+
+    assert list(line.backlog.next_ones(line.clock.now)) == [first]
+
+    assert list(line.backlog.peers) == [second]
+
+
+def test_each_has_one_turn_and_those_who_left_have_none(line: Line) -> None:
+    first, second, third = (line.peer(number) for number in range(3))
+
+    handed_out = []
+    for peer in line.backlog.next_ones(math.inf):
+        handed_out.append(peer)
+        line.backlog.peers[peer] = None  # it has more
+        line.backlog.peers.pop(second, None)
+
+    assert handed_out == [first, third]
+    assert list(line.backlog.peers) == [first, third]
+
+
+def test_later_commands_are_not_waited_for(line: Line) -> None:
+    peer = line.peer(1, 2)
+    assert not line.backlog.all_served()
+
+    line.backlog.run_slice(peer, bounded=True)
+    peer.lines.feed(command("look", 3))
+
+    assert line.backlog.all_served()
+    line.backlog.begin_to_note()
+    assert not line.backlog.all_served()
+
+
+def test_those_who_came_later_are_not_waited_for(line: Line) -> None:
+    assert line.backlog.all_served()
+
+    line.peer(1)
+
+    assert line.backlog.all_served()
