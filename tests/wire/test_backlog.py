@@ -137,6 +137,7 @@ def test_later_commands_are_not_waited_for(line: Line) -> None:
     assert not line.backlog.all_served()
 
     line.backlog.run_slice(peer, bounded=True)
+    peer.lines.settle()
     peer.lines.feed(command("look", 3))
 
     assert line.backlog.all_served()
