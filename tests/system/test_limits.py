@@ -37,7 +37,6 @@ from spalloc_server._wire import (
     lingering,
     messages,
     orders,
-    output,
     peer,
     questions,
     record,
@@ -75,9 +74,9 @@ LIMITS = {
     "Jobs queued or running": f"{job_life.MAX_JOBS:,}",
     "Jobs or machines watched by a client one by one": f"{watches.MAX_WATCHED:,}",
     "Output waiting for a client before no more of its commands are taken": (
-        size(output.PAUSE_ABOVE)
+        size(peer.PAUSE_ABOVE)
     ),
-    "Notifications a client leaves unread before it is dropped": size(output.MAX_UNREAD),
+    "Notifications a client leaves unread before it is dropped": size(peer.MAX_UNREAD),
     "Memory for unfinished input, unread output and watches of all clients together, before the"
     " fullest is dropped": size(peer.MAX_TOTAL),
     "Connections accepted in a turn of the loop": f"{serving._MAX_ACCEPTS}",

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from spalloc_server._wire import messages
-from spalloc_server._wire import output as output_module
 from spalloc_server._wire import peer as peer_module
 from spalloc_server._wire.backlog import MOST_IN_A_SLICE
 from spalloc_server._wire.messages import Later
@@ -350,7 +349,7 @@ def test_an_answer_for_one_that_is_gone_is_forgotten(site: Site) -> None:
 def test_one_that_does_not_read_is_dropped(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(output_module, "MAX_UNREAD", 100)
+    monkeypatch.setattr(peer_module, "MAX_UNREAD", 100)
     (ours, theirs), (other, others) = site.client(), site.client()
     peer = site._peer(ours)
     peer.output.allowed = 100

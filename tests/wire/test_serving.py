@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import spalloc_server
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
-from spalloc_server._wire import lingering, messages, output, peer, refusals, serving
+from spalloc_server._wire import lingering, messages, peer, refusals, serving
 from spalloc_server.controller import JobState
 from spalloc_server.polling_server_core import POLLIN
 from spalloc_server.server import SpallocServer
@@ -304,7 +304,7 @@ def test_a_slow_reader_of_very_many_commands_gets_every_answer(server: SpallocSe
         sender.start()
         for _ in range(50):
             assert quick.call("version") == VERSION_NUMBER
-        assert server.memory.total < 2 * output.PAUSE_ABOVE + 2 * peer.MAX_READ
+        assert server.memory.total < 2 * peer.PAUSE_ABOVE + 2 * peer.MAX_READ
 
         answers = [slow.line() for _ in range(count)]
 
@@ -352,7 +352,7 @@ def test_blank_lines_at_the_end_of_a_slow_reader_do_not_keep_it(
 def test_whoever_never_reads_notifications_is_dropped_alone(
     server: SpallocServer, client: TcpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "MAX_UNREAD", 200_000)
+    monkeypatch.setattr(peer, "MAX_UNREAD", 200_000)
     for each in client, deaf_client(server):
         each.call("notify_job")
     for _ in range(400):
@@ -1028,7 +1028,7 @@ def test_a_slow_reader_that_has_caught_up_is_served_as_before(
 def test_one_reply_may_be_longer_than_what_may_be_left_unread(
     server: SpallocServer, slow: TcpClient, monkeypatch: pytest.MonkeyPatch, time: str
 ) -> None:
-    monkeypatch.setattr(output, "MAX_UNREAD", 1000)
+    monkeypatch.setattr(peer, "MAX_UNREAD", 1000)
     if time == "again":
         messages.decode(b'{"command": "flood", "args": [], "kwargs": {}}')
     slow.ask("flood")

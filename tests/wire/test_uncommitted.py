@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from spalloc_server._saved import disk_trouble, store
-from spalloc_server._wire.output import Client as Reader
-from spalloc_server._wire.output import Output
+from spalloc_server._wire.peer import Client as Reader
+from spalloc_server._wire.peer import Output
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
