@@ -2,9 +2,9 @@
 
 Owns the use of the lock; the objects behind it are put together in `_jobs.parts`::
 
-    Controller ─┬─ JobLife ──── JobPower ──┬── Fleet ── frames' threads
-                ├─ Facility                ├── Health
-                └─ JobQueue                └── PowerDowns
+    Controller ─┬─ JobLife ──── JobPower ──┬── Health
+                ├─ Facility ─── Fleet      └── PowerDowns
+                └─ JobQueue
                            all of them share Records
 
 Must not know sockets, clients or files: changes are told as sets, and as outcomes (see
@@ -123,7 +123,7 @@ class Controller:
         self._jobs = records.jobs
         self._retired_jobs = records.ended.reasons
         self._machines = records.machines
-        self._bmp_controllers = parts.fleet.frames
+        self._bmp_controllers = records.frames
 
     # --- settings ---
 

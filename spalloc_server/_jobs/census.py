@@ -16,7 +16,6 @@ from spalloc_server._jobs.waits import BOUNDS, SIZES, WaitTally
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
     from spalloc_server._jobs.board_states import BoardStates, MachineBoards
-    from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.job_life import JobLife
     from spalloc_server._jobs.records import Records
     from spalloc_server._places import Frame
@@ -95,7 +94,6 @@ class Census(NamedTuple):
 
 def take_census(
     records: Records,
-    fleet: Fleet,
     boards: BoardStates,
     life: JobLife,
     queue: JobQueue,
@@ -124,7 +122,7 @@ def take_census(
         },
         frames=[
             _frame(name, frame, bmp)
-            for name, its_frames in fleet.frames.items()
+            for name, its_frames in records.frames.items()
             for frame, bmp in its_frames.items()
         ],
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from spalloc_server._jobs.fleet import Frames, Gate
+from spalloc_server._jobs.fleet import Gate
 from spalloc_server._jobs.machine_change import MachineChange
 from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.job_power import JobPower
     from spalloc_server._jobs.power_downs import PowerDowns
-    from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.records import Frames, Records
     from spalloc_server.async_bmp_controller import AsyncBMPController
     from spalloc_server.configuration import Machine
     from spalloc_server.job_queue import JobQueue
@@ -128,7 +128,7 @@ class Facility:
 
     def _take_down(self, name: str, orphans: dict[str, list[int]]) -> Iterable[AsyncBMPController]:
         """Remove a machine with its jobs; returns its frames, not yet stopped."""
-        frames = self._fleet.frames[name]
+        frames = self._records.frames[name]
         for bmp in frames.values():
             bmp.__enter__()
         try:
@@ -139,13 +139,14 @@ class Facility:
         for host, boards in self._power_downs.orphan(name).items():
             orphans.setdefault(host, []).extend(boards)
         self._health.forget(name)
-        del self._records.maps[name], self._fleet.frames[name], self._records.machines[name]
+        records = self._records
+        del records.maps[name], records.frames[name], records.machines[name]
         return frames.values()
 
     def _set_up_machine(self, where: MachineMap, frames: Frames) -> None:
         machine = where.machine
         self._records.maps[machine.name] = where
-        self._fleet.frames[machine.name] = frames
+        self._records.frames[machine.name] = frames
         self._queue.add_machine(
             machine.name,
             machine.width,

@@ -1,8 +1,8 @@
 """All frames' threads: those that serve machines, and those that are ending.
 
-Owns which frame serves which part of which machine, and that new frames begin only
-when those that they replace have ended.  Requests go through the controller's outlet
-(see `_jobs.write_ahead`).  Knows nothing of jobs.  Guarded by the controller's lock.
+Owns how frames' threads begin and end: new ones begin only when those that they replace have
+ended.  Which frame serves which part of which machine is in `_jobs.records`.  Knows nothing of
+jobs.  Guarded by the controller's lock.
 """
 
 from __future__ import annotations
@@ -19,11 +19,8 @@ from spalloc_server._places import Frame
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.write_ahead import Outlet
+    from spalloc_server._jobs.records import Frames, Records
     from spalloc_server.async_bmp_controller import AsyncBMPController
-
-Frames = dict[Frame, "AsyncBMPController"]
-
 
 OnAnsweringChange = Callable[["MachineMap", Frame, bool], None]
 
@@ -35,30 +32,25 @@ class Fleet:
     ----------
     make : callable
         (host, callable to be called first thing in the thread) → a frame's thread.
-    outlet : Outlet
-        Through which frames are asked for something.
-
-    Attributes
-    ----------
-    frames : dict
-        {machine name: {(cabinet, frame): AsyncBMPController}}.
+    records : Records
+        The frames of machines, and the outlet through which all are asked for something.
     """
 
     def __init__(
         self,
         make: Callable[[str, Callable[[], None]], AsyncBMPController],
-        outlet: Outlet,
+        records: Records,
     ) -> None:
-        self.frames: dict[str, Frames] = {}
+        self._frames = records.frames
         self._make = make
-        self._outlet = outlet
+        self._outlet = records.outlet
         # Frames that are no longer configured and finish their requests.
         self._draining: list[AsyncBMPController] = []
 
     @property
     def all(self) -> list[AsyncBMPController]:
         """Every frame that may have something to do, those no longer configured first."""
-        return [*self._draining, *(bmp for some in self.frames.values() for bmp in some.values())]
+        return [*self._draining, *(bmp for some in self._frames.values() for bmp in some.values())]
 
     # --- frames come and go ---
 
@@ -101,14 +93,6 @@ class Fleet:
         self._draining.append(bmp)
         self._outlet.send(bmp, request)
         self._outlet.stop(bmp)
-
-    # --- requests ---
-
-    def send(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
-        """Ask frames of a machine, each for one thing."""
-        frames = self.frames[machine_name]
-        for frame, request in requests.items():
-            self._outlet.send(frames[frame], request)
 
     # --- the end ---
 

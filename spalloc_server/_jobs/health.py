@@ -31,7 +31,6 @@ from spalloc_server._places import Board, Frame, Place, frame_of, place_in
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.records import Records
     from spalloc_server.job_queue import JobQueue
@@ -66,18 +65,16 @@ class Health:
     Parameters
     ----------
     records : Records
-        The machines' maps.
+        The machines' maps; takes the requests.
     queue : JobQueue
         Its allocators are told which boards not to hand out.
-    fleet : Fleet
-        Takes the requests.
     """
 
-    def __init__(self, records: Records, queue: JobQueue, fleet: Fleet) -> None:
+    def __init__(self, records: Records, queue: JobQueue) -> None:
         self._lock = records.lock
         self._maps = records.maps
         self._queue = queue
-        self._send = fleet.send
+        self._ask = records.ask
         self._tell = records.tell
         self._quarantines: dict[str, Quarantine] = {}
         # When jobs met faults on each frame.
@@ -232,7 +229,7 @@ class Health:
         for link in Links if case.kind == LINK else ():
             request.link(place[2], link, False)
         request.power(place[2], False)
-        self._send(name, {frame: request})
+        self._ask(name, {frame: request})
 
     def _tested(
         self,
@@ -283,7 +280,7 @@ class Health:
         for board, number in where.by_frame(where.unowned()).get(frame, ()):
             if board not in where.machine.dead_boards:
                 request.power(number, False)
-        self._send(name, {frame: request})
+        self._ask(name, {frame: request})
 
     def _welcomed(
         self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None

@@ -22,7 +22,6 @@ from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 
 if TYPE_CHECKING:
-    from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.power_downs import PowerDowns
     from spalloc_server._jobs.records import Records
@@ -42,8 +41,6 @@ class JobPower:
     records : Records
     queue : JobQueue
         Takes back the jobs that are tried on other boards.
-    fleet : Fleet
-        Takes the requests.
     health : Health
         Told of faults.
     power_downs : PowerDowns
@@ -54,14 +51,12 @@ class JobPower:
         self,
         records: Records,
         queue: JobQueue,
-        fleet: Fleet,
         health: Health,
         power_downs: PowerDowns,
     ) -> None:
         self._records = records
         self._lock = records.lock
         self._queue = queue
-        self._fleet = fleet
         self._health = health
         self._power_downs = power_downs
 
@@ -92,7 +87,7 @@ class JobPower:
         self._records.changed_jobs.add(job.id)
         self._records.tell("power", job.id, power)
         job_log.powered(job, where, power, link_enable)
-        self._fleet.send(where.machine.name, requests)
+        self._records.ask(where.machine.name, requests)
 
     # --- frames' threads ---
 

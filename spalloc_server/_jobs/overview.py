@@ -50,7 +50,7 @@ class Overview:
         parts = self._parts
         try:
             parts.facility.note_dead_changes()
-            return take_census(parts.records, parts.fleet, parts.boards, parts.life, parts.queue)
+            return take_census(parts.records, parts.boards, parts.life, parts.queue)
         finally:
             self._lock.release()
 

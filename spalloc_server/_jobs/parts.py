@@ -50,12 +50,13 @@ class Parts:
         self.queue = JobQueue(None, None, None, seconds_before_free)
         # Users get fewer boards than they ask for only where they allow it.
         self.queue.full_measure = True
-        self.fleet = Fleet(make_frame, records.outlet)
-        common = records, self.queue, self.fleet
-        self.health = Health(*common)
-        self.power_downs = PowerDowns(*common, self.health)
-        self.power = JobPower(*common, self.health, self.power_downs)
-        self.facility = Facility(*common, self.health, self.power_downs, self.power)
+        self.fleet = Fleet(make_frame, records)
+        self.health = Health(records, self.queue)
+        self.power_downs = PowerDowns(records, self.queue, self.fleet, self.health)
+        self.power = JobPower(records, self.queue, self.health, self.power_downs)
+        self.facility = Facility(
+            records, self.queue, self.fleet, self.health, self.power_downs, self.power
+        )
         self.life = JobLife(records, self.queue, self.power, self.power_downs)
         self.boards = BoardStates(records, self.queue, self.power_downs, self.health)
         self.reasons = Reasons(records, self.queue, self.boards, self.health, self.life.waits)

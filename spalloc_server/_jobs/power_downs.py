@@ -34,11 +34,11 @@ class PowerDowns:
     Parameters
     ----------
     records : Records
-        The machines' maps.
+        The machines' maps; takes the requests.
     queue : JobQueue
         Takes boards back.
     fleet : Fleet
-        Takes the requests.
+        Switches off the boards of machines that are gone.
     health : Health
         Told of boards that could not be switched off.
 
@@ -74,7 +74,7 @@ class PowerDowns:
     def begin(self, release: Release) -> None:
         """Ask the frames to switch a release's boards off."""
         where = self._maps[release.machine_name]
-        frames = self._fleet.frames[release.machine_name]
+        frames = self._records.frames[release.machine_name]
         self.going[release.key] = release
         requests: dict[Frame, AtomicRequests] = {}
         for frame, boards in where.by_frame(release.boards).items():
@@ -83,7 +83,7 @@ class PowerDowns:
             requests[frame] = _off(done, (number for _, number in boards))
             requests[frame].job_id = release.job_id
         job_log.released(release, where)
-        self._fleet.send(release.machine_name, requests)
+        self._records.ask(release.machine_name, requests)
 
     def _boards_off(
         self, release: Release, frame: Frame, success: bool, reason: str | None = None
@@ -128,7 +128,7 @@ class PowerDowns:
             )
             for frame, its_boards in where.by_frame(boards).items()
         }
-        self._fleet.send(where.machine.name, requests)
+        self._records.ask(where.machine.name, requests)
 
     def _switched_off(
         self, where: MachineMap, frame: Frame, success: bool, reason: str | None = None

@@ -1,23 +1,28 @@
 """The jobs and machines of a controller, the lock that guards them, and their changes.
 
-Owns the tables, and the news of them: the sets of changes for watchers, and the outcomes that go
-out through the outlet (see `_jobs.book` and `_jobs.write_ahead`).  Must not know why anything
-changes: the objects beside this one do, and all of them share it.
+Owns the tables, and all that goes out of them: the sets of changes for watchers, and through the
+outlet the outcomes and the requests to frames (see `_jobs.book` and `_jobs.write_ahead`).  Must
+not know why anything changes: the objects beside this one do, and all of them share it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spalloc_server._jobs.ended_jobs import EndedJobs
+from spalloc_server._places import Frame
 
 if TYPE_CHECKING:
+    from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.job import _Job
     from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.write_ahead import Outlet
+    from spalloc_server.async_bmp_controller import AsyncBMPController
     from spalloc_server.configuration import Machine
+
+Frames = dict[Frame, "AsyncBMPController"]
 
 
 class Records:
@@ -30,7 +35,7 @@ class Records:
     max_retired_jobs : int
         Number of ended jobs that are remembered.
     outlet : Outlet
-        Takes the outcomes.
+        Takes the outcomes and the requests.
     on_background_state_change : callable or None
         Called without arguments, from a frame's thread without the lock, when a job has
         become ready.
@@ -48,6 +53,8 @@ class Records:
         {name: Machine}, highest priority first.
     maps : dict
         {name: MachineMap} of the same machines.
+    frames : dict
+        {name: {(cabinet, frame): AsyncBMPController}} of the same machines.
     changed_jobs, changed_machines : set
         Ids and names, to be told to watchers.
     outcomes_told : int
@@ -71,6 +78,7 @@ class Records:
         self.ended = EndedJobs(max_retired_jobs)
         self.machines: dict[str, Machine] = {}
         self.maps: dict[str, MachineMap] = {}
+        self.frames: dict[str, Frames] = {}
         self.changed_jobs: set[int] = set()
         self.changed_machines: set[str] = set()
         self.outcomes_told = 0
@@ -81,6 +89,12 @@ class Records:
         self.due_is_stale = True
         self.outcomes_told += 1
         self.outlet.note(outcome)
+
+    def ask(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
+        """Ask frames of a machine, each for one thing."""
+        frames = self.frames[machine_name]
+        for frame, request in requests.items():
+            self.outlet.send(frames[frame], request)
 
     def take_changed_jobs(self) -> set[int]:
         """Hand over the ids of the jobs that changed since the last call."""
