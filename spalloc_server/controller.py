@@ -501,7 +501,7 @@ class Controller:
     def next_health_check(self) -> float | None:
         """Return the monotonic time of the next test of a board; None if none is due."""
         with self._lock:
-            return self._health.next_due()
+            return self._health.next_due
 
     # --- boards out of service ---
 

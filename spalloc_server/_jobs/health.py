@@ -68,9 +68,16 @@ class Health:
         The machines' maps; takes the requests.
     queue : JobQueue
         Its allocators are told which boards not to hand out.
+
+    Attributes
+    ----------
+    next_due : float or None
+        When `tend` next has something to do (monotonic); None if never.
     """
 
     def __init__(self, records: Records, queue: JobQueue) -> None:
+        self.next_due: float | None = None
+        self._records = records
         self._lock = records.lock
         self._maps = records.maps
         self._queue = queue
@@ -189,11 +196,6 @@ class Health:
 
     # --- trying again ---
 
-    def next_due(self) -> float | None:
-        """Return when `tend` next has something to do (monotonic); None if never."""
-        times = (each.next_due() for each in self._quarantines.values() if each.cases)
-        return min((time for time in times if time is not None), default=None)
-
     def tend(self, now: float) -> None:
         """Test the boards that are due."""
         for name, quarantine in self._quarantines.items():
@@ -213,6 +215,7 @@ class Health:
                 round_ = Round(name, frame, {case.board for case in cases})
                 for case in cases:
                     self._test(where, case, round_, frame)
+        self._times_changed()
 
     def _test(self, where: MachineMap, case: Case, round_: Round, frame: Frame) -> None:
         """Switch a board on, check it and switch it off.
@@ -265,6 +268,7 @@ class Health:
             else:
                 quarantine.postpone(board, now, _SECONDS_AFTER_GIVING_WAY)
                 round_.postponed(board)
+                self._times_changed()
                 return
             self._changed(name, how="test passed")
 
@@ -340,6 +344,7 @@ class Health:
             self.welcome(name, frame_of(place))
         elif not quarantine.hasten(board, _clock.monotonic()):
             raise ValueError(f"board {board} of machine {name!r} is not out of service")
+        self._times_changed()
 
     def report(self, name: str, board: Board, host: str, text: str) -> str:
         """Count a user's report of a board; returns its consequence, in words."""
@@ -400,6 +405,7 @@ class Health:
             del self._troubles[key]
         if quarantine is not None:
             self._parted.append((self._maps[name], quarantine))
+            self._times_changed()
 
     def adopt(self, names: Iterable[str]) -> None:
         """Have new machines take over the cases of the same hardware.
@@ -498,6 +504,13 @@ class Health:
         for frame in quarantine.silent:
             out |= where.frame_boards(frame)
         self._queue.set_quarantine(name, out)
+        self._times_changed()
+
+    def _times_changed(self) -> None:
+        """Work out anew when the next test is due; boards rarely fail, the loop asks often."""
+        times = (each.next_due() for each in self._quarantines.values() if each.cases)
+        self.next_due = min((time for time in times if time is not None), default=None)
+        self._records.due_is_stale = True
 
 
 def _what(reason: object) -> str:

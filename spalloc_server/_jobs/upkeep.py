@@ -61,7 +61,6 @@ class Upkeep:
         """
         with self._records.lock:
             self._health.test_now(machine_name, board)
-            self._records.due_is_stale = True
 
     def report_problem(
         self, host: str | None, job_id: int, board: str | Sequence[int], text: str

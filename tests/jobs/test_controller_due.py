@@ -7,6 +7,7 @@ import random
 import pytest
 
 from spalloc_server._bmp.failures import BoardFault, FailureReason
+from spalloc_server._jobs.health import _SECONDS_AFTER_GIVING_WAY
 from spalloc_server.controller import Controller
 from tests.support.fake_frame import FakeFrame, Rack
 from tests.support.hand_clock import HandClock
@@ -18,7 +19,9 @@ def fail(frame: FakeFrame, dice: random.Random) -> None:
     request = frame.waiting[0]
     board = dice.choice([*request.power_on_boards, *request.power_off_boards, 0])
     during = "power_on" if request.power_on_boards else "power_off"
-    frame.answer(False, FailureReason("broken", [BoardFault(board, "broken", during)]))
+    fault = BoardFault(board, "broken", during)
+    # Without a fault: a test that gave way to a job.
+    frame.answer(False, FailureReason("broken", [fault] if dice.random() < 0.8 else []))
 
 
 class Walk:
@@ -74,7 +77,9 @@ class Walk:
 
 
 def really_due(made: Controller) -> float | None:
-    times = made.next_deadline(), made.next_rested(), made.next_health_check()
+    quarantines = made._health._quarantines.values()
+    tests = [case.due for each in quarantines for case in each.cases.values() if not case.testing]
+    times = made.next_deadline(), made.next_rested(), *tests
     return min((time for time in times if time is not None), default=None)
 
 
@@ -94,6 +99,25 @@ def test_what_is_due_is_never_remembered_too_late(seed: int, rack: Rack, clock: 
             assert remembered == due
     made.stop()
     made.join()
+
+
+def test_a_test_that_gave_way_to_a_job_is_due_again(rack: Rack, clock: HandClock) -> None:
+    made = Controller()
+    made.machines = {"m": machine("m", 1, 1)}
+    (frame,) = rack.frames
+    made.create_job(None, 0, 0, 0, owner="me")
+    fault = BoardFault(0, "broken", "power_on")
+    frame.answer(False, FailureReason("broken", [fault]))
+    rack.answer_all()
+    clock.now = made.next_health_check() or 0.0
+    made.check_free()
+    made.check_health()
+    assert made.next_due(clock.now) is None
+
+    frame.answer(False, FailureReason("given way", []))
+
+    assert made.next_due(clock.now) == clock.now + _SECONDS_AFTER_GIVING_WAY
+    assert made.next_health_check() == made.next_due(clock.now)
 
 
 def test_what_is_due_is_remembered(
