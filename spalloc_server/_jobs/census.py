@@ -99,7 +99,8 @@ def take_census(
     queue: JobQueue,
 ) -> Census:
     """Count a controller's jobs, boards and requests; see `Controller.census`."""
-    jobs = records.jobs
+    jobs, waits = records.jobs, life.waits
+    waits.count_starts()
     states = Counter(job.state.name for job in jobs.values())
     waiting = (job.start_time for job in jobs.values() if job.state.name == "queued")
     holders: Counter[str] = Counter()
@@ -111,10 +112,10 @@ def take_census(
         jobs_created=records.next_id - 1,
         jobs_retired=len(records.ended.reasons),
         jobs_on_grace=len(life.grace),
-        spans_judged=life.waits.judged,
-        spans_held=life.waits.held,
+        spans_judged=waits.judged,
+        spans_held=waits.held,
         oldest_queued=min(waiting, default=None),
-        waits=_waits(life.wait_tally),
+        waits=_waits(waits.tally),
         sharing={name: SharingCensus(*each) for name, each in queue.measures().items()},
         machines={
             name: MachineCensus(_old_words(boards.of(name)), boards.of(name).counts, holders[name])

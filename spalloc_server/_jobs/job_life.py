@@ -27,7 +27,7 @@ from spalloc_server._jobs.job import (
     plain_request,
 )
 from spalloc_server._jobs.out_of_service import counted
-from spalloc_server._jobs.waits import ExpectedWaits, WaitTally
+from spalloc_server._jobs.waits import ExpectedWaits, Start
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class JobLife:
         self.deadlines = Deadlines(self._deadline_of)
         self.grace = Grace()
         self.waits = ExpectedWaits()
-        self.wait_tally = WaitTally()
         queue.on_allocate = self._allocated
         queue.on_free = self._freed
         queue.on_cancel = self._cancelled
@@ -247,8 +246,7 @@ class JobLife:
         job.place = plain["outcome"][1:]
         if not job.attempts:
             waited = job.allocated_at - job.start_time
-            self.waits.started(job_id, machine_name, len(boards), waited)
-            self.wait_tally.note(len(boards), waited)
+            self.waits.starts.append(Start(job_id, machine_name, len(boards), waited))
         self._records.tell("allocated", job_id, plain, job.allocated_at)
         self._power.switch(job, power=True, link_enable=False)
 

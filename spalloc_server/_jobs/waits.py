@@ -10,6 +10,9 @@ starts shows whether its span held, and moves the quantiles a little, so that in
 
 A span takes some 6 us, and 36 us where waits are sorted anew, at most once a minute for each
 kind of request: that needs no process of its own.  Knows no clock.
+
+A job's start is only put on a list, `ExpectedWaits.starts`, since nobody waits for the figures
+then; it is counted when somebody asks for them, or a job ends.
 """
 
 from __future__ import annotations
@@ -35,6 +38,15 @@ _SIZES = (1, 3, 24, 120)
 SIZES = ("1", "2-3", "4-24", "25-120", "121+")
 
 
+class Start(NamedTuple):
+    """A job got its first boards: so many, of this machine, after so many seconds."""
+
+    job_id: int
+    machine: str
+    boards: int
+    waited: float
+
+
 class Span(NamedTuple):
     """Seconds that similar requests waited, and the Unix time at which that was worked out."""
 
@@ -48,11 +60,17 @@ class ExpectedWaits:
 
     Attributes
     ----------
+    starts : list of Start
+        Jobs that started, to be counted by `count_starts`.
+    tally : WaitTally
+        All waits that were counted.
     judged, held : int
-        Number of jobs that started with a span, and of those whose wait was within it.
+        Number of counted jobs that had a span, and of those with a wait within it.
     """
 
     def __init__(self) -> None:
+        self.starts: list[Start] = []
+        self.tally = WaitTally()
         self.judged = self.held = 0
         self._misses = MISSES
         self._waits: dict[tuple[str, int], deque[float]] = {}
@@ -62,32 +80,41 @@ class ExpectedWaits:
         self._given: dict[int, Span] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._waits)
+        return bool(self._waits or self.starts)
+
+    def count_starts(self) -> None:
+        """Count the jobs in `starts`."""
+        for start in self.starts:
+            self._count(start)
+        self.starts.clear()
 
     def note(self, machine: str, boards: int, waited: float) -> None:
         """Remember the wait of a job, seconds from its creation to its boards."""
         waits = self._waits.setdefault((machine, _size_class(boards)), deque(maxlen=MOST_WAITS))
         waits.append(max(0.0, waited))
 
-    def started(self, job_id: int, machine: str, boards: int, waited: float) -> None:
+    def _count(self, start: Start) -> None:
         """Remember a job's wait, and judge the span that it was given."""
-        span = self._given.pop(job_id, None)
+        span = self._given.pop(start.job_id, None)
         if span is not None:
-            held = span.low <= waited <= span.high
+            held = span.low <= start.waited <= span.high
             self.judged += 1
             self.held += held
             self._misses += STEP * (MISSES - (not held))
             self._misses = min(0.5, max(0.0, self._misses))
-        self.note(machine, boards, waited)
+        self.note(start.machine, start.boards, start.waited)
+        self.tally.note(start.boards, start.waited)
 
     def forget(self, job_id: int) -> None:
         """Forget the span of a job that ends without having started."""
+        self.count_starts()
         self._given.pop(job_id, None)
 
     def span(
         self, job_id: int, machines: Iterable[str], boards: int, waited: float, wall: float
     ) -> Span | None:
         """Return the span of a job that has waited for some seconds; None without history."""
+        self.count_starts()
         made, waits = self._similar(frozenset(machines), _size_class(boards), wall)
         longer = waits[bisect_right(waits, waited) :]
         if len(longer) < LEAST_WAITS:

@@ -12,6 +12,7 @@ from spalloc_server._jobs.waits import (
     SIZES,
     ExpectedWaits,
     Span,
+    Start,
     WaitTally,
 )
 
@@ -83,11 +84,41 @@ def test_a_job_is_judged_by_its_first_span() -> None:
     known.span(2, ["m"], 3, -1.0, 0.0)
     known.span(3, ["m"], 3, -1.0, 0.0)
 
-    known.started(1, "m", 3, 15.0)
-    known.started(2, "m", 3, 200.0)
+    known.starts += [Start(1, "m", 3, 15.0), Start(2, "m", 3, 200.0)]
     known.forget(3)
-    known.started(3, "m", 3, 50.0)
+    known.starts.append(Start(3, "m", 3, 50.0))
+    known.count_starts()
+
     assert (known.judged, known.held) == (2, 1)
+
+
+def test_a_start_counts_before_waits_are_read() -> None:
+    known = history(*range(LEAST_WAITS - 1))
+
+    known.starts.append(Start(7, "m", 3, 9.0))
+    assert known.span(1, ["m"], 3, -1.0, 0.0) == Span(1.0, 9.0, 0.0)
+    known.count_starts()
+
+    assert sum(known.tally.counts["2-3"]) == 1
+    assert known.tally.totals["2-3"] == 9.0
+
+
+def test_the_first_start_is_history() -> None:
+    known = ExpectedWaits()
+    assert not known
+
+    known.starts.append(Start(7, "m", 3, 9.0))
+    assert known
+
+
+def test_starts_do_not_pile_up_while_jobs_end() -> None:
+    known = ExpectedWaits()
+
+    known.starts.append(Start(7, "m", 3, 9.0))
+    known.forget(7)
+
+    assert known.starts == []
+    assert sum(known.tally.counts["2-3"]) == 1
 
 
 @pytest.mark.parametrize("trend", [1.0, 1.004])
@@ -99,8 +130,9 @@ def test_in_the_long_run_eight_of_ten_spans_hold(trend: float) -> None:
     for job in range(3000):
         scale = scale * trend if job < 1000 else scale / trend if job < 2000 else 1.0
         known.span(job, ["m"], 3, -1.0, job * SECONDS_FRESH)
-        known.started(job, "m", 3, scale * dice.lognormvariate(4, 1))
+        known.starts.append(Start(job, "m", 3, scale * dice.lognormvariate(4, 1)))
 
+    known.count_starts()
     assert known.judged == 3000
     assert 0.77 < known.held / known.judged < 0.83
 
