@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._jobs import job_log
@@ -40,27 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Ids in a log line. # arbitrary
-_MOST_NAMED = 10
-
 #: Jobs that may be queued or running at a time (protocol).
 MAX_JOBS = 10_000
 
 Periphery = Collection[tuple[int, int, int, Links]]
-
-
-class JobOnGrace(NamedTuple):
-    """A job of before the start of which nothing was heard since.
-
-    `machine` is None and `boards` 0 if it is queued; it ends at the Unix time `until`.
-    """
-
-    job_id: int
-    owner: str
-    host: str | None
-    machine: str | None
-    boards: int
-    until: float
 
 
 class JobLife:
@@ -134,7 +117,7 @@ class JobLife:
         job_log.created(job)
         self._enqueue(job)
         if job.state is JobState.queued and len(self.grace):
-            self._say_who_is_on_grace(job)
+            self._say_who_is_on_grace(job.id)
         return job.id
 
     def _enqueue(self, job: _Job) -> None:
@@ -187,35 +170,12 @@ class JobLife:
                 self.deadlines.add(job_id, job.deadline)
         self._records.due_is_stale = True
 
-    def jobs_on_grace(self) -> list[JobOnGrace]:
-        """Return the jobs that live on grace, oldest first."""
-        now, wall = _clock.monotonic(), _clock.wall()
-        found = []
-        for job_id in sorted(self.grace):
-            job = self._records.jobs[job_id]
-            assert job.deadline is not None
-            until = wall + job.deadline - now
-            boards = len(job.boards or ())
-            machine = job.allocated_machine_name
-            found.append(JobOnGrace(job_id, job.owner, job.keepalive_host, machine, boards, until))
-        return found
-
-    def _say_who_is_on_grace(self, waiting: _Job) -> None:
+    def _say_who_is_on_grace(self, waiting: int) -> None:
         """Say, once, that jobs on grace have boards that a new job waits for."""
         holders: set[int] = set()
-        for name in self._queue.machines_for(waiting.id):
+        for name in self._queue.machines_for(waiting):
             holders.update(self._records.maps[name].job_ids.values())
-        suspects = self.grace.suspects(holders)
-        if suspects:
-            log.warning(
-                "job %d waits, and %d jobs of before the start have boards though nothing was "
-                "heard of them since: %s; `spalloc-state jobs` lists them, `spalloc-state end` "
-                "ends one",
-                waiting.id,
-                len(suspects),
-                ", ".join(map(str, suspects[:_MOST_NAMED])),
-                extra={"job_id": waiting.id},
-            )
+        self.grace.say_for_whom_a_job_waits(waiting, holders)
 
     def _deadline_of(self, job_id: int) -> float | None:
         job = self._records.jobs.get(job_id)

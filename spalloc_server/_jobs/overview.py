@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spalloc_server import _clock
 from spalloc_server._jobs.census import Census, take_census
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.board_states import Row as BoardRow
     from spalloc_server._jobs.ended_jobs import EndedJob
+    from spalloc_server._jobs.grace import JobOnGrace
     from spalloc_server._jobs.health import OutOfService
-    from spalloc_server._jobs.job_life import JobOnGrace
     from spalloc_server._jobs.parts import Parts
     from spalloc_server._places import Board
 
@@ -151,7 +152,8 @@ class Overview:
     def jobs_on_grace(self) -> list[JobOnGrace]:
         """Return the jobs of before the start of which nothing was heard since, oldest first."""
         with self._lock:
-            return self._parts.life.jobs_on_grace()
+            grace, jobs = self._parts.life.grace, self._parts.records.jobs
+            return grace.rows(jobs, _clock.monotonic(), _clock.wall())
 
     def list_ended_jobs(self, limit: int, before: int | None = None) -> list[EndedJob]:
         """Return jobs that have ended, newest first.
