@@ -1,10 +1,10 @@
-"""Deadlines that move."""
+"""How jobs begin, show signs of life and end."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._jobs import deadlines as _deadlines
-from spalloc_server._jobs.deadlines import Deadlines
+from spalloc_server._jobs import job_life
+from spalloc_server._jobs.job_life import Deadlines
 
 
 def test_nothing_is_due_where_nothing_is_watched() -> None:
@@ -45,17 +45,17 @@ def test_jobs_that_are_gone_do_not_pile_up() -> None:
     times: dict[int, float] = {0: 5.0}
     deadlines = Deadlines(times.get)
     deadlines.add(0, 5.0)
-    for job_id in range(1, 20 * _deadlines._SHORT):
+    for job_id in range(1, 20 * job_life._SHORT):
         times[job_id] = 1e9
         deadlines.add(job_id, 1e9)
         del times[job_id]
 
-    assert len(deadlines._heap) <= _deadlines._SHORT
+    assert len(deadlines._heap) <= job_life._SHORT
     assert deadlines.due(6.0) == [0]
 
 
 def test_many_deadlines_are_gone_through_only_when_they_have_doubled() -> None:
-    kept = 2 * _deadlines._SHORT
+    kept = 2 * job_life._SHORT
     times = dict.fromkeys(range(kept), 5.0)
     asked = 0
 
