@@ -25,6 +25,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spalloc_server import _clock
@@ -163,11 +164,13 @@ class EventSource(Protocol):
 class EventFile(Protocol):
     """Keeps events for readers."""
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Have events written."""
+    @property
+    def inbox(self) -> SimpleQueue[Sequence[Event]]:
+        """Takes events that are to be written."""
 
-    def unsynced(self) -> list[Event]:
-        """Return the events that may not be on disk yet."""
+    @property
+    def settled(self) -> int:
+        """Number of the last event that is on disk, or that the disk had no room for."""
 
     def close(self) -> None:
         """Write all events, and end."""
@@ -216,6 +219,8 @@ class WriteAhead:
         self._waiting: deque[tuple[int, Requests, list[Event]]] = deque()
         self._events: EventSource | None = None
         self._event_file: EventFile | None = None
+        # Events that the file was given and has not settled.
+        self._unsettled: deque[Event] = deque()
         self.uncommitted = False
         self._last_commit = _clock.monotonic()
 
@@ -284,16 +289,15 @@ class WriteAhead:
                 state["events"] = events.plain(unfiled)
                 self._events, self._event_file = events, event_file
         self._keeper.begin(state, 0)
-        if event_file is not None:
-            event_file.append(unfiled)
+        self._file_events(unfiled)
 
     def _whole_state(self, source: Source) -> Book:
         """Return the whole state, with the events that their file may lack."""
         state = source.__getstate__()
         if self._events is not None:
-            filed = [] if self._event_file is None else self._event_file.unsynced()
+            self._forget_settled()
             waiting = [event for _, _, events in self._waiting for event in events]
-            state["events"] = self._events.plain([*filed, *waiting])
+            state["events"] = self._events.plain([*self._unsettled, *waiting])
         return state
 
     def _number_events(self) -> list[Event]:
@@ -367,9 +371,21 @@ class WriteAhead:
             self._release(*waiting.popleft())
 
     def _release(self, _position: int, requests: Requests, events: list[Event]) -> None:
-        if events and self._event_file is not None:
-            self._event_file.append(events)
+        self._file_events(events)
         _ask(requests)
+
+    def _file_events(self, events: list[Event]) -> None:
+        """Have events written to their file, whose thread does so a moment later."""
+        if events and self._event_file is not None:
+            self._event_file.inbox.put(events)
+            self._unsettled.extend(events)
+            self._forget_settled()
+
+    def _forget_settled(self) -> None:
+        unsettled, file = self._unsettled, self._event_file
+        settled = 0 if file is None else file.settled
+        while unsettled and unsettled[0]["number"] <= settled:
+            unsettled.popleft()
 
     def _release_all(self) -> None:
         """Send all requests, safe or not."""

@@ -22,6 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from spalloc_server import _clock
@@ -76,8 +77,13 @@ class EventLog:
 
     Attributes
     ----------
+    inbox : SimpleQueue
+        Takes lists of events that are to be written, from any thread.  Each event has a
+        ``number`` that rises, and is not changed afterwards.
     last : int
         Number of the last event in the file when it was opened; 0 for none.
+    settled : int
+        Events up to this number are on disk, or a full disk had no room for them.
     on_written : callable or None
         Called with the last number, from the log's thread, when events can be read.
     """
@@ -104,17 +110,21 @@ class EventLog:
         self._trouble = DiskTrouble()
         self._segments = self._open_segments()
         self.last = self._segments[-1].last if self._segments else 0
-        self._written = self.last
-        self._lost = False
+        self.settled = self._written = self.last
+        # Number of the last event that was lost; 0 if none was.
+        self._lost = 0
         self._fd: int | None = None
         self._size = 0
         self._dirty_since: float | None = None
-        # Guards all below; also tells of any change to them.
-        self._changed = threading.Condition()
+        # An empty list wakes the thread.
+        self.inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
+        # Taken from the inbox, and yet to be written.
         self._waiting: deque[Event] = deque()
-        self._questions: deque[tuple[int, int, Callable[[bytes], object]]] = deque()
-        # Written, but perhaps not on disk yet.
-        self._unsynced: list[Event] = []
+        # Set when the thread should not wait for more events.
+        self._hurry = threading.Event()
+        # Guards all below.
+        self._lock = threading.Lock()
+        self._questions: list[tuple[int, int, Callable[[bytes], object]]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
 
@@ -135,25 +145,6 @@ class EventLog:
 
     # --- any thread ---
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Have events written; returns at once.
-
-        Parameters
-        ----------
-        events : sequence of dict
-            With a ``number`` that rises; not to be changed afterwards.
-        """
-        with self._changed:
-            first = not self._waiting
-            self._waiting.extend(events)
-            if first:
-                self._changed.notify_all()
-
-    def unsynced(self) -> list[Event]:
-        """Return the events that may not be on disk yet, oldest first."""
-        with self._changed:
-            return [*self._unsynced, *self._waiting]
-
     def read(self, after: int, limit: int, answer: Callable[[bytes], object]) -> None:
         """Have events read; returns at once.
 
@@ -167,62 +158,70 @@ class EventLog:
             Called from the log's thread with JSON: ``{"events": [...], "next": number,
             "lost": bool}``, at most about `REPLY_BYTES` of it.
         """
-        with self._changed:
-            if not self._stopping:
+        with self._lock:
+            stopping = self._stopping
+            if not stopping:
                 self._questions.append((after, limit, answer))
-                self._changed.notify_all()
-                return
-        answer(_reply([], after, False))
+        if stopping:
+            answer(_reply([], after, False))
+        else:
+            self._wake_at_once()
 
     def keep_names(self, days: int | None) -> None:
         """Keep names for so many days, None for ever; older ones are forgotten at once."""
         assert self._forgetting is not None
-        with self._changed:
-            self._forgetting.days = days
-            self._changed.notify_all()
+        self._forgetting.days = days
+        self._wake_at_once()
 
     def close(self) -> None:
         """Write and fsync all events, and end the thread; harmless twice or before `start`."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+        self._wake_at_once()
         if self._thread.ident is not None:
             self._thread.join()
         if self._fd is not None:
             let_go(self._disk, self._fd)
             self._fd = None
 
+    def _wake_at_once(self) -> None:
+        self._hurry.set()
+        self.inbox.put(())
+
     # --- the thread ---
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(self._has_work, self._seconds())
-                if not self._questions and not self._stopping:
-                    # More events may follow: the thread is in the loop's way once for all.
-                    self._changed.wait_for(self._is_asked, _SECONDS_TO_GATHER)
-                events, questions = list(self._waiting), list(self._questions)
-                self._questions.clear()
+            if not (self._waiting or self._has_names_to_forget()) or not self._trouble.due:
+                self._receive(self._seconds())
+            # More events may follow: the thread is in the loop's way once for all.
+            self._hurry.wait(_SECONDS_TO_GATHER)
+            self._hurry.clear()
+            with self._lock:
+                questions, self._questions = self._questions, []
                 stopping = self._stopping
+            while self._receive(0.0):
+                pass  # events that were told before the question, or the end
             if self._audit_lacks and (self._trouble.due or stopping):
                 self._guarded(self._fill_audit)
-            if events and (self._trouble.due or stopping):
-                self._guarded(self._write, events)
+            if self._waiting and (self._trouble.due or stopping):
+                self._guarded(self._write, list(self._waiting))
             for after, limit, answer in questions:
                 self._guarded(self._answer, after, limit, answer)
             if stopping or self._fsync_due():
                 self._guarded(self._fsync)
             if self._has_names_to_forget() and not stopping:
                 self._guarded(self._forget)
-            if stopping and not self._questions:
+            if stopping:
                 return
 
-    def _is_asked(self) -> bool:
-        return bool(self._questions) or self._stopping
-
-    def _has_work(self) -> bool:
-        has_work = bool(self._waiting) or self._has_names_to_forget()
-        return (has_work and self._trouble.due) or bool(self._questions) or self._stopping
+    def _receive(self, seconds: float | None) -> bool:
+        """Take from the inbox, waiting if it is empty; whether there was anything."""
+        try:
+            self._waiting.extend(self.inbox.get(timeout=seconds))
+        except Empty:
+            return False
+        return True
 
     def _seconds(self) -> float | None:
         """Return how long there is nothing to do if nothing happens."""
@@ -260,10 +259,8 @@ class EventLog:
             self._segments[-1].grown(self._size, self._written)
             if self._dirty_since is None:
                 self._dirty_since = _clock.monotonic()
-            with self._changed:
-                for _ in part:
-                    self._waiting.popleft()
-                self._unsynced += part
+            for _ in part:
+                self._waiting.popleft()
             del events[: len(part)]
             self._audit_part(part)
         self._trouble.over()
@@ -300,10 +297,14 @@ class EventLog:
 
     def _drop_oldest(self) -> None:
         """Keep no more events in memory than may wait for a full disk."""
-        with self._changed:
-            while len(self._waiting) > _MOST_WAITING:
-                self._waiting.popleft()
-                self._lost = True
+        while len(self._waiting) > _MOST_WAITING:
+            self._lost = self._waiting.popleft()["number"]
+        if self._dirty_since is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Tell that nothing written waits for the disk."""
+        self.settled = max(self._written, self._lost)
 
     def _begin_segment(self, first: int) -> None:
         """Go on in the newest segment if it has room, or begin another."""
@@ -336,12 +337,9 @@ class EventLog:
     def _fsync(self) -> None:
         if self._dirty_since is None or self._fd is None:
             return
-        with self._changed:
-            count = len(self._unsynced)
         self._dirty_since = None
         self._disk.fsync(self._fd)
-        with self._changed:
-            del self._unsynced[:count]
+        self._settle()
 
     # --- names past their day ---
 
@@ -395,9 +393,9 @@ class EventLog:
         if after > self._written:
             return _reply([], self._written, True)
         segments = [segment for segment in self._segments if segment.last > after]
-        lost = self._lost or bool(segments and segments[0].previous > after)
+        lost = bool(self._lost or (segments and segments[0].previous > after))
         if segments and segments[0] is not self._segments[0]:
-            lost = self._lost
+            lost = bool(self._lost)
         found: list[bytes] = []
         room = REPLY_BYTES
         for segment in segments:

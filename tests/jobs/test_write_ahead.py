@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -427,3 +428,113 @@ def test_at_the_end_requests_go_although_they_are_not_safe(slow: World) -> None:
     slow.ahead.stop_holding()
 
     assert slow.steps == [("write", 1), "a on"]
+
+
+# --- events ---
+
+
+class Numbers:
+    """Gives each outcome an event of its own number; `plain` tells the unfiled ones."""
+
+    def __init__(self) -> None:
+        self.unfiled = [{"number": 1}]
+        self.new: list[Any] = []
+
+    def begin(self, book: Any) -> None:
+        """Nothing to prepare."""
+
+    def note(self, outcome: Any) -> None:
+        self.new.append({"number": outcome})
+
+    def take(self) -> Any:
+        events, self.new = self.new, []
+        return ("numbers", events) if events else None
+
+    def plain(self, unfiled: Any) -> Any:
+        return [event["number"] for event in unfiled]
+
+
+class EventFile:
+    """A file that writes when the test says so."""
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[Any] = SimpleQueue()
+        self.settled = 0
+
+    def received(self) -> list[int]:
+        """Numbers of the events that have come since."""
+        lists = [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
+        return [event["number"] for events in lists for event in events]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class BookSource(Source):
+    """A controller whose state is a dict."""
+
+    def __getstate__(self) -> Any:
+        return {}
+
+
+@pytest.fixture
+def telling(world: World) -> World:
+    """A world whose events have numbers and a file; the first one is in the file's inbox."""
+    world.source, world.file = BookSource(), EventFile()  # type: ignore[attr-defined]
+    world.ahead.begin(world.source, Numbers(), world.file)  # type: ignore[attr-defined]
+    world.steps.clear()
+    return world
+
+
+def snapshot_of(world: World) -> Any:
+    """Return the events of a new snapshot."""
+    world.keeper.wants_snapshot = True
+    world.ahead.tend()
+    return world.steps[-1][1]["events"]
+
+
+def test_the_file_gets_events_when_they_are_safe(telling: Any) -> None:
+    assert telling.file.received() == [1]
+    telling.keeper.slow, telling.keeper.slowly_safe = True, 0
+    telling.note(2)
+    telling.ahead.commit()
+    assert telling.file.received() == []
+
+    telling.keeper.make_safe(2)
+    telling.ahead.settle()
+
+    assert telling.file.received() == [2]
+
+
+def test_a_snapshot_has_the_events_that_the_file_has_not_settled(telling: Any) -> None:
+    telling.note(2)
+    telling.ahead.commit()
+    telling.keeper.slow, telling.keeper.slowly_safe = True, 2
+    telling.note(3)
+    telling.ahead.commit()
+
+    assert snapshot_of(telling) == [1, 2, 3], "one of them is not safe yet"
+    telling.file.settled = 1
+    assert snapshot_of(telling) == [2, 3]
+    telling.keeper.make_safe(4)
+    telling.ahead.settle()
+    telling.file.settled = 3
+    assert snapshot_of(telling) == []
+
+
+def test_events_that_are_settled_take_no_memory(telling: Any) -> None:
+    for number in range(2, 100):
+        telling.note(number)
+        telling.ahead.commit()
+        telling.file.settled = number
+
+    assert len(telling.ahead._unsettled) == 1
+
+
+def test_without_a_file_no_event_is_kept_for_it(world: World) -> None:
+    world.source = BookSource()
+    world.ahead.begin(world.source, Numbers())
+    world.note(2)
+    world.ahead.commit()
+
+    assert snapshot_of(world) == []

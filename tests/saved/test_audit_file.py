@@ -63,12 +63,12 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
 def test_the_audit_gets_the_events_that_it_lacks_when_the_log_starts(tmp_path: Path) -> None:
     log = EventLog(tmp_path, "m.cfg")
     log.start()
-    log.append([event(1), event(2, "created")])
+    log.inbox.put([event(1), event(2, "created")])
     log.close()
 
     again = EventLog(tmp_path, "m.cfg", audit=AuditFile(tmp_path, "audit"))
     again.start()
-    again.append([event(3)])
+    again.inbox.put([event(3)])
     again.close()
 
     assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 3]}

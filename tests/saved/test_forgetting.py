@@ -250,7 +250,7 @@ def test_events_keep_their_numbers_when_names_go(
     monkeypatch.setattr(event_log, "SEGMENT_BYTES", 1500)
     log = logs()
     for number in range(1, 12):
-        log.append(events(number, number))
+        log.inbox.put(events(number, number))
         ask(log)
     before = numbers(ask(log))
     assert len(segments(tmp_path)) > 1
@@ -262,7 +262,7 @@ def test_events_keep_their_numbers_when_names_go(
     reply = ask(log)
     assert (numbers(reply), reply["lost"]) == (before, False)
     assert {event["owner"][:17] for event in reply["events"]} == {"user-0123456789ab"}
-    log.append(events(12, 13))
+    log.inbox.put(events(12, 13))
     assert numbers(ask(log, 11)) == [12, 13]
     log.close()
     again = logs()
@@ -279,7 +279,7 @@ def test_a_disk_in_trouble_is_tried_again(
 ) -> None:
     disk = FailingDisk()
     log = logs(disk)
-    log.append(events(1, 3))
+    log.inbox.put(events(1, 3))
     ask(log)
     failed: list[int] = []
 
@@ -296,7 +296,7 @@ def test_a_disk_in_trouble_is_tried_again(
     assert failed
     assert [b"ADA" in path.read_bytes() for path in tmp_path.iterdir()].count(True) == 0
     assert numbers(ask(log)) == [1, 2, 3]
-    log.append(events(4, 5))
+    log.inbox.put(events(4, 5))
     assert numbers(ask(log)) == [1, 2, 3, 4, 5]
     log.close()
     assert numbers(ask(logs())) == [1, 2, 3, 4, 5]
@@ -306,7 +306,7 @@ def test_a_stop_in_the_middle_loses_nothing(
     logs: Logs, passes: Passes, tmp_path: Path
 ) -> None:
     log = logs()
-    log.append(events(1, 3))
+    log.inbox.put(events(1, 3))
     ask(log)
     log.keep_names(1)
     log.close()

@@ -59,10 +59,10 @@ def test_a_listener_that_fails_does_not_stop_the_events(
 
     log.on_written = fail
     with caplog.at_level(logging.ERROR):
-        log.append([event(1)])
+        log.inbox.put([event(1)])
         assert ask(log)["next"] == 1
     log.on_written = None
-    log.append([event(2)])
+    log.inbox.put([event(2)])
 
     assert "the events file failed" in caplog.text
     assert [each["number"] for each in ask(log)["events"]] == [1, 2]
@@ -71,7 +71,7 @@ def test_a_listener_that_fails_does_not_stop_the_events(
 def test_a_segment_that_cannot_be_read_gives_a_reply_without_events(
     log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log.append([event(1)])
+    log.inbox.put([event(1)])
     assert ask(log)["next"] == 1
     (path,) = tmp_path.glob(".a.cfg.events.*")
     path.unlink()
@@ -88,7 +88,7 @@ def test_segments_that_the_audit_has_are_not_read_for_it_again(
     log = EventLog(tmp_path, "a.cfg", "", QuickDisk())
     log.start()
     for order in orders:
-        log.append([order])
+        log.inbox.put([order])
         ask(log)
     log.close()
     AuditFile(tmp_path, "audit").take(orders[:1])
@@ -132,17 +132,42 @@ def test_a_full_disk_loses_the_oldest_events_above_the_bound(
     disk = FailingDisk()
     log = EventLog(tmp_path, "a.cfg", "", disk)
     log.start()
-    log.append([event(1)])
+    log.inbox.put([event(1)])
     assert ask(log)["next"] == 1
     disk.fail("write", error=errno.ENOSPC)
-    log.append([event(2), event(3), event(4), event(5)])
+    log.inbox.put([event(2), event(3), event(4), event(5)])
     while not ask(log)["lost"]:
         pass
 
-    assert log.unsynced()[-2:] == [event(4), event(5)]
     disk.fail()
     log.close()
+    assert log.settled == 5
     assert [each["number"] for each in map(json.loads, _lines(tmp_path))] == [1, 4, 5]
+
+
+def test_events_that_were_lost_are_settled_when_those_before_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "_MOST_WAITING", 2)
+    disk = FailingDisk()
+    log = EventLog(tmp_path, "a.cfg", "", disk)
+    log._waiting.append(event(1))
+    log._write([event(1)])
+    disk.fail("write", error=errno.ENOSPC)
+    many = [event(number) for number in range(2, 6)]
+    log._waiting.extend(many)
+
+    with pytest.raises(OSError, match="No space"):
+        log._write(many[:])
+    assert log.settled == 0
+    log._fsync()
+    assert log.settled == 3
+    log._waiting.extend([event(6)])
+    with pytest.raises(OSError, match="No space"):
+        log._write(list(log._waiting))
+
+    assert log.settled == 4, "nothing that was written waits for its fsync"
+    log.close()
 
 
 def _lines(folder: Path) -> list[str]:
