@@ -235,7 +235,7 @@ class Overtaking:
             self._move(machine, region)
 
     def _move(self, machine: _Machine, region: Region) -> None:
-        if self._now - region.looked_at < SECONDS_BETWEEN_MOVES or len(region.place) == 3:
+        if self._now - region.looked_at < SECONDS_BETWEEN_MOVES:
             return
         job = self._job_of(region)
         best = best_place(machine.grid, job.request, machine.holders(self._now))

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from spalloc_server._allocation.grid_allocator import GridAllocator
+from spalloc_server._queueing.machine_queue import _Job, _Machine
+from spalloc_server._queueing.overtaking import Overtaking
 from spalloc_server.allocator import Allocator
 from spalloc_server.job_queue import JobQueue, RegionRecord
 from tests.support.fake_clock import FakeClock
@@ -223,6 +225,40 @@ def test_the_first_job_that_fails_gets_a_region(owner: RegionOwner, clock: FakeC
     assert owner.queue.region_of(2) == RegionRecord("m", (0, 0, 4, 1), 5, False)
     owner.queue.create_job(4, 1, job_id=3)
     assert owner.queue.region_of(3) is None
+
+
+def test_a_newcomer_alone_is_tried_while_nothing_comes_free(
+    owner: RegionOwner, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    before = Overtaking._try
+
+    def note(self: Overtaking, machine: _Machine, job: _Job) -> Any:
+        tried.append(job.id)
+        return before(self, machine, job)
+
+    monkeypatch.setattr(Overtaking, "_try", note)
+
+    for job_id in (3, 4, 5):
+        owner.queue.create_job(4, 1, job_id=job_id)
+
+    assert tried == [3, 4, 5]
+
+
+def test_the_region_of_a_given_board_stays(clock: FakeClock) -> None:
+    owner = RegionOwner()
+    owner.queue.add_machine("m", 3, 1)
+    for job_id, x in enumerate((0, 1, 2), start=1):
+        owner.queue.create_job(x, 0, 0, job_id=job_id)
+    owner.queue.create_job(1, 0, 0, job_id=4)
+    owner.news()
+    clock.advance(50)
+
+    owner.end(1, clock)
+    owner.queue.create_job(2, 0, 0, job_id=5)
+
+    assert owner.news() == [("free", 1, None)]
+    assert owner.queue.region_of(4) == RegionRecord("m", (1, 0, 0), 60, False)
 
 
 def test_a_region_leaks_until_its_job_has_lost_patience(
