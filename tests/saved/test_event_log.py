@@ -14,6 +14,8 @@ import pytest
 from spalloc_server._saved import disk_trouble, event_log
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
+from spalloc_server._saved.forgetting import Forgetting
+from tests.support.hand_clock import HandClock
 from tests.support.store_disks import FailingDisk, QuickDisk
 
 Logs = Callable[..., EventLog]
@@ -273,6 +275,43 @@ def test_events_are_on_disk_soon(logs: Logs, monkeypatch: pytest.MonkeyPatch) ->
     log.inbox.put([event(1)])
 
     assert synced.wait(10)
+
+
+def forget_nothing(*_: object) -> Any:
+    raise AssertionError("no day is over")
+
+
+def test_the_thread_wakes_for_the_first_thing_that_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock(monkeypatch)
+    clock.today = 900.0 * 1000 + 899.75
+    forgetting = Forgetting(tmp_path / "key", QuickDisk(), forget_nothing, list, forget_nothing)
+    forgetting._done = forgetting._today(1)
+    log = EventLog(tmp_path, "a.cfg", "", QuickDisk(), forgetting=forgetting)
+    alone = EventLog(tmp_path, "b.cfg", "", QuickDisk())
+    assert log._seconds() is None
+    assert alone._seconds() is None
+
+    forgetting.days = 1
+    assert log._seconds() == 0.25
+    for each in (log, alone):
+        each._dirty_since = clock.now
+    assert alone._seconds() == 0.5
+    assert log._seconds() == 0.25
+    clock.advance(-0.25)
+    log._dirty_since = clock.now - 0.25
+    assert log._seconds() == 0.25
+    assert not log._fsync_due()
+    clock.now += 0.25
+    assert log._seconds() == 0.0
+    assert log._fsync_due()
+    clock.now += 5.0
+    assert log._seconds() == 0.0
+    assert not log._receive(0.0)
+    log.inbox.put([event(1)])
+    assert log._receive(0.0)
+    assert log._seconds() == 1.0
 
 
 def test_readers_are_told_the_last_number(logs: Logs) -> None:

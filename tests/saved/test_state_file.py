@@ -185,6 +185,8 @@ def test_bare_pickles_are_known_for_the_originals() -> None:
     assert not state_file.looks_like_the_originals(b"")
     assert not state_file.looks_like_the_originals(b"\x80")
     assert not state_file.looks_like_the_originals(b"\x80\x7f")
+    assert not state_file.looks_like_the_originals(b"\x7f\x02")
+    assert not state_file.looks_like_the_originals(b"\x81\x02")
     assert not state_file.looks_like_the_originals(state_file.encode(STATE, HEADER))
 
 
