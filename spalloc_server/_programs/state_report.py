@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spalloc_server._jobs import book
-from spalloc_server._saved import journal, state_file
+from spalloc_server._saved import journal_contents, state_file
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.recovery import replay
 from spalloc_server._saved.saved_file import (
@@ -110,7 +110,7 @@ def _examine_state(report: Report, data: bytes) -> None:
     for path in (*_beside(report.file, "journal"), *_beside(report.file, "journal.tmp")):
         found = _read_quietly(path, "journal")
         if found is not None and _are_a_pair(found[1], header):
-            contents = journal.read(found[0])
+            contents = journal_contents.read(found[0])
             payloads, report.beside = contents.payloads, path
             _tell_problem(report, contents, f"{path.name}: ")
     _replay(report, base, payloads)
@@ -119,11 +119,11 @@ def _examine_state(report: Report, data: bytes) -> None:
 def _examine_journal(report: Report, data: bytes) -> None:
     header = report.header
     assert header is not None
-    contents = journal.read(data)
+    contents = journal_contents.read(data)
     _tell_problem(report, contents, "")
     for payload in contents.payloads:
         try:
-            report.records.append(journal.decode(payload))
+            report.records.append(journal_contents.decode(payload))
         except DamagedError as e:
             report.problems.append(f"record {len(report.records) + 1} {e}")
             break
@@ -160,7 +160,7 @@ def _replay(report: Report, base: _State, payloads: list[bytes]) -> None:
         report.problems.append(f"record {used + 1} of the journal does not fit the state")
 
 
-def _tell_problem(report: Report, contents: journal.Contents, where: str) -> None:
+def _tell_problem(report: Report, contents: journal_contents.Contents, where: str) -> None:
     if contents.problem is None:
         return
     if contents.torn:

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from spalloc_server._saved import journal as _journal
-from spalloc_server._saved import state_file
+from spalloc_server._saved import journal_contents, state_file
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.saved_file import (
     DamagedError,
@@ -141,7 +140,7 @@ class _OldJournal:
     def __init__(self, path: Path, data: bytes, header: Header) -> None:
         self.path = path
         self.header = header
-        self.contents = _journal.read(data)
+        self.contents = journal_contents.read(data)
 
     def belongs_to(self, snapshot: _Snapshot | None) -> bool:
         """Whether it goes on from where a snapshot ends."""
@@ -355,7 +354,7 @@ def _add_journal(
     unused = contents.payloads[used:]
     if used:
         found.before = chosen.state(book)
-        found.records = [_journal.decode(payload) for payload in contents.payloads[:used]]
+        found.records = [journal_contents.decode(payload) for payload in contents.payloads[:used]]
     if contents.problem is not None:
         found.notes.append(f"{journal.path}: {contents.problem}")
     if unused:
@@ -376,7 +375,7 @@ def replay(base: Callable[[], State], payloads: Sequence[bytes], book: Book) -> 
     base : callable
         Returns a fresh copy of the state before the first record.
     payloads : sequence of bytes
-        See `_saved.journal.Contents`.
+        See `_saved.journal_contents.Contents`.
     book : Book
         How outcomes change states.
 
@@ -388,7 +387,7 @@ def replay(base: Callable[[], State], payloads: Sequence[bytes], book: Book) -> 
     state = base()
     for used, payload in enumerate(payloads):
         try:
-            for outcome in _journal.decode(payload):
+            for outcome in journal_contents.decode(payload):
                 book.apply(state, outcome)
         except Exception:
             log.exception("record %d of the journal does not fit the state", used + 1)
@@ -402,7 +401,7 @@ def next_id_after(payloads: Sequence[bytes], book: Book) -> int:
     scratch = book.empty()
     for payload in payloads:
         try:
-            outcomes = _journal.decode(payload)
+            outcomes = journal_contents.decode(payload)
         except DamagedError:
             continue
         for outcome in outcomes:

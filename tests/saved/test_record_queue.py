@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._saved import journal as _journal
-from spalloc_server._saved import record_queue
+from spalloc_server._saved import journal_contents, record_queue
 from spalloc_server._saved.disk_trouble import DiskTrouble
 from spalloc_server._saved.journal import Journal
 from spalloc_server._saved.record_queue import RecordQueue
@@ -59,7 +58,7 @@ def two(one: Queue) -> Queue:
 
 def payloads(journal: Journal | None) -> list[bytes]:
     assert journal is not None
-    return _journal.read(journal.path.read_bytes()).payloads
+    return journal_contents.read(journal.path.read_bytes()).payloads
 
 
 def test_a_record_goes_into_each_journal(two: Queue) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._saved import journal
+from spalloc_server._saved import journal_contents
 from spalloc_server._saved.saved_file import first_line
 from tests.saved.test_store_power_cut import BEGINNINGS, Recording
 from tests.support.store_disks import FailingDisk, PowerCut, RecordingDisk, files_in
@@ -198,7 +198,8 @@ def test_both_journals_get_every_record(tmp_path: Path, lives: Lives) -> None:
             life.happens(("created", 77, "meanwhile"))
             life.store.commit()
             for name in (JOURNAL, f"{JOURNAL}.tmp"):
-                payloads.append(journal.read((tmp_path / name).read_bytes()).payloads[-1])
+                data = (tmp_path / name).read_bytes()
+                payloads.append(journal_contents.read(data).payloads[-1])
 
     disk.meanwhile = turn
     life.store.snapshot(life.state)
