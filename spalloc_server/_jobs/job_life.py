@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,8 @@ class JobLife:
         self._keep_alive(job)
         records.changed_jobs.add(job.id)
         records.tell("created", job.id, plain_request(job))
-        job_log.created(job)
+        words = partial(job_log.created, job.args, job.kwargs, owner, keepalive, host)
+        records.log(job.id, words)
         self._enqueue(job)
         if job.state is JobState.queued and len(self.grace):
             self._say_who_is_on_grace(job.id)
@@ -320,7 +322,7 @@ class JobLife:
             job.waits_for[machine_name] = boards
             text = f"waits for {counted(boards)} of machine {machine_name}, out of service"
             log.info("job %d %s", job_id, text, extra={"job_id": job_id})
-            job_log.note(job_id, text)
+            self._records.log(job_id, partial(job_log.note, text))
 
     # --- the end ---
 
@@ -357,7 +359,7 @@ class JobLife:
         records.ended.add(job.id, reason, row)
         records.changed_jobs.add(job.id)
         records.tell("ended", job.id, reason, plain_ending)
-        job_log.destroyed(job, reason, ending)
+        records.log(job.id, partial(job_log.destroyed, reason, ending))
 
     # --- the book ---
 

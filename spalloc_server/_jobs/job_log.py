@@ -1,14 +1,16 @@
 """The job log: one line for each event of a job.
 
-Nothing is written until `open_file` is called: importing this opens no file.  Lines go to the
-file's thread as they are, without a detour over Python's logging, since a job takes several.
+Nothing is written until `open_file` is called: importing this opens no file.  The thread that
+changes a job only hands its facts over (`Records.log`); the file's thread makes the words of
+them, without a detour over Python's logging, since a job takes several lines.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from spalloc_server import _clock
 from spalloc_server._checks.values import escaped
@@ -18,13 +20,9 @@ from spalloc_server._places import Board, Frame
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from spalloc_server._jobs.ended_jobs import Ending
-    from spalloc_server._jobs.job import _Job
-    from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.release import Release
 
 #: Where the lines go unless the command line says otherwise.
 DEFAULT_FILE = "spalloc_jobs.log"
@@ -43,12 +41,20 @@ _NAMES = tuple(link.name for link in Links)
 
 log = logging.getLogger(__name__)
 
-#: The writers of the files that are open.
-_writers: list[LineWriter] = []
+#: The writers of the files that are open; `Records.log` puts lines there.
+writers: list[LineWriter] = []
 #: Their files.
 _files: dict[LineWriter, DailyFile] = {}
 #: The last second that was told, and its text.
 _stamp = (-1, "")
+
+
+class Where(NamedTuple):
+    """Boards of a machine, sorted by frame: {frame: [(board, its number there), ...]}."""
+
+    machine: str
+    hosts: Mapping[Frame, str]
+    frames: Mapping[Frame, Sequence[tuple[Board, int]]]
 
 
 def open_file(filename: str, days: int) -> LineWriter:
@@ -78,14 +84,14 @@ def open_file(filename: str, days: int) -> LineWriter:
         complain,
         seconds_to_gather=_SECONDS_TO_GATHER,
     )
-    _writers.append(writer)
+    writers.append(writer)
     _files[writer] = file
     return writer
 
 
 def close_file(writer: LineWriter) -> None:
     """End logging to a file."""
-    _writers.remove(writer)
+    writers.remove(writer)
     del _files[writer]
     writer.close(_SECONDS_TO_CLOSE)
 
@@ -93,7 +99,7 @@ def close_file(writer: LineWriter) -> None:
 def past_files() -> list[Path]:
     """Begin another day's file if it is time, and return the files of past days; any thread."""
     _put(f"{_now()} names that are past their day are forgotten")
-    for writer in list(_writers):
+    for writer in list(writers):
         writer.flush(_SECONDS_TO_CLOSE)
     return [path.resolve() for file in list(_files.values()) for path in file.past_files()]
 
@@ -103,102 +109,114 @@ def _about_dropped(number: int) -> str:
     return f"{_now()} {number} lines are missing here: they could not be written"
 
 
-def created(job: _Job) -> None:
-    """Log a request, its owner and the address it came from."""
-    if _writers:
-        words = [repr(value) for value in job.args]
-        words += [f"{name}={value!r}" for name, value in job.kwargs.items()]
-        line = f"created ({', '.join(words)}) owner={job.owner} keepalive={job.keepalive} "
-        _write(job.id, [f"{line}host={job.keepalive_host}"])
-
-
-def powered(job: _Job, where: MachineMap, power: bool, link_enable: bool | None) -> None:
-    """Log the power and link commands to a job's boards: one line a frame and command."""
-    if not _writers:
-        return
-    lines = _power(where, job.boards or (), power)
-    if link_enable is not None:
-        word = "on" if link_enable else "off"
-        links: dict[Board, str] = {}
-        for x, y, z, link in sorted(job.periphery or ()):
-            board = x, y, z
-            links[board] = f"{links.get(board, board)} {_NAMES[link]}"
-        lines += [
-            f"links {word}: {_boards([links[board] for board, _ in placed])}"
-            f"{_frame(where, frame, placed)}"
-            for frame, placed in where.by_frame(links).items()
-        ]
-    _write(job.id, lines)
-
-
-def released(release: Release, where: MachineMap) -> None:
-    """Log the power-off of the boards that a job has no more."""
-    if _writers:
-        _write(release.job_id, _power(where, release.boards, power=False))
-
-
-def destroyed(job: _Job, reason: str | None, ending: Ending) -> None:
-    """Log a job's end, its reason and the party that ended it."""
-    if _writers:
-        text = reason or "no reason given"
-        if text == "Cancelled: ":
-            text = "Cancelled: no reason given"
-        _write(job.id, [f"destroyed: {text} (by {ending})"])
-
-
-def note(job_id: int, text: str) -> None:
-    """Log anything else that happens to a job."""
-    if _writers:
-        _write(job_id, [text])
-
-
 def shut_down() -> None:
     """Log that the server ends."""
     _put(f"{_now()} server shut down")
 
 
-def _power(where: MachineMap, boards: Collection[Board], power: bool) -> list[str]:
-    """Return a line for each frame, and one for boards that the machine does not have."""
+# --- the words, made in the thread that writes them ---
+
+
+def created(
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    owner: str,
+    keepalive: float | None,
+    host: str | None,
+) -> list[str]:
+    """Tell a request, its owner and the address it came from."""
+    words = [repr(value) for value in args]
+    words += [f"{name}={value!r}" for name, value in kwargs.items()]
+    return [f"created ({', '.join(words)}) owner={owner} keepalive={keepalive} host={host}"]
+
+
+def powered(
+    where: Where,
+    power: bool,
+    links: Iterable[tuple[int, int, int, Links]] = (),
+    link_enable: bool | None = None,
+) -> list[str]:
+    """Tell the power and link commands to boards: one line a frame and command."""
     command = f"power {'on' if power else 'off'}: "
-    known = [board for board in boards if where.locate(board) is not None]
-    lines = []
-    if len(known) < len(boards):
-        unknown = sorted(set(boards).difference(known))
-        lines.append(f"{command}{_boards([str(board) for board in unknown])}")
-    for frame, placed in where.by_frame(known).items():
-        names = _boards([str(board) for board, _ in placed])
-        lines.append(f"{command}{names}{_frame(where, frame, placed)}")
-    return lines
+    lines = [
+        f"{command}{_boards([str(board) for board, _ in placed])}{_frame(where, frame, placed)}"
+        for frame, placed in where.frames.items()
+    ]
+    return lines if link_enable is None else [*lines, *_linked(where, links, link_enable)]
+
+
+def _linked(
+    where: Where, links: Iterable[tuple[int, int, int, Links]], enable: bool
+) -> list[str]:
+    """Tell which links of boards are set; the frame of the first board comes first."""
+    names: dict[Board, str] = {}
+    for x, y, z, link in sorted(links):
+        board = x, y, z
+        names[board] = f"{names.get(board, board)} {_NAMES[link]}"
+    with_links = [
+        ([each for each in placed if each[0] in names], frame)
+        for frame, placed in where.frames.items()
+    ]
+    return [
+        f"links {'on' if enable else 'off'}: {_boards([names[board] for board, _ in placed])}"
+        f"{_frame(where, frame, placed)}"
+        for placed, frame in sorted(with_links)
+        if placed
+    ]
+
+
+def destroyed(reason: str | None, ending: Ending) -> list[str]:
+    """Tell a job's end, its reason and the party that ended it."""
+    text = reason or "no reason given"
+    if text == "Cancelled: ":
+        text = "Cancelled: no reason given"
+    return [f"destroyed: {text} (by {ending})"]
+
+
+def note(text: str) -> list[str]:
+    """Tell anything else that happens to a job."""
+    return [text]
+
+
+def text_of(wall: float, job_id: int, words: Callable[[], Sequence[str]]) -> str | None:
+    """Return all that happened to a job at one moment, a line for each; None if it is nothing.
+
+    Our own mistake costs these lines, and no others.
+    """
+    try:
+        begin = f"{_time(wall)} job {job_id}: "
+        lines = [f"{begin}{escaped(line)}"[:_LONGEST] for line in words()]
+    except Exception:
+        log.exception("the job log lacks a line about job %d", job_id)
+        return None
+    return "\n".join(lines) or None
 
 
 def _boards(names: list[str]) -> str:
     return f"board{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
-def _frame(where: MachineMap, frame: Frame, placed: Sequence[tuple[Board, int]]) -> str:
+def _frame(where: Where, frame: Frame, placed: Sequence[tuple[Board, int]]) -> str:
     """Tell the frame of boards, and their numbers there."""
     return (
-        f" of {where.machine.name} (cabinet {frame[0]}, frame {frame[1]}, "
+        f" of {where.machine} (cabinet {frame[0]}, frame {frame[1]}, "
         f"{_boards([str(number) for _, number in placed])}, BMP {where.hosts[frame]})"
     )
 
 
-def _write(job_id: int, lines: Sequence[str]) -> None:
-    """Log all that happens to a job at one moment."""
-    if lines:
-        begin = f"{_now()} job {job_id}: "
-        _put("\n".join([f"{begin}{escaped(line)}"[:_LONGEST] for line in lines]))
-
-
 def _put(text: str) -> None:
-    for writer in _writers:
+    for writer in writers:
         writer.put(text)
 
 
 def _now() -> str:
     """Return the local time as the log has it."""
+    return _time(_clock.wall())
+
+
+def _time(wall: float) -> str:
+    """Return a Unix time as the log has it; any thread."""
     global _stamp  # noqa: PLW0603 - lines come in bursts
-    wall = _clock.wall()
     second, text = _stamp
     if second != int(wall):
         second = int(wall)

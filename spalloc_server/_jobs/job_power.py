@@ -68,7 +68,8 @@ class JobPower:
         assert job.allocated_machine is not None
         where = self._records.maps[job.allocated_machine.name]
         requests: dict[Frame, AtomicRequests] = {}
-        for frame, boards in where.by_frame(job.boards).items():
+        frames = where.by_frame(job.boards)
+        for frame, boards in frames.items():
             done = partial(self._answered, job, job.tenancy, where, frame)
             request = requests[frame] = AtomicRequests(done)
             request.job_id = job.id
@@ -86,7 +87,9 @@ class JobPower:
         job.frames_asked.update(requests.keys())
         self._records.changed_jobs.add(job.id)
         self._records.tell("power", job.id, power)
-        job_log.powered(job, where, power, link_enable)
+        on = job_log.Where(where.machine.name, where.hosts, frames)
+        words = partial(job_log.powered, on, power, job.periphery or (), link_enable)
+        self._records.log(job.id, words)
         self._records.ask(where.machine.name, requests)
 
     # --- frames' threads ---
@@ -137,7 +140,7 @@ class JobPower:
             records.tell("ready", job.id, now)
             if not job.was_ready:
                 job.was_ready, job.ready_at = True, now
-                job_log.note(job.id, "ready")
+                records.log(job.id, partial(job_log.note, "ready"))
         if records.on_background_state_change is not None:
             records.on_background_state_change()
 
@@ -182,7 +185,8 @@ class JobPower:
         if reason.board is not None and reason.place is not None:
             fault.update(board=list(reason.board), physical=list(reason.place))
         self._records.tell("requeued", job.id, job.attempts, fault)
-        job_log.note(job.id, f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}")
+        text = f"back in the queue, move {job.attempts} of {MAX_MOVES}: {reason}"
+        self._records.log(job.id, partial(job_log.note, text))
         self._power_downs.take_back(job, *allocation)
         job.forget_boards()
         self._queue.requeue(job.id, keep_boards=True)

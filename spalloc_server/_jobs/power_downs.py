@@ -77,12 +77,14 @@ class PowerDowns:
         frames = self._records.frames[release.machine_name]
         self.going[release.key] = release
         requests: dict[Frame, AtomicRequests] = {}
-        for frame, boards in where.by_frame(release.boards).items():
+        by_frame = where.by_frame(release.boards)
+        for frame, boards in by_frame.items():
             release.expect(frame, frames[frame].hostname, [number for _, number in boards])
             done = partial(self._boards_off, release, frame)
             requests[frame] = _off(done, (number for _, number in boards))
             requests[frame].job_id = release.job_id
-        job_log.released(release, where)
+        off = job_log.Where(release.machine_name, where.hosts, by_frame)
+        self._records.log(release.job_id, partial(job_log.powered, off, False))
         self._records.ask(release.machine_name, requests)
 
     def _boards_off(

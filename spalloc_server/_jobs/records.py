@@ -1,16 +1,20 @@
 """The jobs and machines of a controller, the lock that guards them, and their changes.
 
-Owns the tables, and all that goes out of them: the sets of changes for watchers, and through the
-outlet the outcomes and the requests to frames (see `_jobs.book` and `_jobs.write_ahead`).  Must
-not know why anything changes: the objects beside this one do, and all of them share it.
+Owns the tables, and all that goes out of them: the sets of changes for watchers, lines of the job
+log, and through the outlet the outcomes and the requests to frames (see `_jobs.book` and
+`_jobs.write_ahead`).  Must not know why anything changes: the objects beside this one do, and all
+of them share it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spalloc_server import _clock
+from spalloc_server._jobs import job_log
 from spalloc_server._jobs.ended_jobs import EndedJobs
 from spalloc_server._places import Frame
 
@@ -89,6 +93,19 @@ class Records:
         self.due_is_stale = True
         self.outcomes_told += 1
         self.outlet.note(outcome)
+
+    def log(self, job_id: int, words: Callable[[], Sequence[str]]) -> None:
+        """Have something told in the job log that happens to a job now.
+
+        Parameters
+        ----------
+        job_id : int
+        words : callable
+            Makes the lines, in the thread of the job log's file: a function of
+            `_jobs.job_log`, with facts that nobody changes afterwards.
+        """
+        for writer in job_log.writers:
+            writer.put(partial(job_log.text_of, _clock.wall(), job_id, words))
 
     def ask(self, machine_name: str, requests: Mapping[Frame, AtomicRequests]) -> None:
         """Ask frames of a machine, each for one thing."""

@@ -13,6 +13,9 @@ from typing import Protocol
 
 from spalloc_server import _clock
 
+#: Lines as they are, or a function that makes them in the writer's thread; it must not fail.
+Lines = bytes | Callable[[], str | None]
+
 #: Lines that may wait to be written. # arbitrary
 MOST_LINES = 4000
 #: Seconds between two complaints about the same place.
@@ -86,7 +89,7 @@ class LineWriter:
         self._hurry = threading.Event()
         self._complained = -float("inf")
         # Reentrant, as a signal handler may log while its thread does.
-        self._queue: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Lines | threading.Event | None] = SimpleQueue()
         # A daemon: a pipe that nobody reads must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name=f"lines-{name}", daemon=True)
         self._thread.start()
@@ -96,12 +99,18 @@ class LineWriter:
         """See the class."""
         return self._without_room + self._unwritten
 
-    def put(self, line: str) -> None:
-        """Have a line written, or several that belong together."""
+    def put(self, line: str | Callable[[], str | None]) -> None:
+        """Have a line written, or several that belong together.
+
+        Parameters
+        ----------
+        line : str or callable
+            Its text; or it returns the text, in this writer's thread, None if there is none.
+        """
         if self._queue.qsize() >= MOST_LINES:
             self._without_room += 1
         else:
-            self._queue.put(_bytes(line))
+            self._queue.put(_bytes(line) if isinstance(line, str) else line)
 
     def flush(self, seconds: float) -> bool:
         """Wait until all lines so far are written; False if that took too long."""
@@ -122,10 +131,10 @@ class LineWriter:
     # --- the writer's thread only ---
 
     def _run(self) -> None:
-        lines: list[bytes] = []
+        lines: list[Lines] = []
         while True:
             item = self._queue.get()
-            if isinstance(item, bytes):
+            if isinstance(item, bytes) or callable(item):
                 if not lines:
                     # More may follow: the thread is in nobody's way for each of them.
                     self._hurry.wait(self._seconds_to_gather)
@@ -140,12 +149,13 @@ class LineWriter:
                 item.set()
         self._place.close()
 
-    def _write_out(self, lines: list[bytes]) -> None:
+    def _write_out(self, lines: list[Lines]) -> None:
         """Write lines, if there are any, and tell of those that are missing."""
-        if lines and self._write(lines) and (unsaid := self.dropped - self._told):
+        texts = [text for line in lines if (text := _made(line))]
+        lines.clear()
+        if texts and self._write(texts) and (unsaid := self.dropped - self._told):
             self._told += unsaid
             self._write([_bytes(self._about_dropped(unsaid))])
-        lines.clear()
 
     def _write(self, lines: list[bytes]) -> bool:
         """Write lines in one piece; returns whether that worked."""
@@ -162,6 +172,14 @@ class LineWriter:
                 self._complained = now
                 self._on_trouble(self.trouble)
         return written
+
+
+def _made(line: Lines) -> bytes:
+    """Return the bytes of a line; none if there is nothing to be told."""
+    if isinstance(line, bytes):
+        return line
+    text = line()
+    return b"" if text is None else _bytes(text)
 
 
 def _bytes(line: str) -> bytes:

@@ -183,3 +183,26 @@ def test_any_text_can_be_written(desk: Desk) -> None:
 
     assert desk.writer.flush(PATIENCE)
     assert desk.paper.lines == ["\\ud800 é"]
+
+
+def test_lines_may_be_made_by_the_writers_thread(desk: Desk) -> None:
+    made_in: list[str] = []
+
+    def line() -> str:
+        made_in.append(threading.current_thread().name)
+        return "made"
+
+    desk.writer.put(line)
+    desk.writer.put("given")
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == ["made", "given"]
+    assert made_in == ["lines-desk"]
+
+
+def test_a_line_that_turns_out_to_be_none_is_not_written(desk: Desk) -> None:
+    desk.writer.put(lambda: None)
+
+    assert desk.writer.flush(PATIENCE)
+    assert desk.paper.lines == []
+    assert desk.writer.dropped == 0
