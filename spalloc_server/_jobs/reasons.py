@@ -335,7 +335,7 @@ def _outlook(
 
 def _moved(job: _Job) -> str:
     """Name the fault that a job met, and its present try."""
-    return f"moved as boards failed ({job.fault}), try {job.attempts + 1} of {MAX_MOVES + 1}"
+    return f"try {job.attempts + 1} of {MAX_MOVES + 1}, as boards failed ({job.fault})"
 
 
 def _boards_wanted(request: Request, dead: int) -> int:
@@ -378,9 +378,10 @@ def _latest(boards: MachineBoards) -> float | None:
 
 
 def _next_test(cases: Iterable[Case]) -> float | None:
-    """Return when the first of some boards is tested next (Unix time); None if never."""
-    times = [case.due for case in cases if case.due is not None]
-    return _clock.wall() + min(times) - _clock.monotonic() if times else None
+    """Return when the first of some boards is tested next (Unix time); None if never, or now."""
+    left = min((case.due for case in cases if case.due is not None), default=0.0)
+    left -= _clock.monotonic()
+    return _clock.wall() + left if left > 0 else None
 
 
 def _silent(frames: list[Frame]) -> str:

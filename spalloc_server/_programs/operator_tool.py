@@ -79,6 +79,7 @@ def _add_boards(commands: Commands) -> None:
         out = _command(commands, name, about, _out, boards)
         out.add_argument("boards", nargs="+", metavar="BOARD", help="which ones, see below")
         out.add_argument("--reason", metavar="TEXT", help="shown in lists, and to users")
+        out.set_defaults(act=name)
     back = _command(commands, "back", "Put boards back in service.", _back, boards)
     back.add_argument("boards", nargs="*", metavar="BOARD", help="which ones, see below")
     back.add_argument("--all", action="store_true", help="all boards that are out of service")
@@ -103,6 +104,10 @@ def check_boards(texts: Iterable[str]) -> None:
 
 def _out(options: argparse.Namespace) -> None:
     check_boards(options.boards)
+    if not (options.reason or "").strip():
+        # Other faults come first.
+        ask_running(options, do="find", boards=options.boards)
+        raise ToolError(f"{options.act} needs --reason TEXT, for the readers of the list")
     order = {"do": "out", "boards": options.boards, "reason": options.reason}
     tell_out(ask_running(options, **order))
 

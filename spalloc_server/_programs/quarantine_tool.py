@@ -121,7 +121,7 @@ def _change(options: argparse.Namespace) -> None:
         if not (options.reason or "").strip():
             # Other faults come first.
             server_control.ask_running(options, do="find", boards=options.boards)
-            raise ToolError("add needs --reason TEXT, for those who read the list")
+            raise ToolError("add needs --reason TEXT, for the readers of the list")
         order["reason"] = options.reason
     answer = server_control.ask_running(options, **order)
     done = "taken out of service" if options.action == "add" else "back in service"

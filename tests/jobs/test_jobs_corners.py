@@ -166,7 +166,7 @@ def test_a_moved_job_that_waits_is_told_so(facility: Facility) -> None:
 
     assert found is not None
     (told,) = found["machines"]
-    assert told["why"].startswith("moved as boards failed (board 1 is silent), try 1 of ")
+    assert told["why"].startswith("try 1 of 4, as boards failed (board 1 is silent); ")
 
 
 def test_a_request_for_any_board_is_described_as_one_board() -> None:

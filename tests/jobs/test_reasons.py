@@ -147,6 +147,16 @@ def test_a_board_that_is_tested_again_tells_when(facility: Facility) -> None:
     assert 0 < told["until"] - facility.time.wall() <= 60.0
 
 
+def test_a_board_that_is_being_tested_tells_no_time(facility: Facility) -> None:
+    facility.inject("0 board 0 refuse-power")
+    job = facility.create(*A)
+    facility.run_until(lambda: facility.state(job) is JobState.destroyed, 100.0)
+    facility.controller.upkeep.test_board("m", A)  # at once, so that the time is past
+
+    waiting = facility.create(*A)
+    assert outlook(facility, waiting)["machines"][0]["until"] is None
+
+
 def test_a_silent_frame_is_named(facility: Facility) -> None:
     where = facility.controller._records.maps["m"]
     facility.controller._health.fall_silent("m", where.in_frame(A)[0])
@@ -165,9 +175,8 @@ def test_a_moved_job_tells_what_failed_and_which_try_it_is(facility: Facility) -
     facility.run_until(lambda: bool(facility.moves), 100.0)
 
     text = why(facility, job)
-    assert text.startswith("moved as boards failed (")
+    assert text.startswith("try 2 of 4, as boards failed (")
     assert "board (0, 0, 0) of machine m" in text
-    assert ", try 2 of 4" in text
     facility.run_until(lambda: facility.state(job) is JobState.ready, 100.0)
     assert facility.controller.overview.get_job_outlook(job) is None
 

@@ -139,6 +139,8 @@ def test_without_rules_everybody_is_admitted(
     ("words", "text"),
     [
         (("out", "m:9,9,9"), "machine 'm' has no such board"),
+        (("out", "m:0,0,1"), "out needs --reason TEXT, for the readers of the list"),
+        (("drain", "m", "--reason", " "), "drain needs --reason TEXT"),
         (("out", "m:x", "--reason", "x"), "no machine 'm:x'; there are m"),
         (("out", "0,0,1", "--reason", "x"), "'0,0,1' names no"),
         (("back",), "back which boards? name them, or say --all"),

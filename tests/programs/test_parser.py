@@ -67,7 +67,11 @@ def test_what_is_an_option_and_what_is_none(
     ("line", "error"),
     [
         ("", "the following arguments are required: CONFIG"),
-        ("c --frob add", "unrecognized arguments: --frob"),
+        ("c --frob add", "unrecognized arguments: --frob\n"),
+        ("c --frob -x add", "unrecognized arguments: --frob -x\n"),
+        # Not the words behind them, which are none of the choices.
+        ("c --reson x add", "unrecognized arguments: --reson; did you mean --reason?"),
+        ("c add --jsn=3", "unrecognized arguments: --jsn; did you mean --json?"),
         ("c drop --json", "argument action: invalid choice: 'drop'"),
         ("c add --json x", "argument N: invalid int value: 'x'"),
         ("c --reason", "argument --reason: expected one argument"),
@@ -96,3 +100,25 @@ def test_the_help_tells_of_all_arguments(
 
     assert capsys.readouterr().out == expected
     assert "CONFIG" in expected
+
+
+def test_an_unknown_option_of_a_subcommand_is_met_by_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = Parser(prog="p")
+    parser.add_argument("--version", action="store_true")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("usage").add_argument("--until")
+
+    for line, error in (
+        (
+            "usage --untill x",
+            "p usage: error: unrecognized arguments: --untill; did you mean --until?",
+        ),
+        ("--verson usage", "p: error: unrecognized arguments: --verson; did you mean --version?"),
+        ("usage more", "p: error: unrecognized arguments: more"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(line.split())
+
+        assert capsys.readouterr().err.splitlines()[-1] == error
