@@ -283,8 +283,16 @@ def _read_file(path: Path) -> Source:
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"))
     try:
         parser.read_string(path.read_text("utf-8-sig"), str(path))
-    except (OSError, UnicodeError) as exc:
+    except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        byte = f"byte 0x{exc.object[exc.start]:x}"
+        raise ConfigError(f"{path}: must be UTF-8 text, not {byte} in line {line}") from exc
+    except configparser.MissingSectionHeaderError as exc:
+        raise ConfigError(
+            f"{path}: line {exc.lineno} stands before any section; begin with [{SECTION}]"
+        ) from exc
     except configparser.Error as exc:
         raise ConfigError(f"{path}: {' '.join(str(exc).split())}") from exc
     values, remarks = {}, [f"{path}: {text}" for text in _odd_sections(parser)]

@@ -24,6 +24,7 @@ from rich.segment import ControlType, Segment, Segments
 from rich.text import Text
 
 from spalloc_client._palette import QUIET, word
+from spalloc_client._program import end_interrupted_line
 from spalloc_client._session import Session
 from spalloc_client._terminal import show
 from spalloc_client.errors import ProtocolTimeoutError, ServerLostError
@@ -108,10 +109,12 @@ def watch(
     """
     bell = Bell()
     try:
-        with suppress(KeyboardInterrupt), session.listen(bell):
-            view = _Screen(console, bell) if console.is_terminal else _Scroll(console)
-            with view:
-                _watch(session, draw, over, bell, view)
+        view = _Screen(console, bell) if console.is_terminal else _Scroll(console)
+        with session.listen(bell), view:
+            _watch(session, draw, over, bell, view)
+    except KeyboardInterrupt:
+        if not console.is_terminal:  # nor was there a screen that went away with the "^C"
+            end_interrupted_line()
     finally:
         bell.close()
 

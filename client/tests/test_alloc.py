@@ -131,6 +131,8 @@ def test_what_is_not_told_comes_from_files_and_can_be_overruled(
         ("2 0", "width and height in triads must be whole numbers from 1, not 0"),
         ("0 0 -1", "the coordinates of a board must be whole numbers from 0, not -1"),
         ("--min-ratio 5", "argument --min-ratio: '5' is not a number from 0 to 1"),
+        ("--min-ratio nan", "argument --min-ratio: 'nan' is not a number from 0 to 1"),
+        ("--min-ratio -0.1", "argument --min-ratio: '-0.1' is not a number from 0 to 1"),
         ("x", "'x' is not a whole number"),
         ("-c", "--command: which?"),
         ("1 -q x", "'x' is not a whole number"),

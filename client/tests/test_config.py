@@ -104,6 +104,37 @@ def test_a_byte_order_mark_is_no_part_of_the_file(places: dict[str, Path]) -> No
     assert read_config().hostname == "h"
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"[spalloc]\nowner = m\xfcller\n", "must be UTF-8 text, not byte 0xfc in line 2"),
+        (b"\xff\xfe[\0", "must be UTF-8 text, not byte 0xff in line 1"),
+        (b"\nhostname = h\n", r"line 2 stands before any section; begin with \[spalloc\]"),
+        (b"[spalloc]\nhostname\n", "Source contains parsing errors"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_named(
+    places: dict[str, Path], content: bytes, complaint: str
+) -> None:
+    places["here"].write_bytes(content)
+
+    with pytest.raises(ConfigError, match=f"^.spalloc: {complaint}"):
+        read_config()
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise PermissionError("not yours")
+
+    write(places["here"], "hostname = h\n")
+    monkeypatch.setattr(Path, "read_text", refuse)
+
+    with pytest.raises(ConfigError, match=r"^.spalloc: cannot be read: not yours$"):
+        read_config()
+
+
 def test_every_option_is_read(places: dict[str, Path]) -> None:
     write(
         places["here"],

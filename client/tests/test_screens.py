@@ -195,6 +195,39 @@ def test_a_dumb_terminal_gets_no_sequences_at_all(busy: FakeServer) -> None:
         assert terminal.screen.colours == 0
 
 
+def test_a_dumb_terminal_has_a_line_of_its_own_for_the_prompt_after_ctrl_c(
+    busy: FakeServer,
+) -> None:
+    line = words(busy, "spalloc-machine demo --watch")
+    with Terminal(line, struck=True, TERM="dumb") as terminal:
+        terminal.wait_for(has("dead link"))
+
+        terminal.press(b"\x03")
+
+        assert terminal.wait_for_end() == 0
+        assert terminal.screen.at_line_start()
+
+
+def test_a_narrow_terminal_wraps_the_reason_for_waiting(server: FakeServer) -> None:
+    server.instant = False
+    with Terminal(words(server, "spalloc --owner me"), 20, struck=True) as terminal:
+        terminal.wait_for(lambda lines: "Job 1: queued - next on demo" in _joined(lines))
+        server.change(1, state=2, boards=[[0, 0, 0]], allocated_machine_name="demo")
+        lines = terminal.wait_for(
+            lambda lines: "Job 1: power - powering 1 board of demo" in _joined(lines)
+        )
+        assert "queued" not in _joined(lines)
+
+        terminal.press(b"\x03")
+
+        assert terminal.wait_for_end() == 130
+        assert terminal.screen.at_line_start()
+
+
+def _joined(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
 def test_progress_is_one_changing_line_and_ctrl_c_ends_it(server: FakeServer) -> None:
     server.instant = False
     line = "spalloc --owner me"

@@ -168,23 +168,20 @@ def port(text: str) -> int:
     return number
 
 
-def number(text: str) -> float:
-    """Read a number that is 0 or more."""
+def number(text: str, most: float = sys.float_info.max, span: str = "from 0") -> float:
+    """Read a number from 0 to `most`; `span` says so in the complaint."""
     try:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number {span}")
     return value
 
 
 def ratio(text: str) -> float:
     """Read a number from 0 to 1."""
-    value = number(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
+    return number(text, 1.0, "from 0 to 1")
 
 
 def positive(text: str) -> float:

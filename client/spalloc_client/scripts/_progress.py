@@ -1,4 +1,4 @@
-"""The words of spalloc while it waits: a line that changes on a terminal, else lines.
+"""The words of spalloc while it waits: a text that changes on a terminal, else lines.
 
 All of it goes to standard error, so that standard output holds the result alone.
 """
@@ -13,6 +13,9 @@ from spalloc_client._palette import STRONG, word
 from spalloc_client._terminal import draws_unicode, make_console, plain
 from spalloc_client._text import clean
 from spalloc_client.states import JobState
+
+#: Lines of a terminal that the changing text fills at most.  # arbitrary
+_MOST_LINES = 8
 
 
 class Progress:
@@ -45,7 +48,8 @@ class Progress:
         if not self._console.is_terminal:
             self._print_new(text)
             return
-        text.truncate(max(self._console.width - 4, 10), overflow="crop")
+        # Wrapped, not cut: the reason for waiting stands at its end.
+        text.truncate(max(self._console.width - 4, 10) * _MOST_LINES, overflow="ellipsis")
         if self._status is None:
             spinner = "dots" if draws_unicode(self._console) else "line"
             self._status = self._console.status(text, spinner=spinner)
@@ -60,7 +64,7 @@ class Progress:
             self._print_new(plain(text))
 
     def clear(self) -> None:
-        """Take the changing line away, and give the cursor back."""
+        """Take the changing text away, and give the cursor back."""
         status, self._status = self._status, None
         if status is not None:
             status.stop()
