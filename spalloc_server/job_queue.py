@@ -287,22 +287,12 @@ class JobQueue(Holdings):
 
     def release(self, machine_name: str, board: Board) -> None:
         """End the quarantine of a board and let the queues advance."""
-        machine = self._machines[machine_name]
-        machine.allocator.release(board)
-        machine.note_free_boards()
+        self._machines[machine_name].release(board)
         self._process_queue()
 
     def set_quarantine(self, machine_name: str, boards: Collection[Board]) -> None:
         """Have just these boards of a machine in quarantine, and let the queues advance."""
-        machine = self._machines[machine_name]
-        allocator = machine.allocator
-        before = allocator.quarantined
-        for board in sorted(before.difference(boards)):
-            allocator.release(board)
-        for board in sorted(set(boards) - before):
-            allocator.quarantine(board)
-        if not before <= set(boards):
-            machine.note_free_boards()
+        self._machines[machine_name].set_quarantine(boards)
         self._process_queue()
 
     @contextmanager

@@ -6,7 +6,7 @@ created or ends, nor tell anybody: that is the JobQueue's business.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from spalloc_server import _clock
@@ -340,6 +340,21 @@ class _Machine:
         """Note that boards became free, or may have."""
         self.came_free = True
         self.forget_failures()
+
+    # --- quarantine ---
+
+    def release(self, board: Board) -> None:
+        """End the quarantine of a board, see `Allocator.release`."""
+        self.allocator.release(board)
+        self.note_free_boards()
+
+    def set_quarantine(self, boards: Collection[Board]) -> None:
+        """Have just these boards in quarantine."""
+        before = self.allocator.quarantined
+        for board in sorted(before.difference(boards)):
+            self.release(board)
+        for board in sorted(set(boards) - before):
+            self.allocator.quarantine(board)
 
     def plain(self) -> dict[str, Any]:
         """Tell all about the machine in plain builtins."""
