@@ -493,7 +493,7 @@ class JobQueue(Holdings):
         if self._postponed or self._pauses:
             return
         if self._scheduling == "overtaking":
-            if newcomer is None or newcomer.pending:
+            if newcomer is None or (newcomer.pending and not self._has_served_alone(newcomer)):
                 self._overtaking.run(newcomer)
             return
         for machine in self._machines.values():
@@ -505,6 +505,26 @@ class JobQueue(Holdings):
             changed = False
             for machine in list(self._machines.values()):
                 changed |= self._serve(machine)
+
+    def _has_served_alone(self, job: _Job) -> bool:
+        """Serve a newcomer if no other job waits: then nobody can be overtaken.
+
+        Returns
+        -------
+        bool
+            False if it is to be decided who is next, or where a region is to be.
+        """
+        machines = self._machines.values()
+        if any(machine.head() not in {None, job} for machine in machines):
+            return False
+        for machine in job.waits_for:
+            allocation = machine.try_alone(job)
+            if allocation is not None:
+                for each in job.waits_for:
+                    each.leave_end(job)
+                self._start(machine, job, allocation)
+                return True
+        return any(machine.unfinished for machine in job.waits_for)
 
     def _serve(self, machine: _Machine) -> bool:
         """Give a machine the first job of its queue, if it can run it now."""

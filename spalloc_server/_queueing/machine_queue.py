@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from spalloc_server import _clock
+from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.board_allocator import Allocation, BoardAllocator
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request
@@ -242,6 +243,16 @@ class _Machine:
                 return None
             on_blocked(job, missing)
         return None
+
+    def try_alone(self, job: _Job) -> Allocation | None:
+        """Find boards for a job while no other waits; note if the search is to go on."""
+        self.grid.start_searching()
+        self.unfinished = False
+        try:
+            return self.grid.allocate_beside(job.request)
+        except UnfinishedError:
+            self.unfinished = True
+            return None
 
     def _allocate(self, request: Request) -> Allocation | None:
         if isinstance(self.allocator, GridAllocator):

@@ -11,6 +11,7 @@ from spalloc_server._queueing.overtaking import Overtaking
 from spalloc_server._queueing.region import Region
 from tests.support.busy_life import OFF, REST, BusyLife, decisions
 from tests.support.fake_clock import FakeClock
+from tests.support.queueing import Owner
 from tests.support.watched_queue import BrokenPromiseError
 
 SEEDS = range(4)
@@ -44,6 +45,52 @@ def test_two_machines_keep_the_promises_too(seed: int, clock: FakeClock) -> None
         life.run(80, 20)
 
     assert life.started.keys() == life.arrived.keys()
+
+
+# --- a newcomer that nobody waits before ---
+
+
+def test_a_newcomer_that_starts_at_once_elsewhere_has_not_waited_for_quarantine() -> None:
+    owner = Owner()
+    owner.queue.on_blocked = owner.on_blocked
+    owner.queue.scheduling = "overtaking"
+    for name in ("m", "n"):
+        owner.queue.add_machine(name, 2, 1)
+    owner.queue.quarantine("m", (1, 0, 2))
+
+    owner.queue.create_job(2, 1, job_id=1)
+    owner.queue.create_job(2, 1, job_id=2)
+
+    assert owner.news() == [("allocate", 1, "n"), ("blocked", 2, "m", {(1, 0, 2)})]
+    assert owner.queue.region_of(2).machine == "n"  # type: ignore[union-attr]
+
+
+def test_a_newcomer_waits_behind_the_closed_region_of_the_only_other_job() -> None:
+    owner = Owner()
+    owner.queue.set_order("overtaking", patience=0)
+    owner.queue.add_machine("m", 2, 1)
+    owner.queue.create_job(0, 0, 0, job_id=1)
+    owner.queue.create_job(2, 1, job_id=2)
+    owner.news()
+
+    owner.queue.create_job(job_id=3)
+    assert owner.news() == []
+    owner.queue.destroy_job(2)
+
+    assert owner.news() == [("cancel", 2, None), ("allocate", 3, "m")]
+
+
+def test_a_newcomer_gets_a_region_though_a_search_for_another_went_on() -> None:
+    owner = Owner()
+    owner.queue.scheduling = "overtaking"
+    for name in ("m", "n"):
+        owner.queue.add_machine(name, 1, 1)
+    owner.queue._machines["m"].unfinished = True
+    owner.queue.create_job(0, 0, 0, job_id=1, machine="n")
+
+    owner.queue.create_job(1, 1, job_id=2, machine="n")
+
+    assert owner.queue.region_of(2) is not None
 
 
 # --- the promises can be broken, and that is noticed ---
