@@ -261,6 +261,28 @@ def test_the_region_of_a_given_board_stays(clock: FakeClock) -> None:
     assert owner.queue.region_of(4) == RegionRecord("m", (1, 0, 0), 60, False)
 
 
+def test_a_job_gets_its_closed_region_although_other_places_are_free_too(
+    clock: FakeClock,
+) -> None:
+    owner = RegionOwner()
+    owner.queue.patience = 0
+    owner.queue.add_machine("m", 6, 1)
+    for job_id in (1, 2, 3):
+        owner.queue.create_job(2, 1, job_id=job_id)
+        clock.advance(100)
+    owner.queue.create_job(2, 1, job_id=4)
+    region = owner.queue.region_of(4)
+    assert region is not None
+    assert (region.place, region.closed) == ((4, 0, 2, 1), True)
+
+    for job_id in (1, 2, 3):
+        owner.finish(job_id)
+    clock.advance(owner.queue.seconds_before_free)
+    owner.queue.check_free()
+
+    assert owner.queue.outcome_of("m", 4) == ("triads", 4, 0, 2, 1)
+
+
 def test_a_region_leaks_until_its_job_has_lost_patience(
     owner: RegionOwner, clock: FakeClock
 ) -> None:
