@@ -75,7 +75,8 @@ class ReportDesk:
             return f"nothing is noted: job {job_id} had no boards here, or is forgotten"
         place = self._records.maps[tenancy.machine]
         board = place.board_of_address(where) if isinstance(where, str) else where
-        if board is None or place.locate(board) is None:
+        physical = None if board is None else place.locate(board)
+        if board is None or physical is None:
             return f"nothing is noted: machine {tenancy.machine} has no board {shown(where)}"
         if not self._ration.has_one_more(host, _clock.monotonic()):
             return (
@@ -92,14 +93,13 @@ class ReportDesk:
             job_id, board, tenancy.machine, host, escaped(text), done,
             extra={"job_id": job_id},
         )  # fmt: skip
-        physical = place.locate(board)
         self._records.tell(
             "event",
             {
                 "event": "report",
                 "machine": tenancy.machine,
                 "board": list(board),
-                "physical": None if physical is None else list(physical),
+                "physical": list(physical),
                 "job": job_id,
                 "host": host,
                 "text": text,
@@ -112,12 +112,10 @@ class ReportDesk:
         """Return the boards that a job has, or had when it ended."""
         job = self._records.jobs.get(job_id)
         if job is not None:
-            if job.boards is None or job.allocated_machine_name is None:
+            machine, boards = job.allocated_machine_name, frozenset(job.boards or ())
+            if machine is None:
                 return None
-            boards = frozenset(job.boards)
-            return Tenancy(
-                job.allocated_machine_name, job.keepalive_host, boards, job.ready_at, None
-            )
+            return Tenancy(machine, job.keepalive_host, boards, job.ready_at, None)
         row = self._records.ended.find(job_id)
         if row is None or row.machine is None or row.place is None:
             return None

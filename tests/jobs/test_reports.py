@@ -1,15 +1,13 @@
 """Users' reports of boards: which count, and what they lead to."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from spalloc_server._jobs import book as _book
+from spalloc_server._jobs import reports as reports_module
 from spalloc_server._jobs.reports import (
-    MOST_REPORTS,
     SECONDS_AFTER_TEST,
-    SECONDS_OF_REPORTS,
     Ration,
     Reports,
     Verdict,
@@ -17,10 +15,7 @@ from spalloc_server._jobs.reports import (
 )
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
-
-A, B = (0, 0, 0), (0, 0, 1)
-HOST, OTHER = "10.0.0.1", "10.0.0.2"
-DAY = 86400.0
+from tests.support.reporting import DAY, HOST, OTHER, A, B, ended, report, used
 
 
 @pytest.fixture
@@ -29,26 +24,6 @@ def facility() -> Iterator[Facility]:
     facility = Facility([machine("m", 4, 1)])
     yield facility
     facility.close()
-
-
-def used(facility: Facility, host: str = HOST, *what: int) -> int:
-    """A job that is ready on board A, kept alive from a host."""
-    job_id = facility.create(*(what or A))
-    facility.run_until(lambda: facility.state(job_id) is JobState.ready, 100.0)
-    facility.controller.job_keepalive(host, job_id)
-    return job_id
-
-
-def ended(facility: Facility, host: str = HOST, *what: int) -> int:
-    """A job that was ready on board A, and whose boards are free again."""
-    job_id = used(facility, host, *what)
-    facility.controller.destroy_job(None, job_id)
-    facility.run(60.0)
-    return job_id
-
-
-def report(facility: Facility, job_id: int, host: str = HOST, board: Any = A) -> str:
-    return facility.controller.upkeep.report_problem(host, job_id, board, "chips do not answer")
 
 
 def test_two_reports_from_different_hosts_have_a_board_tested(facility: Facility) -> None:
@@ -109,70 +84,6 @@ def test_a_board_that_fails_its_test_stays_out(facility: Facility) -> None:
     assert report(facility, first).startswith("the board is out of service already")
 
 
-def test_a_board_is_reported_by_its_address_or_place(facility: Facility) -> None:
-    job_id = used(facility)
-    address = facility.controller.machines["m"].spinnaker_ips[A]
-
-    assert report(facility, job_id, board=address) == Verdict.noted.value
-    assert report(facility, job_id, board=[0, 0, 0]) == Verdict.noted.value
-    text = report(facility, job_id, board="10.99.99.99")
-    assert text == "nothing is noted: machine m has no board '10.99.99.99'"
-
-
-@pytest.mark.parametrize(
-    ("host", "board", "why"),
-    [
-        (OTHER, A, "it does not come from the computer that keeps job 1 alive"),
-        (None, A, "it does not come from the computer that keeps job 1 alive"),
-        (HOST, B, "job 1 did not have board (0, 0, 1)"),
-    ],
-)
-def test_reports_of_others_are_only_noted(
-    facility: Facility, host: str | None, board: Any, why: str
-) -> None:
-    job_id = used(facility)
-
-    text = facility.controller.upkeep.report_problem(host, job_id, board, "smoke")
-
-    assert text == f"noted for the operator; it does not count, as {why}"
-    assert facility.outcomes[-1] == (
-        "event",
-        {
-            "event": "report",
-            "machine": "m",
-            "board": list(board),
-            "physical": [0, 0, board[2]],
-            "job": job_id,
-            "host": host,
-            "text": "smoke",
-            "done": text,
-        },
-    )
-
-
-def test_a_job_reports_within_a_day_of_its_end(facility: Facility) -> None:
-    job_id = used(facility)
-    facility.run(3 * DAY)
-    assert report(facility, job_id) == Verdict.noted.value
-
-    facility.controller.destroy_job(None, job_id)
-    facility.run(DAY + 1.0)
-    assert report(facility, job_id).endswith("job 1 ended more than a day ago")
-
-
-def test_jobs_without_boards_report_nothing(facility: Facility) -> None:
-    running = facility.create(4, 1)
-    waiting = facility.create(1)
-    impossible = facility.create(99)
-
-    for job_id in (waiting, impossible, 77):
-        assert report(facility, job_id) == (
-            f"nothing is noted: job {job_id} had no boards here, or is forgotten"
-        )
-    facility.controller.job_keepalive(HOST, running)
-    assert report(facility, running).endswith(f"as job {running} was never ready")
-
-
 def test_only_so_many_boards_are_out_by_reports(facility: Facility) -> None:
     first, second = ended(facility), used(facility, OTHER)
     report(facility, first)
@@ -214,14 +125,6 @@ def test_two_percent_may_be_out_and_at_least_one(boards: int, most: int) -> None
     assert most_out(boards) == most
 
 
-@pytest.mark.parametrize(
-    ("board", "text"), [(5, "x"), ([1, 2], "x"), ([0, 0, "0"], "x"), (A, 7), (A, "x" * 1025)]
-)
-def test_reports_of_bad_form_are_refused(facility: Facility, board: Any, text: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"board|text"):
-        facility.controller.upkeep.report_problem(HOST, 1, board, text)
-
-
 def test_reports_survive_a_restart(facility: Facility) -> None:
     first, second = ended(facility), ended(facility, OTHER)
     report(facility, first)
@@ -254,6 +157,20 @@ def test_old_reports_and_tests_count_no_more() -> None:
     assert reports.add(B, HOST, 8 * DAY) is Verdict.noted
 
 
+def test_reports_and_tests_count_for_seven_days() -> None:
+    reports = Reports()
+    for board in (A, B):
+        reports.add(board, HOST, 0.0)
+    assert reports.add(A, OTHER, 7 * DAY - 1) is Verdict.suspect
+    assert reports.add(B, OTHER, 7 * DAY) is Verdict.noted
+    for board in (A, B):
+        reports.forget(board)
+        reports.passed(board, 0.0)
+
+    assert reports.add(A, HOST, 7 * DAY - 1) is Verdict.locked
+    assert reports.add(B, HOST, 7 * DAY) is Verdict.noted
+
+
 def test_old_reports_are_forgotten_with_their_computers() -> None:
     reports = Reports()
     reports._hosts = {A: {"10.0.0.1": 5.0, "10.0.0.2": 15.0}, (1, 0, 0): {"10.0.0.1": 5.0}}
@@ -263,20 +180,29 @@ def test_old_reports_are_forgotten_with_their_computers() -> None:
     assert not reports.forget_before(10.0)
 
 
-def test_a_computer_that_floods_is_told_so_and_fills_neither_log_nor_events(
-    facility: Facility, caplog: pytest.LogCaptureFixture
+def test_each_minute_of_reports_begins_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports_module, "MOST_REPORTS", 2)
+    ration = Ration()
+    times = [0.0, 59.0, 59.9, 60.0, 70.0, 119.9, 500.0, 559.0, 559.9]
+
+    taken = [ration.has_one_more(HOST, now) for now in times]
+
+    assert taken == [True, True, False, True, True, False, True, True, False]
+
+
+def test_the_computers_whose_minutes_began_first_are_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job_id, other = ended(facility), ended(facility, OTHER)
-    caplog.clear()
+    monkeypatch.setattr(reports_module, "MOST_REPORTS", 1)
+    monkeypatch.setattr(reports_module, "_MOST_HOSTS", 3)
+    ration = Ration()
+    for host, now in ((HOST, 0.0), (OTHER, 1.0), (HOST, 60.0), ("10.0.0.3", 60.5)):
+        assert ration.has_one_more(host, now)
 
-    told = [report(facility, job_id) for _ in range(MOST_REPORTS + 50)]
+    assert ration.has_one_more("10.0.0.4", 60.5)
 
-    assert told[MOST_REPORTS - 1] == Verdict.noted.value
-    assert all(text.startswith("nothing is noted: your computer") for text in told[MOST_REPORTS:])
-    assert len([line for line in caplog.messages if "reports board" in line]) == MOST_REPORTS
-    assert report(facility, other, OTHER) == Verdict.suspect.value
-    facility.run(SECONDS_OF_REPORTS)
-    assert not report(facility, job_id).startswith("nothing")
+    assert not ration.has_one_more(HOST, 60.5)
+    assert ration.has_one_more(OTHER, 60.5)
 
 
 def test_the_ration_remembers_a_bounded_number_of_computers() -> None:
