@@ -233,7 +233,7 @@ class SpallocServer(Server):
         self._event_file = file
         before, records = (loaded.before, loaded.records) if loaded else (None, [])
         self._events = EventNumbers(before, records, file.last)
-        file.on_written = self._note_events
+        file.on_written = self._watchers.note_events
         file.start()
 
     def _undo_start(self) -> None:
@@ -437,22 +437,22 @@ class SpallocServer(Server):
     @spalloc_command
     def notify_job(self, client: Any, job_id: int | None = None) -> None:
         """Tell this client when a job changes, or any if none is named."""
-        self._watch_job(client, job_id, on=True)
+        self._watchers.watch_job(client, job_id, on=True)
 
     @spalloc_command
     def no_notify_job(self, client: Any, job_id: int | None = None) -> None:
         """Tell this client no more when a job changes, or any if none is named."""
-        self._watch_job(client, job_id, on=False)
+        self._watchers.watch_job(client, job_id, on=False)
 
     @spalloc_command
     def notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client when a machine changes, or any if none is named."""
-        self._watch_machine(client, machine_name, on=True)
+        self._watchers.watch_machine(client, machine_name, on=True)
 
     @spalloc_command
     def no_notify_machine(self, client: Any, machine_name: str | None = None) -> None:
         """Tell this client no more when a machine changes, or any if none is named."""
-        self._watch_machine(client, machine_name, on=False)
+        self._watchers.watch_machine(client, machine_name, on=False)
 
     @spalloc_command
     def list_events(self, client: Any, after: int, limit: int = MOST_ROWS) -> Any:
@@ -464,12 +464,12 @@ class SpallocServer(Server):
     @spalloc_command
     def notify_events(self, client: Any) -> None:
         """Tell this client up to which number events can be asked for."""
-        self._watch_events(client, on=True)
+        self._watchers.watch_events(client, on=True)
 
     @spalloc_command
     def no_notify_events(self, client: Any) -> None:
         """Tell this client of events no more."""
-        self._watch_events(client, on=False)
+        self._watchers.watch_events(client, on=False)
 
     @spalloc_command
     def list_jobs(self, client: Any) -> Rows:

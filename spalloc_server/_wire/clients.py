@@ -21,7 +21,7 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire import messages, stand_ins
 from spalloc_server._wire.backlog import Backlog
-from spalloc_server._wire.carrier import Carrier
+from spalloc_server._wire.carrier import Carrier, body_of
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
@@ -29,8 +29,7 @@ from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.peer import Memory, Peer, prepare, receive
 from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.running import Handler, Runner
-from spalloc_server._wire.telling import Telling
-from spalloc_server._wire.watches import Watches
+from spalloc_server._wire.watchers import Notification, Watchers, Watches
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import POLLIN, POLLOUT, Channel, PollingServerCore
 
@@ -101,7 +100,14 @@ class Clients(PollingServerCore):
         self._lingering = Lingering()
         # Answers of other threads.
         self._late: deque[tuple[Peer, bytes]] = deque()
-        self._telling = Telling(write_ahead, self._tell)
+        self._watchers = Watchers(
+            tables=lambda: (self._client_job_watches, self._client_machine_watches),
+            peer_of=self._peer,
+            write_ahead=write_ahead,
+            tell=self._tell,
+            on_change=self._note_watches,
+            wake=self.wake,
+        )
         # Replies need not take the way through `_msg_client` as long as that is our own.
         self._own_msg_client = Clients._msg_client.__get__(self)
         self.connections = 0
@@ -120,8 +126,8 @@ class Clients(PollingServerCore):
             for client in clients:
                 try:
                     step(client)
-                    if changes := controller.take_changes():
-                        self._telling.put_aside(changes)
+                    if self._are_watching() and (changes := controller.take_changes()):
+                        self._watchers.put_aside(*changes)
                 except BaseException:
                     log.exception("%s: dropped, since serving it failed", self._called(client))
                     self._disconnect_client(client)
@@ -358,22 +364,13 @@ class Clients(PollingServerCore):
     def _send_waiting(self, peer: Peer) -> None:
         """Send as much as the kernel takes, and choose the next step for a peer."""
         if peer.carried is not None:
-            self._foretell(peer, peer.output.size)
+            peer.foretell(peer.output.size)
         try:
             peer.output.send(peer.client)
         except OSError as e:
             self._lose(peer, e)
         else:
             self._go_on(peer)
-
-    @staticmethod
-    def _foretell(peer: Peer, size: int) -> None:
-        """Note that a peer has all its answers once so much more output is with the kernel.
-
-        Said before the output goes, so that it is true at every moment.
-        """
-        if peer.carried is not None and peer.all_answered and not peer.output.held:
-            peer.carried.note_output(peer.output.handed + size)
 
     def _go_on(self, peer: Peer) -> None:
         """Choose the next step for a peer, after its input or output changed.
@@ -487,7 +484,7 @@ class Clients(PollingServerCore):
         if peer.gone:
             return
         if peer.carried is not None:
-            self._foretell(peer, peer.output.size + len(line))
+            peer.foretell(peer.output.size + len(line))
         try:
             if not peer.output.send_new(peer.client, line):
                 if peer.output.held:
@@ -496,16 +493,44 @@ class Clients(PollingServerCore):
         except OSError as e:
             self._lose(peer, e)
 
-    def _tell(self, client: Any, line: bytes) -> None:
-        """Send a notification; a client that cannot be told is dropped alone."""
-        try:
-            if self._messages_itself():
-                self._transmit(self._peer(client), line)
-            else:
-                self._message(self._peer(client), line)
-        except Exception:
-            log.exception("%s: dropped, since telling it failed", self._called(client))
-            self._disconnect_client(client)
+    # --- notifications ---
+
+    def _are_watching(self) -> bool:
+        return bool(self._client_job_watches or self._client_machine_watches)
+
+    def _send_change_notifications(self) -> None:
+        """Tell the clients that watch of the changes since the last call, when they are safe."""
+        controller = self._controller
+        jobs, machines = controller.changed_jobs, controller.changed_machines
+        if (jobs or machines) and self._are_watching():
+            self._watchers.put_aside(set(jobs), set(machines))
+        if self._watchers.untold:
+            self._watchers.tell_changes()
+
+    def _tell(self, notifications: Iterable[Notification]) -> None:
+        """Send notifications; a client that cannot be told is dropped alone."""
+        peers = self._peers
+        send = self._transmit if self._messages_itself() else self._message
+        for client, line in notifications:
+            try:
+                send(peers.get(client) or self._peer(client), line)
+            except Exception:
+                log.exception("%s: dropped, since telling it failed", self._called(client))
+                self._disconnect_client(client)
+
+    def _note_watches(self, peer: Peer) -> None:
+        """Count a client's watches, and have the next process know them before it is answered."""
+        if self._carrier is not None and peer.carried is not None:
+            self._carrier.note_body(peer, self._body_of(peer))
+        self.memory.count(peer)
+        self._drop_fullest()
+
+    def _body_of(self, peer: Peer) -> dict[str, Any]:
+        """Return a client's watches and identity, for the next process."""
+        client = peer.client
+        return body_of(
+            self._watchers.watched_by(client), self._doorkeeper.plain_identity(client)
+        )
 
     # --- clients ---
 
@@ -545,7 +570,7 @@ class Clients(PollingServerCore):
             self._client_buffers,
             self._client_job_watches,
             self._client_machine_watches,
-            self._telling.event_watches,
+            self._watchers.event_watches,
         ):
             table.pop(client, None)
         peer = self._peers.get(client)

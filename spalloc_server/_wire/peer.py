@@ -272,6 +272,14 @@ class Peer:
         """Whether a command of it can be run now."""
         return bool(self.lines.held) and not self.paused and self.lines.has_line()
 
+    def foretell(self, size: int) -> None:
+        """Note that it has all its answers once so much more output is with the kernel.
+
+        Said before the output goes, so that it is true at every moment.
+        """
+        if self.carried is not None and self.all_answered and not self.output.held:
+            self.carried.note_output(self.output.handed + size)
+
     def bytes_served(self) -> int:
         """Return how many bytes of commands were taken so far."""
         return self.lines.taken

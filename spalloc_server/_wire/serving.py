@@ -252,8 +252,8 @@ class Server(Visitors, ConfigurationReloader):
         if self._proxy_headers.waiting or self._local_users.waiting:
             self._introduce_all(now)
         self._send_change_notifications()
-        if self._telling.event_watches:
-            self._telling.tell_events(self._has_read_all)
+        if self._watchers.event_watches:
+            self._watchers.tell_events()
         self._after_turn()
         self._write_ahead.tend()
         if self._carrier is not None:
@@ -461,7 +461,7 @@ class Server(Visitors, ConfigurationReloader):
         for returned in self._carrier.returned():
             self._take_back(returned)
         jobs = {job.job_id for job in self._controller.list_jobs()}
-        self._telling.put_aside((jobs, set(self._controller.machines)))
+        self._watchers.put_aside(jobs, set(self._controller.machines))
 
 
 def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:

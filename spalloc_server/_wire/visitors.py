@@ -19,16 +19,16 @@ from spalloc_server._access.policy import Policy
 from spalloc_server._checks.values import escaped
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.carrier import Returned
+from spalloc_server._wire.clients import Clients
 from spalloc_server._wire.endpoints import HiddenUserError, Kind, user_id_of
 from spalloc_server._wire.introductions import Introduced, LocalUsers, ProxyHeaders, UserNames
 from spalloc_server._wire.running import Handler
-from spalloc_server._wire.watchers import Watchers
 from spalloc_server.controller import Controller
 
 log = logging.getLogger(__name__)
 
 
-class Visitors(Watchers):
+class Visitors(Clients):
     """Clients, and the connections that have yet to be admitted as such."""
 
     def __init__(
@@ -165,7 +165,8 @@ class Visitors(Watchers):
         if not self._admit(Introduced(client, identity)):
             self._forget_peer(peer)
             return False
-        self._take_back_watches(peer, returned.body.get("watches", {}))
+        self._watchers.take_back(peer, returned.body.get("watches", {}))
+        self.memory.count(peer)
         return True
 
     def _close_visitor(self, client: socket.socket) -> None:

@@ -1,115 +1,265 @@
 """Clients that watch jobs, machines or events, and are told of their changes.
 
-Owns the way of a watch from its command to the next process; the rules are in `_wire.watches`, the
-telling is in `_wire.telling`.  Loop thread only.
+Owns the rules by which watches come and go, the memory that one takes, the changes that are not
+told yet, and how far each client was told of events.  The tables {client: set of ids or names, or
+None for all} belong to the server, where other programs may read, fill and replace them.  Must not
+know how a line goes out.  Loop thread only, but for `Watchers.note_events`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from spalloc_server._checks.values import text, whole_number
-from spalloc_server._wire.carrier import body_of
-from spalloc_server._wire.clients import Clients
+from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire import messages
 from spalloc_server._wire.peer import Peer
-from spalloc_server._wire.watches import Watches, bytes_of, how_many, unwatch, watch
+
+#: Ids or names that one client may watch (protocol).
+MAX_WATCHED = 10_000
+#: Bytes that an element of a set takes beside the object itself, on the average.
+_BYTES_IN_SET = 64
+
+Watches = dict[Any, "set[Any] | None"]
+#: A line for a client.
+Notification = tuple[Any, bytes]
 
 
-class Watchers(Clients):
-    """Clients, as those that watch and are told."""
+@dataclass(slots=True)
+class _Untold:
+    """Changes that are told together, once a position is safe; None before they are committed."""
 
-    def _send_change_notifications(self) -> None:
-        """Tell the clients that watch of the changes since the last call, when they are safe."""
-        controller = self._controller
-        changes = controller.changed_jobs, controller.changed_machines
-        self._telling.tell_changes(
-            changes, self._client_job_watches, self._client_machine_watches
-        )
+    jobs: set[int]
+    machines: set[str]
+    position: int | None = None
 
-    def _has_read_all(self, client: Any) -> bool:
-        return not self._peer(client).output.size
 
-    def _watch_job(self, client: Any, job_id: int | None, *, on: bool) -> None:
+class Watchers:
+    """The watches of all clients, and all that those are to be told.
+
+    Parameters
+    ----------
+    tables : callable
+        Returns the server's tables of watches on jobs and on machines.
+    peer_of : callable
+        Returns the peer of a client.
+    write_ahead : WriteAhead
+        Nothing is told before it is written.
+    tell : callable
+        ``tell(notifications)`` sends lines; it is given (client, line) for each, in order.
+    on_change : callable
+        ``on_change(peer)`` is called when a client's watches have changed.
+    wake : callable
+        Has the loop turn; called from the thread of the events file.
+
+    Attributes
+    ----------
+    untold : deque
+        Changes that are not told yet, oldest first.
+    event_watches : dict
+        {client: number of the last event that it was told of}.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Callable[[], tuple[Watches, Watches]],
+        peer_of: Callable[[Any], Peer],
+        write_ahead: WriteAhead,
+        tell: Callable[[Iterable[Notification]], None],
+        on_change: Callable[[Peer], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._tables = tables
+        self._peer_of = peer_of
+        self._write_ahead = write_ahead
+        self._tell = tell
+        self._on_change = on_change
+        self._wake = wake
+        self.untold: deque[_Untold] = deque()
+        self.event_watches: dict[Any, int] = {}
+        # Number of the last event that can be asked for.
+        self._events_until = 0
+
+    # --- watches ---
+
+    def watch_job(self, client: Any, job_id: int | None, *, on: bool) -> None:
         """Have a client told when a job changes, or any if none is named; or no more."""
         if job_id is not None:
             whole_number("job_id", job_id)
-        self._change_watch(self._client_job_watches, client, job_id, on=on)
+        self._change(self._tables()[0], "jobs", client, job_id, on=on)
 
-    def _watch_machine(self, client: Any, name: str | None, *, on: bool) -> None:
+    def watch_machine(self, client: Any, name: str | None, *, on: bool) -> None:
         """Have a client told when a machine changes, or any if none is named; or no more."""
         if name is not None:
             text("machine_name", name)
-        self._change_watch(self._client_machine_watches, client, name, on=on)
+        self._change(self._tables()[1], "machines", client, name, on=on)
 
-    def _watch_events(self, client: Any, *, on: bool) -> None:
+    def watch_events(self, client: Any, *, on: bool) -> None:
         """Have a client told up to which number events can be asked for; or no more."""
         if client is None:
             return  # a call from within: there is nobody to tell
         if on:
-            self._telling.event_watches[client] = 0
+            self.event_watches[client] = 0
         else:
-            self._telling.event_watches.pop(client, None)
-        self._note_watches(client)
+            self.event_watches.pop(client, None)
+        self._on_change(self._peer_of(client))
 
-    def _note_events(self, last: int) -> None:
-        """Note, in the thread of the events file, up to which number it can be asked."""
-        self._telling.events_until = last
-        if self._telling.event_watches:
-            self.wake()
-
-    def _change_watch(
-        self, watches: Watches, client: Any, name: int | str | None, *, on: bool
+    def _change(
+        self, watches: Watches, kind: str, client: Any, name: int | str | None, *, on: bool
     ) -> None:
-        """Have a client told of changes to one job or machine, or of all (None); or no more."""
         if client is None:
             return  # a call from within: there is nobody to tell
         before = how_many(watches, client)
         if on:
-            kind = "jobs" if watches is self._client_job_watches else "machines"
             watch(watches, client, name, kind)
         else:
             unwatch(watches, client, name)
-        peer = self._peer(client)
+        peer = self._peer_of(client)
         if name is None:
-            peer.watch_bytes = self._watch_bytes(client)
+            peer.watch_bytes = self._bytes_of_all(client)
         else:
             peer.watch_bytes += (how_many(watches, client) - before) * bytes_of(name)
-        self._note_watches(client)
-        self.memory.count(peer)
-        self._drop_fullest()
+        self._on_change(peer)
 
-    def _note_watches(self, client: Any) -> None:
-        """Have the next process know a client's watches, before this one answers."""
-        peer = self._peers.get(client)
-        if self._carrier is not None and peer is not None and peer.carried is not None:
-            self._carrier.note_body(peer, self._body_of(peer))
+    def _bytes_of_all(self, client: Any) -> int:
+        """Return the bytes of memory that all watches of a client take."""
+        return sum(bytes_of(name) for table in self._tables() for name in table.get(client) or ())
 
-    def _body_of(self, peer: Peer) -> dict[str, Any]:
-        """Return a client's watches and identity, for the next process."""
+    def watched_by(self, client: Any) -> dict[str, set[Any] | None]:
+        """Return a client's watches: {kind: the ids or names, or None for all}."""
+        kinds = zip(("jobs", "machines"), self._tables(), strict=True)
+        watched = {kind: table[client] for kind, table in kinds if client in table}
+        if client in self.event_watches:
+            watched["events"] = None
+        return watched
+
+    def take_back(self, peer: Peer, watched: dict[str, Any]) -> None:
+        """Have a client of the last process watch what it watched, see `watched_by`."""
         client = peer.client
-        tables = {"jobs": self._client_job_watches, "machines": self._client_machine_watches}
-        watches = {kind: table[client] for kind, table in tables.items() if client in table}
-        if client in self._telling.event_watches:
-            watches["events"] = None
-        return body_of(
-            watches,
-            self._doorkeeper.plain_identity(peer.client),
+        for kind, table in zip(("jobs", "machines"), self._tables(), strict=True):
+            if kind in watched:
+                table[client] = None if watched[kind] is None else set(watched[kind])
+        if "events" in watched:
+            self.event_watches[client] = 0
+        peer.watch_bytes = self._bytes_of_all(client)
+
+    # --- telling ---
+
+    def put_aside(self, jobs: set[int], machines: set[str]) -> None:
+        """Keep changes that have come, so that later ones of the same jobs are told separately."""
+        last = self.untold[-1] if self.untold else None
+        if last is None or last.position is not None or jobs & last.jobs:
+            self.untold.append(_Untold(jobs, machines))
+        else:
+            last.jobs |= jobs
+            last.machines |= machines
+
+    def tell_changes(self) -> None:
+        """Tell the clients that watch of the changes that were put aside, when they are safe.
+
+        Changes must be put aside before, so that each one that is told is written.
+        """
+        if not self.untold:
+            return
+        jobs, machines = self._tables()
+        if not jobs and not machines:
+            self.untold.clear()
+            return
+        position = self._write_ahead.commit()
+        for each in self.untold:
+            if each.position is None:
+                each.position = position
+        safe = self._write_ahead.safe
+        while self.untold and (self.untold[0].position or 0) <= safe:
+            changed = self.untold.popleft()
+            self._tell_those(jobs, "jobs_changed", changed.jobs)
+            self._tell_those(machines, "machines_changed", changed.machines)
+
+    def _tell_those(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
+        if changed and watches:
+            self._tell(_notifications(watches, kind, changed))
+
+    def tell_events(self) -> None:
+        """Tell the clients that want it up to which number events can be asked for.
+
+        One such line at most waits for a client that does not read: a later number makes an
+        earlier one needless.
+        """
+        until = self._events_until
+        line = messages.message({"events_until": until})
+        for client, told in list(self.event_watches.items()):
+            if told < until and not self._peer_of(client).output.size:
+                self.event_watches[client] = until
+                self._tell(((client, line),))
+
+    # --- the thread of the events file ---
+
+    def note_events(self, last: int) -> None:
+        """Note up to which number events can be asked for."""
+        self._events_until = last
+        if self.event_watches:
+            self._wake()
+
+
+def _notifications(
+    watches: Watches, kind: str, changed: Collection[Any]
+) -> Iterator[Notification]:
+    """Make the notifications of changes, each when it is wanted."""
+    everything = messages.changed(kind, sorted(changed))
+    for client, watched in list(watches.items()):
+        if client not in watches:
+            continue  # dropped meanwhile
+        if watched is None:
+            yield client, everything
+        elif not watched.isdisjoint(changed):
+            yield client, messages.changed(kind, sorted(watched.intersection(changed)))
+
+
+def watch(watches: Watches, client: Any, name: int | str | None, kind: str) -> None:
+    """Have a client told of changes to one job or machine, or to all (None).
+
+    Raises
+    ------
+    ValueError
+        If it watches too many already.
+    """
+    if name is None:
+        watches[client] = None
+        return
+    watched = watches.setdefault(client, set())
+    if watched is None or name in watched:
+        return
+    if len(watched) >= MAX_WATCHED:
+        raise ValueError(
+            f"{len(watched)} {kind} are watched already, {MAX_WATCHED} are allowed; "
+            "null watches all"
         )
+    watched.add(name)
 
-    def _watch_bytes(self, client: Any) -> int:
-        tables = self._client_job_watches, self._client_machine_watches
-        return sum(bytes_of(name) for table in tables for name in table.get(client) or ())
 
-    def _take_back_watches(self, peer: Peer, watches: dict[str, Any]) -> None:
-        """Have a client of the last process watch what it watched; see `_body_of`."""
-        client = peer.client
-        for kind, table in (
-            ("jobs", self._client_job_watches),
-            ("machines", self._client_machine_watches),
-        ):
-            if kind in watches:
-                table[client] = None if watches[kind] is None else set(watches[kind])
-        if "events" in watches:
-            self._telling.event_watches[client] = 0
-        peer.watch_bytes = self._watch_bytes(client)
-        self.memory.count(peer)
+def unwatch(watches: Watches, client: Any, name: int | str | None) -> None:
+    """Have a client told no more of one job or machine, or of any (None)."""
+    if name is None:
+        watches.pop(client, None)
+        return
+    watched = watches.get(client)
+    if watched is not None:
+        watched.discard(name)
+        if not watched:
+            del watches[client]
+
+
+def how_many(watches: Watches, client: Any) -> int:
+    """Return how many ids or names a client watches; watching all counts as none."""
+    return len(watches.get(client) or ())
+
+
+def bytes_of(name: int | str | None) -> int:
+    """Return the bytes of memory that watching one id or name takes."""
+    # The allocator needs a quarter more than the object.
+    return sys.getsizeof(name) * 5 // 4 + _BYTES_IN_SET

@@ -244,7 +244,7 @@ def test_what_is_told_is_taken_first_and_written_then(
 
         monkeypatch.setattr(type(server.controller), "changed_machines", property(take))
         monkeypatch.setattr(server._write_ahead, "commit", write)
-        monkeypatch.setattr(server._telling, "_tell", tell)
+        monkeypatch.setattr(server._watchers, "_tell", tell)
 
         client.call("create_job", owner="me", keepalive=None)
         client.next_notification()

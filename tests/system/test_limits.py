@@ -42,7 +42,7 @@ from spalloc_server._wire import (
     record,
     refusals,
     serving,
-    watches,
+    watchers,
 )
 
 MANUAL = Path(__file__).parents[2] / "docs" / "limits.rst"
@@ -72,7 +72,7 @@ LIMITS = {
     "Line of the protocol": size(messages.MAX_LINE),
     "Digits of a number in a command": f"{messages._MOST_DIGITS}",
     "Jobs queued or running": f"{job_life.MAX_JOBS:,}",
-    "Jobs or machines watched by a client one by one": f"{watches.MAX_WATCHED:,}",
+    "Jobs or machines watched by a client one by one": f"{watchers.MAX_WATCHED:,}",
     "Output waiting for a client before no more of its commands are taken": (
         size(peer.PAUSE_ABOVE)
     ),

@@ -126,7 +126,7 @@ def test_a_connection_goes_on_with_its_watches(life: Life, now: list[float]) -> 
             (accepted,) = again._client_job_watches
             assert again._client_job_watches[accepted] == {job_id, 99}
             assert again._client_machine_watches[accepted] is None
-            assert accepted in again._telling.event_watches
+            assert accepted in again._watchers.event_watches
             client.notifications.clear()
             client.call("destroy_job", job_id)
             while {"jobs_changed": [job_id]} not in client.notifications:

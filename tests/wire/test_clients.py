@@ -206,7 +206,7 @@ def test_a_replacement_of_the_sending_function_gets_every_message(
     theirs.send(looks(1, 2))
 
     site.turn(ours)
-    site._tell(ours, b'{"jobs_changed": [1]}\n')
+    site._tell([(ours, b'{"jobs_changed": [1]}\n')])
 
     assert sent == [*returned([1], [2]), {"jobs_changed": [1]}]
     assert theirs.silent
@@ -221,7 +221,7 @@ def test_one_that_cannot_be_told_is_dropped_alone(
     monkeypatch.setattr(site, "_msg_client", fail)
     (ours, theirs), (other, others) = site.client(), site.client()
 
-    site._tell(ours, b'{"jobs_changed": [1]}\n')
+    site._tell([(ours, b'{"jobs_changed": [1]}\n')])
 
     assert theirs.rest() == []
     assert others.silent

@@ -113,7 +113,7 @@ def test_a_client_that_wants_it_is_told_up_to_which_number_it_can_ask(facility: 
 
         assert first == {"events_until": after}
         client.call("no_notify_events")
-        assert server._telling.event_watches == {}
+        assert server._watchers.event_watches == {}
 
 
 def test_commands_behind_a_question_for_events_keep_their_order(facility: Facility) -> None:

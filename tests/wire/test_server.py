@@ -20,7 +20,7 @@ import pytest
 
 import spalloc_server
 from spalloc_server import server as server_module
-from spalloc_server._wire import watches
+from spalloc_server._wire import watchers
 from spalloc_server.controller import Controller
 from spalloc_server.server import _COMMANDS, SpallocServer, spalloc_command
 from tests.support.fake_client import FakeClient
@@ -399,7 +399,7 @@ def test_watches(server: SpallocServer, commands: list[str], watched: Any) -> No
 def test_so_many_ids_may_be_watched(
     server: SpallocServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "MAX_WATCHED", 2)
+    monkeypatch.setattr(watchers, "MAX_WATCHED", 2)
     client = FakeClient()
     server.notify_job(client, 1)
     server.notify_job(client, 2)
@@ -410,11 +410,11 @@ def test_so_many_ids_may_be_watched(
 
     server.notify_job(client)
     server.notify_job(client, 3)
-    assert watches.MAX_WATCHED == 2
+    assert watchers.MAX_WATCHED == 2
 
 
 def test_the_limits_are_those_of_the_specification() -> None:
-    assert watches.MAX_WATCHED == 10_000
+    assert watchers.MAX_WATCHED == 10_000
 
 
 @pytest.mark.parametrize("name", ["notify_job", "no_notify_job"])

@@ -275,7 +275,7 @@ def test_a_connection_that_comes_back_has_its_watches_and_its_name(server: BareC
 
     assert server._client_job_watches == {ours: {3, 5}}
     assert server._client_machine_watches == {ours: None}
-    assert ours in server._telling.event_watches
+    assert ours in server._watchers.event_watches
     assert theirs.lines(1) == [{"return": ["cert:ada", "192.0.2.1"]}]
     peer = server._peers[ours]
     assert peer.watch_bytes > 0
@@ -292,7 +292,7 @@ def test_one_of_before_identities_is_known_by_its_address(server: BareClients) -
 
     assert server._doorkeeper.standing(ours).identity == Identity(parse_address("127.0.0.1"))
     assert server._client_job_watches == server._client_machine_watches == {}
-    assert server._telling.event_watches == {}
+    assert server._watchers.event_watches == {}
 
 
 def test_one_that_the_policy_denies_now_does_not_come_back(server: BareClients) -> None:
