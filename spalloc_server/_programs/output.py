@@ -40,9 +40,9 @@ def printing(prog: str, body: Callable[[], int]) -> int:
             status = body()
         finally:
             # Also for --help and --version, which end by SystemExit.
-            sys.stdout.flush()
+            _flush_output()
     except KeyboardInterrupt:
-        if sys.stderr.isatty():
+        if _at_a_terminal():
             complain("")  # the prompt comes on a line of its own, not after ^C
         return _SIGNALLED + signal.SIGINT
     except BrokenPipeError:
@@ -59,6 +59,17 @@ def complain(text: str) -> None:
     """Print a line to standard error, if anybody reads it, in any encoding."""
     with contextlib.suppress(OSError, ValueError):
         print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def _flush_output() -> None:
+    """Write the rest of the output, if there is one still: a configuration may close it."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def _at_a_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def _open_missing_streams() -> None:

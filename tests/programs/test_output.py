@@ -46,6 +46,16 @@ def test_a_closed_output_is_no_output() -> None:
     assert run("print('line')", None, close=True) == (3, "")
 
 
+@pytest.mark.parametrize("act", ["sys.stdout.close()", "sys.stdout = None"])
+def test_an_output_that_the_body_closed_is_no_fault_of_the_program(act: str) -> None:
+    assert run(act, None) == (3, "")
+
+
+@pytest.mark.parametrize("act", ["sys.stderr.close()", "sys.stderr = None"])
+def test_an_interrupt_without_standard_error_is_still_told_by_the_status(act: str) -> None:
+    assert run(f"{act}; raise KeyboardInterrupt", None) == (130, "")
+
+
 def test_help_into_a_pipe_that_nobody_reads() -> None:
     with subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True) as reader:
         reader.wait()
