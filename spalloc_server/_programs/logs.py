@@ -70,7 +70,7 @@ def _about_dropped(formatter: logging.Formatter, number: int) -> str:
                 "name": __name__,
                 "levelno": logging.WARNING,
                 "levelname": "WARNING",
-                "msg": "%d lines of the log were dropped: nobody read them in time",
+                "msg": "%d lines of the log were dropped: standard error did not take them",
                 "args": (number,),
             }
         )

@@ -195,5 +195,5 @@ def test_lines_that_were_dropped_are_told_in_the_form_of_the_others(
 
     lines = written.getvalue().splitlines()
     assert len(lines) == 2
-    assert "1 lines of the log were dropped: nobody read them in time" in lines[1]
+    assert "1 lines of the log were dropped: standard error did not take them" in lines[1]
     assert form == "text" or json.loads(lines[1])["level"] == "WARNING"
