@@ -1,7 +1,8 @@
 """A file of lines that is put aside at midnight.
 
 Owns the names of the files of past days and how many are kept.  Goes on in the old file
-where it cannot be put aside: no line is lost for that.
+where it cannot be put aside: no line is lost for that.  Begins a new one where another
+program has moved or removed it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class DailyFile:
         Returns
         -------
         str or None
-            Why yesterday's file could not be put aside.
+            Why yesterday's file could not be put aside, or no new one made.
 
         Raises
         ------
@@ -57,6 +58,7 @@ class DailyFile:
         """
         if self._day != _today() and _clock.monotonic() >= self._try_again_at:
             self._put_aside()
+        trouble = self._look_for_file() or self._trouble
         assert self._descriptor is not None
         if self._torn:
             data = b"\n" + data
@@ -67,7 +69,7 @@ class DailyFile:
         finally:
             if written:
                 self._torn = not data[:written].endswith(b"\n")
-        return self._trouble
+        return trouble
 
     def close(self) -> None:
         """Close the file."""
@@ -79,6 +81,7 @@ class DailyFile:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o666)
         found = os.fstat(self._descriptor)
+        self._identity = found.st_dev, found.st_ino
         # The day of its last line; an empty file is today's.
         self._day = _date(found.st_mtime) if found.st_size else _today()
 
@@ -98,6 +101,24 @@ class DailyFile:
             self._trouble = None
         if old is not None and old != self._descriptor:
             os.close(old)
+
+    def _look_for_file(self) -> str | None:
+        """Begin a new file if ours is no longer under its name; returns why there is none."""
+        old = self._descriptor
+        try:
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) == self._identity:
+                return None
+        except OSError:
+            pass  # it was removed, or its folder was
+        try:
+            self._open()
+        except OSError as error:
+            return f"it was moved or removed, and no new one can be made: {error.strerror}"
+        if old is not None:
+            os.close(old)
+        self._torn = False
+        return None
 
     def _forget_old_files(self) -> None:
         for path in self.past_files()[: -self._days]:

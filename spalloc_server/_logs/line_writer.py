@@ -83,7 +83,8 @@ class LineWriter:
         self._on_trouble = on_trouble
         self._without_room = 0
         self._unwritten = 0
-        self._told = 0
+        self._told_without_room = 0
+        self._told_unwritten = 0
         self._seconds_to_gather = seconds_to_gather
         # Set while somebody waits for lines to be written.
         self._hurry = threading.Event()
@@ -153,9 +154,21 @@ class LineWriter:
         """Write lines, if there are any, and tell of those that are missing."""
         texts = [text for line in lines if (text := _made(line))]
         lines.clear()
-        if texts and self._write(texts) and (unsaid := self.dropped - self._told):
-            self._told += unsaid
-            self._write([_bytes(self._about_dropped(unsaid))])
+        if not texts:
+            return
+        # Lines that could not be written came before these; those without room came after them.
+        unwritten = self._unwritten - self._told_unwritten
+        without_room = self._without_room - self._told_without_room
+        written = self._write([*self._missing(unwritten), *texts, *self._missing(without_room)])
+        if written:
+            self._told_unwritten += unwritten
+            self._told_without_room += without_room
+        else:
+            self._unwritten += len(texts)
+
+    def _missing(self, number: int) -> list[bytes]:
+        """Return the line about lines that are missing, if any are."""
+        return [_bytes(self._about_dropped(number))] if number else []
 
     def _write(self, lines: list[bytes]) -> bool:
         """Write lines in one piece; returns whether that worked."""
@@ -164,7 +177,6 @@ class LineWriter:
             self.trouble = self._place.write(b"".join(lines))
         except (OSError, ValueError) as error:
             written = False
-            self._unwritten += len(lines)
             self.trouble = getattr(error, "strerror", None) or str(error)
         if self.trouble is not None and self._on_trouble is not None:
             now = _clock.monotonic()

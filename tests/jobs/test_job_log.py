@@ -224,8 +224,8 @@ def test_trouble_with_the_file_is_told_in_the_general_log(
         assert writer.flush(PATIENCE)
 
     assert words(tmp_path / "log") == [
-        "job 7: note 2",
         "2 lines are missing here: they could not be written",
+        "job 7: note 2",
     ]
     assert [record.levelname for record in caplog.records if record.levelno > 20] == ["WARNING"]
     assert "No space left on device" in caplog.text

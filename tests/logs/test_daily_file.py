@@ -146,3 +146,41 @@ def test_nothing_is_torn_by_a_write_that_took_nothing(
     file.close()
 
     assert (tmp_path / "log").read_text() == "whole\n"
+
+
+def test_a_file_that_was_moved_or_removed_is_begun_anew(tmp_path: Path, clock: HandClock) -> None:
+    path = tmp_path / "log"
+    file = DailyFile(path, 3)
+    file.write(b"one\n")
+
+    path.rename(tmp_path / "log.1")  # as logrotate does
+    assert file.write(b"two\n") is None
+    path.unlink()
+    assert file.write(b"three\n") is None
+    path.unlink()
+    path.write_text("somebody's\n")
+    assert file.write(b"four\n") is None
+    file.close()
+
+    assert (tmp_path / "log.1").read_text() == "one\n"
+    assert path.read_text() == "somebody's\nfour\n"
+
+
+def test_a_file_whose_folder_is_gone_is_trouble_until_it_is_back(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = DailyFile(folder / "log", 3)
+    (folder / "log").unlink()
+    folder.rmdir()
+
+    for _ in range(2):
+        assert file.write(b"nowhere\n") == (
+            "it was moved or removed, and no new one can be made: No such file or directory"
+        )
+    folder.mkdir()
+    assert file.write(b"here\n") is None
+    file.close()
+
+    assert (folder / "log").read_text() == "here\n"

@@ -77,7 +77,7 @@ def test_nobody_waits_for_a_place_that_is_stuck(
     assert not desk.writer.flush(0.0)
     desk.paper.free.set()
     assert desk.writer.flush(PATIENCE)
-    assert desk.paper.lines == ["stuck", "7 missing", "line 0", "line 1", "line 2"]
+    assert desk.paper.lines == ["stuck", "line 0\n7 missing", "line 1", "line 2"]
 
 
 def test_lines_that_cannot_be_written_are_counted_and_told(desk: Desk) -> None:
@@ -87,7 +87,7 @@ def test_lines_that_cannot_be_written_are_counted_and_told(desk: Desk) -> None:
         desk.writer.put(f"line {number}")
 
     assert desk.writer.flush(PATIENCE)
-    assert desk.paper.lines == ["line 2", "2 missing", "line 3"]
+    assert desk.paper.lines == ["2 missing\nline 2", "line 3"]
     assert desk.complaints == ["No space left on device"]
     assert (desk.writer.dropped, desk.writer.trouble) == (2, None)
 
@@ -165,7 +165,7 @@ def test_gathered_lines_that_are_lost_are_all_counted(
     writer.put("line 3")
 
     assert writer.flush(PATIENCE)
-    assert paper.lines == ["line 3", "3 missing"]
+    assert paper.lines == ["3 missing\nline 3"]
 
 
 def test_closing_writes_gathered_lines_at_once() -> None:
