@@ -1,4 +1,4 @@
-"""Where things are on one machine: boards by place, by chip and by job.
+"""Where the boards of one machine are: by place, by frame and by job.
 
 Owns the indexes of one machine of the configuration and which job has which of
 its boards.  Knows nothing of allocation, threads or hardware.
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, cast
 
 from spalloc_server._places import Board, Frame, Place, frame_of
 from spalloc_server.configuration import Machine
-from spalloc_server.coordinates import WrapAround, board_to_chip, chip_to_board
+from spalloc_server.coordinates import WrapAround, board_to_chip
 from spalloc_server.coordinates import triad_dimensions_to_chips as to_chips
 from spalloc_server.links import Links
 
-#: Boards of a triad, chips along the side of a triad, and of a board's box.
-_Z, _TRIAD_CHIPS, _BOARD_CHIPS = 3, 12, 8
+#: Chips along the side of a board's box.
+_BOARD_CHIPS = 8
 
 
 #: Jobs get the same boards again and again.
@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
 
 class MachineMap:
-    """The boards of one machine, found by logical place, physical place, chip or frame.
+    """The boards of one machine, found by logical place, physical place or frame.
 
     Parameters
     ----------
@@ -91,11 +91,6 @@ class MachineMap:
         """Return the board at a physical place, None if there is none."""
         return self._boards.get(place)
 
-    def all_places(self) -> list[tuple[int, int, int, int, int, int, str | None]]:
-        """Return each board's place and address, by x, y and z; see `list_places`."""
-        hosts = self.machine.spinnaker_ips
-        return [(*board, *self._places[board], hosts.get(board)) for board in sorted(self._places)]
-
     @property
     def hosts(self) -> Mapping[Frame, str]:
         """The host name of each frame's BMP."""
@@ -104,16 +99,6 @@ class MachineMap:
     def in_frame(self, board: Board) -> tuple[Frame, int]:
         """Return the frame of a board that is in the map, and its number there."""
         return self._frames[board]
-
-    def board_of_chip(self, x: int, y: int) -> Board:
-        """Return the board that holds a chip of the whole machine; wraps around."""
-        width, height = self.chips
-        return chip_to_board(x % width, y % height, width, height)
-
-    @property
-    def chips(self) -> tuple[int, int]:
-        """Width and height of the machine's torus, in chips."""
-        return self.machine.width * _TRIAD_CHIPS, self.machine.height * _TRIAD_CHIPS
 
     def by_frame(self, boards: Iterable[Board]) -> dict[Frame, list[tuple[Board, int]]]:
         """Sort boards by frame: {(cabinet, frame): [(board, its number there), ...]}."""
@@ -135,21 +120,6 @@ class MachineMap:
     def live_count(self) -> int:
         """Number of boards that are not dead."""
         return sum(board not in self.machine.dead_boards for board in self._places)
-
-    def board_of_address(self, address: str) -> Board | None:
-        """Return the board with a host name or address, None if there is none."""
-        for board, host in self.machine.spinnaker_ips.items():
-            if host == address:
-                return board
-        return None
-
-    def first_board_of_bmp(self, address: str) -> Board | None:
-        """Return the board with the lowest number of a BMP's frame, None if there is no such."""
-        for frame, host in self.hosts.items():
-            if host == address:
-                boards = self.frame_boards(frame)
-                return min(boards, key=lambda board: self.in_frame(board)[1], default=None)
-        return None
 
     def unowned(self) -> list[Board]:
         """Return the boards with a place that no job has."""
@@ -174,46 +144,6 @@ class MachineMap:
             x, y = _chip_of(*board)
             connections[(x - origin[0], y - origin[1])] = hosts[board]
         return Network(width, height, connections, origin)
-
-    def describe(
-        self,
-        board: Board,
-        chip: tuple[int, int] | None,
-        job_id: int | None,
-        origin: tuple[int, int] | None,
-    ) -> dict[str, Any] | None:
-        """Return where a board, and a chip on it, is in every way of counting.
-
-        Parameters
-        ----------
-        board : (x, y, z)
-        chip : (x, y) or None
-            Of the whole machine; None is the board's Ethernet chip.
-        job_id, origin
-            Of the job that has the board, and which chip is its (0, 0).
-
-        Returns
-        -------
-        dict or None
-            As ``where_is`` answers; None if there is no such board.
-        """
-        place = self.locate(board)
-        if place is None:
-            return None
-        width, height = self.chips
-        ethernet_x, ethernet_y = board_to_chip(*board)
-        x, y = (ethernet_x, ethernet_y) if chip is None else chip
-        return {
-            "machine": self.machine.name,
-            "logical": board,
-            "physical": place,
-            "chip": (x % width, y % height),
-            "board_chip": ((x - ethernet_x) % width, (y - ethernet_y) % height),
-            "job_id": job_id,
-            "job_chip": (
-                None if origin is None else ((x - origin[0]) % width, (y - origin[1]) % height)
-            ),
-        }
 
 
 def _copies(machine: Machine) -> tuple[frozenset[object], frozenset[object]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spalloc_server import _clock
 from spalloc_server._jobs.census import Census, take_census
+from spalloc_server._jobs.whereabouts import all_places
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.board_states import Row as BoardRow
@@ -103,7 +104,7 @@ class Overview:
         """
         with self._lock:
             where = self._parts.records.maps.get(machine_name)
-            return None if where is None else where.all_places()
+            return None if where is None else all_places(where)
 
     def out_of_service(self) -> list[OutOfService]:
         """Return the boards that are not handed out because something is wrong with them."""

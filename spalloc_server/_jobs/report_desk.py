@@ -16,6 +16,7 @@ from spalloc_server._checks.values import escaped, shown, whole_number
 from spalloc_server._checks.values import text as short_text
 from spalloc_server._jobs.board_states import boards_in
 from spalloc_server._jobs.reports import MOST_REPORTS, SECONDS_TO_REPORT, Ration
+from spalloc_server._jobs.whereabouts import board_of_address
 from spalloc_server._places import Board
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ReportDesk:
         if tenancy is None or tenancy.machine not in self._records.maps:
             return f"nothing is noted: job {job_id} had no boards here, or is forgotten"
         place = self._records.maps[tenancy.machine]
-        board = place.board_of_address(where) if isinstance(where, str) else where
+        board = board_of_address(place, where) if isinstance(where, str) else where
         physical = None if board is None else place.locate(board)
         if board is None or physical is None:
             return f"nothing is noted: machine {tenancy.machine} has no board {shown(where)}"

@@ -1,4 +1,4 @@
-"""Answers ``where_is``: one board or chip, in every way of naming it.
+"""Boards and chips in every way of naming them, as ``where_is`` and ``list_places`` answer.
 
 Looks into the machines' maps and the jobs that it is given; owns nothing.
 """
@@ -12,6 +12,10 @@ from spalloc_server._checks.values import MAX_TEXT, shown, whole_number
 from spalloc_server._jobs.job import _Job
 from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._places import Board, Place
+from spalloc_server.coordinates import board_to_chip, chip_to_board
+
+#: Chips along the side of a triad.
+_TRIAD_CHIPS = 12
 
 Maps = Mapping[str, MachineMap]
 Jobs = Mapping[int, _Job]
@@ -74,13 +78,13 @@ def _physical(
 
 def _chip(maps: Maps, jobs: Jobs, *, machine: str, chip_x: int, chip_y: int) -> Answer | None:
     where = maps[machine]
-    return _describe(where, jobs, where.board_of_chip(chip_x, chip_y), (chip_x, chip_y))
+    return _describe(where, jobs, _board_of_chip(where, chip_x, chip_y), (chip_x, chip_y))
 
 
 def _address(maps: Maps, jobs: Jobs, *, machine: str, address: str) -> Answer | None:
     """Find a board by its host name or address, or the first board of a BMP."""
     where = maps[machine]
-    board = where.board_of_address(address) or where.first_board_of_bmp(address)
+    board = board_of_address(where, address) or _first_board_of_bmp(where, address)
     return None if board is None else _describe(where, jobs, board)
 
 
@@ -90,16 +94,35 @@ def _job_chip(maps: Maps, jobs: Jobs, *, job_id: int, chip_x: int, chip_y: int) 
         return None
     where = maps[job.allocated_machine_name]
     chip = (chip_x + job.origin[0], chip_y + job.origin[1])
-    board = where.board_of_chip(*chip)
+    board = _board_of_chip(where, *chip)
     return _describe(where, jobs, board, chip) if board in job.boards else None
 
 
 def _describe(
     where: MachineMap, jobs: Jobs, board: Board, chip: tuple[int, int] | None = None
 ) -> Answer | None:
+    """Return where a board is, and a chip on it; by default its Ethernet chip."""
+    place = where.locate(board)
+    if place is None:
+        return None
+    width, height = _chips(where)
+    ethernet_x, ethernet_y = board_to_chip(*board)
+    x, y = (ethernet_x, ethernet_y) if chip is None else chip
     job_id = where.job_ids.get(board)
-    origin = None if job_id is None else jobs[job_id].origin
-    return where.describe(board, chip, job_id, origin)
+    job_chip = None
+    if job_id is not None:
+        # As seen by the job's user.
+        job_x, job_y = jobs[job_id].origin
+        job_chip = (x - job_x) % width, (y - job_y) % height
+    return {
+        "machine": where.machine.name,
+        "logical": board,
+        "physical": place,
+        "chip": (x % width, y % height),
+        "board_chip": ((x - ethernet_x) % width, (y - ethernet_y) % height),
+        "job_id": job_id,
+        "job_chip": job_chip,
+    }
 
 
 #: The sets of keywords that where_is takes, and the function that answers each.
@@ -110,3 +133,40 @@ _FINDERS: dict[frozenset[str], Callable[..., Answer | None]] = {
     frozenset({"machine", "address"}): _address,
     frozenset({"job_id", "chip_x", "chip_y"}): _job_chip,
 }
+
+
+def all_places(where: MachineMap) -> list[tuple[int, int, int, int, int, int, str | None]]:
+    """Return each board's place and address, by x, y and z; see `list_places`."""
+    machine = where.machine
+    return [
+        (*board, *machine.board_locations[board], machine.spinnaker_ips.get(board))
+        for board in sorted(machine.board_locations)
+    ]
+
+
+def board_of_address(where: MachineMap, address: str) -> Board | None:
+    """Return the board with a host name or address, None if there is none."""
+    for board, host in where.machine.spinnaker_ips.items():
+        if host == address:
+            return board
+    return None
+
+
+def _first_board_of_bmp(where: MachineMap, address: str) -> Board | None:
+    """Return the board with the lowest number of a BMP's frame, None if there is no such."""
+    for frame, host in where.hosts.items():
+        if host == address:
+            boards = where.frame_boards(frame)
+            return min(boards, key=lambda board: where.in_frame(board)[1], default=None)
+    return None
+
+
+def _board_of_chip(where: MachineMap, x: int, y: int) -> Board:
+    """Return the board that holds a chip of the whole machine; wraps around."""
+    width, height = _chips(where)
+    return chip_to_board(x % width, y % height, width, height)
+
+
+def _chips(where: MachineMap) -> tuple[int, int]:
+    """Return width and height of the machine's torus, in chips."""
+    return where.machine.width * _TRIAD_CHIPS, where.machine.height * _TRIAD_CHIPS

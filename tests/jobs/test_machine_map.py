@@ -28,25 +28,6 @@ def test_places_are_found_both_ways(x: int, y: int, z: int) -> None:
         assert where.at(place) == (x, y, z)
 
 
-def test_all_places_are_told_with_their_addresses() -> None:
-    where = MachineMap(MACHINE)
-
-    places = where.all_places()
-
-    assert [place[:3] for place in places] == sorted(MACHINE.board_locations)
-    for x, y, z, *place, host in places:
-        assert where.locate((x, y, z)) == tuple(place)
-        assert host == MACHINE.spinnaker_ips[x, y, z]
-
-
-@given(st.integers(-100, 100), st.integers(-100, 100))
-def test_chips_wrap_around(x: int, y: int) -> None:
-    where = MachineMap(MACHINE)
-
-    assert where.chips == (36, 24)
-    assert where.board_of_chip(x, y) == where.board_of_chip(x + 36, y - 24)
-
-
 def test_boards_are_sorted_by_frame() -> None:
     where = MachineMap(MACHINE)
 
