@@ -30,10 +30,9 @@ from spalloc_server._jobs.quarantine import OPERATOR
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.health import Health
-    from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.power_downs import PowerDowns
     from spalloc_server._jobs.quarantine import Case, Quarantine
-    from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.records import MachineMap, Records
     from spalloc_server._places import Board, Frame
     from spalloc_server.job_queue import JobQueue
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from spalloc_server._jobs.fleet import Gate
 from spalloc_server._jobs.machine_change import MachineChange
-from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._jobs.plain_machine import from_plain, to_plain
+from spalloc_server._jobs.records import MachineMap
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.book import Book

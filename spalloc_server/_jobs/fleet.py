@@ -18,8 +18,7 @@ from spalloc_server._places import Frame
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
-    from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.records import Frames, Records
+    from spalloc_server._jobs.records import Frames, MachineMap, Records
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 OnAnsweringChange = Callable[["MachineMap", Frame, bool], None]

@@ -31,8 +31,7 @@ from spalloc_server._places import Board, Frame, Place, frame_of, place_in
 from spalloc_server.links import Links
 
 if TYPE_CHECKING:
-    from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.records import MachineMap, Records
     from spalloc_server.job_queue import JobQueue
 
 __all__ = ("Health", "OutOfService")

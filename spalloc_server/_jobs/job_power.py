@@ -22,9 +22,8 @@ from spalloc_server._places import Frame
 from spalloc_server.async_bmp_controller import AtomicRequests
 
 if TYPE_CHECKING:
-    from spalloc_server._jobs.machine_map import MachineMap
     from spalloc_server._jobs.power_downs import PowerDowns
-    from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.records import MachineMap, Records
     from spalloc_server.job_queue import JobQueue
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spalloc_server._jobs.machine_map import MachineMap, to_plain
+from spalloc_server._jobs.plain_machine import to_plain
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server.allocator import Allocator
 from spalloc_server.configuration import Machine
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spalloc_server._jobs.machine_map import MachineMap, from_plain
+from spalloc_server._jobs.plain_machine import from_plain
 from spalloc_server._jobs.quarantine import Case, Quarantine
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server._places import Board, Place, frame_of
 
 if TYPE_CHECKING:

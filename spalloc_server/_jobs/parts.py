@@ -17,8 +17,8 @@ from spalloc_server._jobs.fleet import Fleet
 from spalloc_server._jobs.health import Health
 from spalloc_server._jobs.job_life import JobLife
 from spalloc_server._jobs.job_power import JobPower
-from spalloc_server._jobs.machine_map import to_plain
 from spalloc_server._jobs.notice import Notice
+from spalloc_server._jobs.plain_machine import to_plain
 from spalloc_server._jobs.power_downs import PowerDowns
 from spalloc_server._jobs.reasons import Reasons
 from spalloc_server._jobs.report_desk import ReportDesk

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from spalloc_server._jobs.fleet import Fleet
     from spalloc_server._jobs.health import Health
     from spalloc_server._jobs.job import _Job
-    from spalloc_server._jobs.machine_map import MachineMap
-    from spalloc_server._jobs.records import Records
+    from spalloc_server._jobs.records import MachineMap, Records
     from spalloc_server.job_queue import JobQueue
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from spalloc_server._checks.values import MAX_TEXT, shown, whole_number
 from spalloc_server._jobs.job import _Job
-from spalloc_server._jobs.machine_map import MachineMap
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server._places import Board, Place
 from spalloc_server.coordinates import board_to_chip, chip_to_board
 

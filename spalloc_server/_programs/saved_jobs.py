@@ -21,7 +21,7 @@ from spalloc_server._checks.values import escaped
 from spalloc_server._configuration_file import read_configuration_text, run_configuration
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.job_request import JobRequest
-from spalloc_server._jobs.machine_map import from_plain
+from spalloc_server._jobs.plain_machine import from_plain
 from spalloc_server._programs.check import EndedJob, Saved, SavedJob, diff
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.recovery import Recovered, recover

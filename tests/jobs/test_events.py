@@ -9,7 +9,7 @@ import pytest
 from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.events import EventMaker, EventNumbers
-from spalloc_server._jobs.machine_map import to_plain
+from spalloc_server._jobs.plain_machine import to_plain
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
 from tests.support.machines import machine as plain_machine

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._jobs.machine_map import MachineMap
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server._jobs.whereabouts import all_places, board_of_address, where_is
 from tests.support.machines import machine
 

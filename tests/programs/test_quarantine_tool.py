@@ -16,9 +16,9 @@ import pytest
 
 from spalloc_server._access.policy import Policy
 from spalloc_server._bmp import wiring
-from spalloc_server._jobs.machine_map import MachineMap
 from spalloc_server._jobs.out_of_service import OutOfService, rows
 from spalloc_server._jobs.quarantine import Quarantine
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server._programs import quarantine_tool
 from spalloc_server._programs.state_tool import main
 from spalloc_server._simulator import Simulation

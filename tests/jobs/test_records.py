@@ -1,4 +1,4 @@
-"""Places on one machine."""
+"""Jobs and machines as they are: places on one machine, and changes."""
 
 import json
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._jobs.machine_map import MachineMap, from_plain, to_plain
+from spalloc_server._jobs.plain_machine import from_plain, to_plain
+from spalloc_server._jobs.records import MachineMap
 from spalloc_server._places import Frame
 from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import WrapAround
