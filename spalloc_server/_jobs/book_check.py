@@ -197,15 +197,17 @@ _text = _is_of(str, "text")
 _flag = _is_of(bool, "true or false")
 _small = _whole(most=2**31)
 _triple = _row_of(_small, _small, _small)
+_link = _whole(most=5)
 _id = _whole()
+_signed = _whole(-(2**63))
 
 _MACHINE = _record(
     name=_text,
     tags=_list_of(_text),
     width=_small,
     height=_small,
-    dead_boards=_list_of(_row_of(*[_whole(-(2**63))] * 3)),
-    dead_links=_list_of(_row_of(*[_whole(-(2**63))] * 3, _whole(most=5))),
+    dead_boards=_list_of(_row_of(_signed, _signed, _signed)),
+    dead_links=_list_of(_row_of(_signed, _signed, _signed, _link)),
     board_locations=_list_of(_row_of(_triple, _triple)),
     bmp_ips=_list_of(_row_of(_row_of(_small, _small), _text)),
     spinnaker_ips=_list_of(_row_of(_triple, _text)),
@@ -215,7 +217,7 @@ _ALLOCATION = _record(
     id=_id,
     outcome=_footprint,
     boards=_list_of(_triple),
-    periphery=_list_of(_row_of(_small, _small, _small, _whole(most=5))),
+    periphery=_list_of(_row_of(_small, _small, _small, _link)),
     torus=_whole(most=3),
 )
 _REGION = _record(
@@ -276,7 +278,7 @@ _GOING = _record(job=_id, outcome=_footprint, boards=_list_of(_triple))
 
 _BOOK = _record(
     next_id=_whole(1),
-    max_retired_jobs=_whole(-(2**63)),
+    max_retired_jobs=_signed,
     seconds_before_free=_seconds,
     scheduling=_text,
     patience=_seconds,
@@ -285,7 +287,7 @@ _BOOK = _record(
     jobs=_map_of(_id, _JOB),
     retired=_map_of(_id, _or_none(_text)),
     ended=_map_of(_id, _ENDED),
-    going=_map_of(_text, _map_of(_whole(-(2**63)), _GOING)),
+    going=_map_of(_text, _map_of(_signed, _GOING)),
     resting=_map_of(_text, _map_of(_id, _row_of(_footprint, _seconds))),
     orphans=_map_of(_text, _list_of(_small)),
     quarantine=_map_of(_text, _QUARANTINE),

@@ -7,6 +7,7 @@ Changes nothing; knows neither metrics' names nor where the numbers go.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from spalloc_server._jobs.waits import BOUNDS, SIZES, WaitTally
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.frame_hardware import FrameStatistics
-    from spalloc_server._jobs.board_states import BoardStates, MachineBoards
+    from spalloc_server._jobs.board_states import BoardStates
     from spalloc_server._jobs.job_life import JobLife
     from spalloc_server._jobs.records import Records
     from spalloc_server._places import Frame
@@ -118,8 +119,8 @@ def take_census(
         waits=_waits(waits.tally),
         sharing={name: SharingCensus(*each) for name, each in queue.measures().items()},
         machines={
-            name: MachineCensus(_old_words(boards.of(name)), boards.of(name).counts, holders[name])
-            for name in records.maps
+            name: MachineCensus(_old_words(counts), counts, holders[name])
+            for name, counts in ((name, boards.of(name).counts) for name in records.maps)
         },
         frames=[
             _frame(name, frame, bmp)
@@ -139,9 +140,8 @@ def _waits(tally: WaitTally) -> dict[str, WaitCensus]:
     }
 
 
-def _old_words(boards: MachineBoards) -> dict[str, int]:
+def _old_words(counts: Mapping[str, int]) -> dict[str, int]:
     """Count boards by `BOARD_STATES`."""
-    counts = boards.counts
     return {
         "dead": counts["dead"],
         "used": counts["used"],

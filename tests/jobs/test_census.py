@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server._jobs.census import Census
+from spalloc_server._jobs.census import Census, _old_words
 from spalloc_server.controller import JobState
 from tests.support.facility import Facility, machine
 
@@ -90,3 +90,14 @@ def test_dead_boards_outside_of_the_machine_are_not_counted() -> None:
         assert census(facility).machines["m"].states["free"] == 2
     finally:
         facility.close()
+
+
+def test_each_new_word_is_counted_under_an_old_one() -> None:
+    counts = {
+        "dead": 1, "used": 2, "resting": 3, "out": 5, "unknown": 7,
+        "draining": 11, "reserved": 13, "free": 17,
+    }  # fmt: skip
+
+    assert _old_words(counts) == {
+        "dead": 1, "used": 2, "cooling": 3, "quarantined": 12, "free": 41,
+    }  # fmt: skip
