@@ -16,7 +16,7 @@ from typing import Any
 from spalloc_server._saved.disk import Disk, let_go, write_all
 
 #: Bytes at the end of a file in which its last line is looked for; an order is shorter.
-_TAIL = 1 << 17
+_TAIL = 131_072
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 

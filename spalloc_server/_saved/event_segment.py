@@ -18,7 +18,7 @@ from spalloc_server._saved.disk import Disk
 _LINE = re.compile(rb'\{"number":(\d{1,16}),.*\}')
 
 #: Bytes read at a time: more than most replies have.
-_CHUNK = 1 << 16
+_CHUNK = 65_536
 
 #: Longest line that is looked for.
 _LONGEST = 4 << 20

@@ -36,7 +36,7 @@ from spalloc_server.polling_server_core import POLLIN, POLLOUT, Channel, Polling
 log = logging.getLogger(__name__)
 
 #: Bytes of a line that takes long to read as JSON. # arbitrary
-_LONG = 16 << 10
+_LONG = 16_384
 
 
 class Clients(PollingServerCore):

@@ -20,7 +20,7 @@ _SECONDS = 2.0
 #: At most this many at a time; the oldest goes first. # arbitrary
 _MOST = 256
 #: Most bytes that are thrown away of one connection in one go.
-_READ, _READS = 1 << 16, 8
+_READ, _READS = 65_536, 8
 
 
 class Lingering:

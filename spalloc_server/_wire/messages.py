@@ -25,7 +25,7 @@ _LARGEST: int = 10**_MOST_DIGITS - 1
 _SHORT = 160
 #: Bytes of a line that may have so many objects that collecting garbage meanwhile doubles the
 #: time. # arbitrary
-_LONG = 16 << 10
+_LONG = 16_384
 _MOST_REMEMBERED = 4096
 
 

@@ -25,7 +25,7 @@ from spalloc_server.polling_server_core import POLLIN
 
 #: Most bytes taken from one client in one turn; the sockets' buffers hold no more.
 MAX_READ = 256 << 10
-_READ = 64 << 10
+_READ = 65_536
 #: Idle seconds before TCP asks whether a peer is still there, between questions, and how many.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 #: Bytes that all clients together may make the server hold.
@@ -35,7 +35,7 @@ MAX_UNREAD = 16 << 20
 #: No further command of a client is taken while more than this waits for it.
 PAUSE_ABOVE = 1 << 20
 #: Pieces are joined up to about this size, so that many replies are one send.
-_JOIN = 1 << 16
+_JOIN = 65_536
 
 
 class Client(Protocol):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
 
 #: Rows that are kept one by one. # arbitrary, more than there can be jobs
-_MOST_KEPT = 1 << 14
+_MOST_KEPT = 16_384
 
 Told = TypeVar("Told", bound="tuple[Any, ...]")
 
