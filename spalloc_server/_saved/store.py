@@ -28,10 +28,9 @@ from spalloc_server._saved import state_file
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.disk_trouble import DiskTrouble
 from spalloc_server._saved.generation import Generation, Place, SnapshotWriter
-from spalloc_server._saved.journal import Journal
+from spalloc_server._saved.journal import Journal, Journals
 from spalloc_server._saved.leftovers import Leftovers
 from spalloc_server._saved.lock_file import LockFile
-from spalloc_server._saved.record_queue import RecordQueue
 from spalloc_server._saved.recovery import Book, Loaded, recover
 from spalloc_server._saved.saved_file import ChangedError, Header, Names, StoreError
 from spalloc_server._saved.state_file import State
@@ -117,7 +116,7 @@ class Store:
         # Number of the newest generation.
         self._number = 0
         self._limit = 0  # until the first generation
-        self._queue = RecordQueue(self._names, self._trouble)
+        self._journals = Journals(self._names, self._trouble)
         # The generation that is being put into place.
         self._next: Generation | None = None
         # Inode and size of the newest snapshot.
@@ -138,7 +137,11 @@ class Store:
         # Notified when there is news, and when it was settled.
         self._changed = threading.Condition()
         self._syncer = Syncer(
-            self._on_fsync_failure, self._on_synced, self._check_files, self._sync_delay()
+            self._journals,
+            self._on_fsync_failure,
+            self._on_synced,
+            self._check_files,
+            self._sync_delay(),
         )
         self._writer = SnapshotWriter(self._tell_news)
 
@@ -239,7 +242,7 @@ class Store:
         self.commit()
         if "none" in (durability, self._durability):
             # The journal ends here, or has a gap.
-            self._drop_journal()
+            self._journals.end_newest()
             self.renew()
         self._durability = durability
         self._syncer.delay = self._sync_delay()
@@ -255,23 +258,23 @@ class Store:
     @property
     def records(self) -> int:
         """How many records were written, for metrics."""
-        return self._queue.written
+        return self._journals.written
 
     @property
     def journal_bytes(self) -> int:
         """Size of the journal."""
-        journal = self._queue.newest
+        journal = self._journals.newest
         return 0 if journal is None else journal.size
 
     @property
     def last_fsync(self) -> float:
         """When everything written was last known to be on disk (monotonic seconds)."""
-        return self._syncer.last_fsync
+        return self._journals.last_fsync
 
     @property
     def unsynced_since(self) -> float | None:
         """Since when something written is not known to be on disk (monotonic); None if all is."""
-        return self._syncer.unsynced_since
+        return self._journals.unsynced_since
 
     @property
     def position(self) -> int:
@@ -288,13 +291,13 @@ class Store:
         if self._frozen is not None:
             return self._frozen
         if self._durability == "always" and self._begun and self._trouble.text is None:
-            return self._syncer.synced
+            return self._journals.synced
         return self._taken
 
     @property
     def pending(self) -> bool:
         """Whether `commit` has something to do."""
-        return bool(self._appended) or self._queue.pending
+        return bool(self._appended) or self._journals.pending
 
     @property
     def wants_snapshot(self) -> bool:
@@ -310,7 +313,7 @@ class Store:
         return not self._journal_serves() and self._durability != "none" and self.wants_snapshot
 
     def _journal_serves(self) -> bool:
-        journal = self._queue.newest
+        journal = self._journals.newest
         return journal is not None and not journal.sealed and not self._doubtful
 
     def append(self, outcome: tuple[Any, ...]) -> None:
@@ -413,12 +416,12 @@ class Store:
             self.settle()
             self._syncer.stop()  # closes journals that are over, which gives room
             self._take(len(self._appended))
-            self._queue.try_at_once()  # the last chance
+            self._journals.try_at_once()  # the last chance
             self._write()
             before = self.snapshots
             if not self._write_now(state, last=True, clean=clean):
                 log.error("the state could not be saved as a whole: %s", self.trouble)
-                self._queue.save_the_rest(self.snapshots > before, self._on_fsync_failure)
+                self._journals.save_the_rest(self.snapshots > before, self._on_fsync_failure)
         self.abandon()
 
     def abandon(self) -> None:
@@ -426,7 +429,7 @@ class Store:
         self._closed = True
         self._writer.stop()
         self.settle()
-        self._drop_journal()
+        self._journals.end_newest()
         self._syncer.stop()
         self._lock.release()
 
@@ -446,28 +449,20 @@ class Store:
         del self._appended[:count]
         self._taken += count
         if batch and self._begun and self._durability != "none":
-            self._queue.add(batch)
+            self._journals.add(batch)
             self._note_gap()
 
     def _write(self) -> None:
         """Write the records that are queued."""
-        if self._queue.write():
-            self._syncer.dirty(self._taken)
-            if self._trouble.text and not self._needs_snapshot and self._next is None:
-                self._trouble.over()
+        wrote = self._journals.write(self._taken)
+        if wrote and self._trouble.text and not self._needs_snapshot and self._next is None:
+            self._trouble.over()
         self._note_gap()
 
     def _note_gap(self) -> None:
-        if self._queue.gap:
-            self._queue.gap = False
+        if self._journals.gap:
+            self._journals.gap = False
             self._needs_snapshot = True
-
-    def _drop_journal(self) -> None:
-        """Close the journal, whose file stays."""
-        queue = self._queue
-        if queue.newest is not None:
-            self._syncer.retire(queue.newest)
-            queue.newest = None
 
     # --- from the store's own threads ---
 
@@ -538,7 +533,7 @@ class Store:
         journal = None
         try:
             # Free the temporary name, under which the newest journal may still lie.
-            self._queue.publish_newest()
+            self._journals.publish_newest()
             leftovers.publish_journal()
             if not last and self._durability != "none":
                 journal = Journal(
@@ -553,8 +548,7 @@ class Store:
         )
         self._next = Generation(place, state, header, journal, self._taken)
         self._alarms = 0
-        self._queue.following = journal
-        self._syncer.watch(*self._queue.journals)
+        self._journals.follow(journal)
         return self._next
 
     def _write_now(self, state: State, *, last: bool = False, clean: bool = False) -> bool:
@@ -572,24 +566,21 @@ class Store:
             self._file = generation.file  # before `_next`, since threads look at both
         self._next = None
         self._frozen = None
-        journal, self._queue.following = generation.journal, None
         self._number = max(self._number, generation.newest_seen)
         if generation.counts:
             # The old journal is over, whatever else failed.
             self._number += 1
             self.snapshots += 1
-            self._drop_journal()
-            self._queue.newest = journal
+            self._journals.advance()
             self._limit = generation.journal_limit
             self._doubtful = self._doubtful and bool(self._alarms)
-        elif journal is not None:
-            self._syncer.retire(journal)
-        self._syncer.watch(*self._queue.journals)
+        else:
+            self._journals.fall_back()
         self._needs_snapshot = bool(generation.failure or self._alarms)
         if generation.failure is not None:
             self._trouble.met(*generation.failure)
         elif not self._needs_snapshot:
-            self._syncer.note_synced(generation.position)
+            self._journals.note_synced(generation.position)
             self._trouble.over()
 
 

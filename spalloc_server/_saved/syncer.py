@@ -10,8 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from spalloc_server import _clock
-from spalloc_server._saved.journal import Journal
+from spalloc_server._saved.journal import Journal, Journals
 
 log = logging.getLogger(__name__)
 
@@ -37,49 +36,35 @@ class Syncer:
 
     Parameters
     ----------
+    journals : Journals
+        The journals, and what was written to them.
     on_failure : callable
         Called with the error, from this thread.  After a failure nobody knows which
         records are on disk, whatever later fsyncs say: the journal must be
         replaced.
     on_synced : callable
-        Called without arguments, from this thread, when `synced` has risen.
+        Called without arguments, from this thread, when `Journals.synced` has
+        risen.
     check : callable
         Called with the journals, from this thread, after each fsync; OSError if
         the saved state would not be found any more.
     delay : float
         Seconds from the first unsynced write until the fsync begins; may be set.
-
-    Attributes
-    ----------
-    synced : int
-        The position (see `dirty`) up to which everything is on disk.
-    last_fsync : float
-        When everything written was last known to be on disk (monotonic seconds).
-    unsynced_since : float or None
-        Since when something written waits for an fsync (monotonic seconds).
     """
 
     def __init__(
         self,
+        journals: Journals,
         on_failure: Callable[[Exception], None],
         on_synced: Callable[[], None] = _nothing,
         check: Callable[[Sequence[Journal]], None] = check_all,
         delay: float = SECONDS_UNTIL_FSYNC,
     ) -> None:
+        self._journals = journals
         self._on_failure = on_failure
         self._on_synced = on_synced
         self._check = check
         self.delay = delay
-        self.synced = 0
-        self.last_fsync = _clock.monotonic()
-        self.unsynced_since: float | None = None
-        self._written = 0
-        # Guards all below; also tells of any change to them.
-        self._changed = threading.Condition()
-        self._journals: tuple[Journal, ...] = ()
-        # Journals to be closed.
-        self._over: list[Journal] = []
-        self._dirty = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
 
@@ -89,52 +74,12 @@ class Syncer:
 
     def stop(self) -> None:
         """End the thread, without a last fsync; harmless twice or before `start`."""
-        with self._changed:
+        with self._journals.changed:
             self._stopping = True
-            self._changed.notify_all()
+            self._journals.changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
-        self._close_over()
-
-    # --- by one thread at a time ---
-
-    def watch(self, *journals: Journal) -> None:
-        """Fsync these journals from now on, and no others; returns at once."""
-        with self._changed:
-            self._journals = journals
-
-    def retire(self, journal: Journal) -> None:
-        """Have a journal closed when it is not being fsynced; its file stays."""
-        with self._changed:
-            self._journals = tuple(kept for kept in self._journals if kept is not journal)
-            self._over.append(journal)
-            self._changed.notify_all()
-
-    def dirty(self, position: int) -> None:
-        """Note that something was written.
-
-        Parameters
-        ----------
-        position : int
-            Of the last outcome that was written; rises.
-        """
-        # Before the look at the flag: the thread lowers the flag, then reads the position.
-        self._written = position
-        if not self._dirty:
-            with self._changed:
-                self._dirty = True
-                if self.unsynced_since is None:
-                    self.unsynced_since = _clock.monotonic()
-                self._changed.notify_all()
-
-    def note_synced(self, position: int) -> None:
-        """Note that everything up to a position is on disk: a snapshot has it."""
-        with self._changed:
-            self.synced = max(self.synced, position)
-            if self._written <= position:
-                self._dirty = False
-                self.unsynced_since = None
-                self.last_fsync = _clock.monotonic()
+        self._journals.close_over()
 
     # --- the thread ---
 
@@ -147,23 +92,23 @@ class Syncer:
                 if not isinstance(e, OSError):
                     log.exception("the fsync of the journal failed")
                 self._on_failure(e)
-            self._close_over()
+            self._journals.close_over()
 
     def _next(self) -> tuple[tuple[Journal, ...], int | None]:
         """Wait for something to do; returns the journals, and the position if they are dirty."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._dirty or self._stopping or self._over, _SECONDS_BETWEEN_LOOKS
+        journals = self._journals
+        changed = journals.changed
+        with changed:
+            changed.wait_for(
+                lambda: journals.dirty or self._stopping or journals.over, _SECONDS_BETWEEN_LOOKS
             )
-            if self._dirty and self.delay:
-                self._changed.wait_for(lambda: self._stopping, self.delay)
+            if journals.dirty and self.delay:
+                changed.wait_for(lambda: self._stopping, self.delay)
             if self._stopping:
                 return (), None
-            if not self._dirty:
-                return self._journals, None
             # Before the fsync: later writes are for the next one.
-            self._dirty = False
-            return self._journals, self._written
+            position = journals.begin_fsync() if journals.dirty else None
+            return journals.open, position
 
     def _sync(self, journals: tuple[Journal, ...], position: int | None) -> None:
         if not journals:
@@ -172,19 +117,6 @@ class Syncer:
             for journal in journals:
                 journal.fsync()
         self._check(journals)
-        if position is None:
-            return
-        with self._changed:
-            self.synced = max(self.synced, position)
-            self.last_fsync = _clock.monotonic()
-            # Records written during the fsync have waited less long than that.
-            self.unsynced_since = self.last_fsync if self._dirty else None
-        self._on_synced()
-
-    def _close_over(self) -> None:
-        with self._changed:
-            over = list(self._over)
-        for journal in over:
-            journal.close()
-        with self._changed:
-            del self._over[: len(over)]
+        if position is not None:
+            self._journals.end_fsync(position)
+            self._on_synced()

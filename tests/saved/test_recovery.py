@@ -382,8 +382,8 @@ def test_sound_records_that_make_no_sense_do_not_count(tmp_path: Path, lives: Li
     life = lives(tmp_path).start()
     life.busy()
     saved = found_state(tmp_path)
-    assert life.store._queue.newest is not None
-    life.store._queue.newest.append([b"{}", b'[["created",70,"x"]]'])
+    assert life.store._journals.newest is not None
+    life.store._journals.newest.append([b"{}", b'[["created",70,"x"]]'])
     life.die()
 
     again = lives(tmp_path).start()

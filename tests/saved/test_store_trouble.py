@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._saved import record_queue
+from spalloc_server._saved import journal as _journal
 from spalloc_server._saved.store import Store, StoreError
 from tests.support.small_disk import PAGE, SmallDisk, small_disk
 from tests.support.store_disks import FailingDisk, files_in
@@ -131,7 +131,7 @@ def test_a_disk_full_within_a_record_damages_nothing(
 def test_too_much_unwritten_is_given_up_for_a_snapshot(
     tmp_path: Path, lives: Lives, time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_queue, "_MOST_QUEUED", 10_000)
+    monkeypatch.setattr(_journal, "_MOST_QUEUED", 10_000)
     disk = FailingDisk()
     life = lives(tmp_path, disk).start()
     life.busy()
@@ -140,7 +140,7 @@ def test_too_much_unwritten_is_given_up_for_a_snapshot(
 
     for _ in range(1000):
         life.create()
-        (journal,) = life.store._queue.journals
+        (journal,) = life.store._journals.open
         assert sum(map(len, journal.queued)) <= 10_100
 
     assert found_state(tmp_path) == saved

@@ -11,8 +11,9 @@ import pytest
 
 from spalloc_server import _clock
 from spalloc_server._saved import syncer as _syncer
-from spalloc_server._saved.journal import Journal
-from spalloc_server._saved.saved_file import ChangedError, Header
+from spalloc_server._saved.disk_trouble import DiskTrouble
+from spalloc_server._saved.journal import Journal, Journals
+from spalloc_server._saved.saved_file import ChangedError, Header, Names
 from spalloc_server._saved.syncer import Syncer
 from tests.support.store_disks import FailingDisk
 
@@ -43,9 +44,16 @@ class World:
         self.failed = threading.Event()
         self.risen = threading.Semaphore(0)
         self.journal = Journal(self.disk, path, HEADER)
-        self.syncer = Syncer(self._on_failure, self.risen.release, delay=0.0)
-        self.syncer.watch(self.journal)
+        self.journals = Journals(Names(path.parent, "a.cfg"), DiskTrouble())
+        self.journals.follow(self.journal)
+        self.journals.advance()
+        self.syncer = Syncer(self.journals, self._on_failure, self.risen.release, delay=0.0)
         self.syncer.start()
+
+    def write(self, position: int) -> None:
+        """Write a record, as the loop does."""
+        self.journals.add([("created", position)])
+        assert self.journals.write(position)
 
     def _on_failure(self, error: Exception) -> None:
         self.failures.append(error)
@@ -60,7 +68,7 @@ class World:
     def stop(self) -> None:
         for _ in range(10):
             self.disk.may_go_on.release()
-        self.syncer.retire(self.journal)
+        self.journals.end_newest()
         self.syncer.stop()
 
 
@@ -74,43 +82,43 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_write_is_fsynced_by_the_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clock, "monotonic", lambda: 1e9)
 
-    world.syncer.dirty(7)
-    assert world.syncer.unsynced_since == 1e9
-    assert world.syncer.synced == 0
-    assert world.syncer.last_fsync < 1e9
+    world.write(7)
+    assert world.journals.unsynced_since == 1e9
+    assert world.journals.synced == 0
+    assert world.journals.last_fsync < 1e9
     world.sync()
 
-    assert (world.syncer.synced, world.syncer.last_fsync) == (7, 1e9)
-    assert world.syncer.unsynced_since is None
+    assert (world.journals.synced, world.journals.last_fsync) == (7, 1e9)
+    assert world.journals.unsynced_since is None
     assert world.failures == []
 
 
 def test_a_write_during_an_fsync_gets_another(world: World) -> None:
-    world.syncer.dirty(1)
+    world.write(1)
     assert world.disk.begun.acquire(timeout=10)
 
-    world.syncer.dirty(2)
+    world.write(2)
     world.disk.may_go_on.release()
 
     assert world.risen.acquire(timeout=10)
     world.sync()
-    assert world.syncer.synced == 2
+    assert world.journals.synced == 2
 
 
 def test_both_journals_are_fsynced_while_there_are_two(world: World, tmp_path: Path) -> None:
     other = Journal(world.disk, tmp_path / "other", HEADER)
-    world.syncer.watch(world.journal, other)
+    world.journals.follow(other)
 
-    world.syncer.dirty(1)
+    world.write(1)
 
     assert world.disk.begun.acquire(timeout=10)
     world.disk.may_go_on.release()
     assert world.disk.begun.acquire(timeout=10)
-    assert world.syncer.synced == 0
+    assert world.journals.synced == 0
     world.disk.may_go_on.release()
     assert world.risen.acquire(timeout=10)
-    assert world.syncer.synced == 1
-    world.syncer.retire(other)
+    assert world.journals.synced == 1
+    world.journals.fall_back()
 
 
 def test_a_journal_is_closed_only_when_its_fsync_has_ended(world: World) -> None:
@@ -122,15 +130,14 @@ def test_a_journal_is_closed_only_when_its_fsync_has_ended(world: World) -> None
         closed.set()
 
     world.journal.close = close_and_tell  # type: ignore[method-assign]
-    world.syncer.dirty(1)
+    world.write(1)
     assert world.disk.begun.acquire(timeout=10)
 
-    world.syncer.retire(world.journal)
+    world.journals.end_newest()
 
     assert not closed.is_set()
     world.disk.may_go_on.release()
     assert closed.wait(10)
-    world.journal = Journal(world.disk, world.path, HEADER)
 
 
 def test_the_next_journal_keeps_the_name_of_one_that_never_counted(
@@ -140,9 +147,10 @@ def test_the_next_journal_keeps_the_name_of_one_that_never_counted(
     path = tmp_path / "other"
     failed = Journal(world.disk, path, HEADER)
 
+    world.journals.follow(failed)
     failed.remove()
     assert not path.exists()
-    world.syncer.retire(failed)
+    world.journals.fall_back()
     following = Journal(world.disk, path, HEADER)
     world.syncer.stop()
 
@@ -162,42 +170,44 @@ def test_a_journal_that_we_removed_ourselves_is_no_alarm(world: World, tmp_path:
 
 
 def test_a_snapshot_saves_the_need_of_an_fsync(world: World) -> None:
-    world.syncer.watch()
-    world.syncer.dirty(3)
-    world.syncer.note_synced(3)
+    world.write(3)
+    assert world.disk.begun.acquire(timeout=10)
+    world.write(4)
+    world.journals.note_synced(4)
 
-    assert world.syncer.unsynced_since is None
-    assert world.syncer.synced == 3
+    assert world.journals.unsynced_since is None
+    assert not world.journals.dirty
+    assert world.journals.synced == 4
 
 
 def test_a_snapshot_of_earlier_outcomes_leaves_later_ones_to_the_fsync(world: World) -> None:
-    world.syncer.dirty(5)
+    world.write(5)
     assert world.disk.begun.acquire(timeout=10)
-    world.syncer.dirty(6)
+    world.write(6)
 
-    world.syncer.note_synced(5)
+    world.journals.note_synced(5)
 
-    assert world.syncer.unsynced_since is not None
-    assert world.syncer.synced == 5
+    assert world.journals.unsynced_since is not None
+    assert world.journals.synced == 5
     world.disk.may_go_on.release()
     assert world.risen.acquire(timeout=10)
     world.sync()
-    assert world.syncer.synced == 6
+    assert world.journals.synced == 6
 
 
 def test_a_failed_fsync_is_told_and_the_thread_lives_on(world: World) -> None:
     world.disk.fail("fsync")
-    world.syncer.dirty(1)
+    world.write(1)
     world.disk.may_go_on.release()
     assert world.failed.wait(10)
     assert world.disk.begun.acquire(timeout=10)
-    assert world.syncer.synced == 0
+    assert world.journals.synced == 0
     world.disk.fail()
 
-    world.syncer.dirty(2)
+    world.write(2)
     world.sync()
 
-    assert world.syncer.synced == 2
+    assert world.journals.synced == 2
     assert [getattr(e, "errno", None) for e in world.failures] == [errno.EIO]
 
 
@@ -206,10 +216,10 @@ def test_a_mistake_of_ours_in_an_fsync_is_told_and_the_thread_lives_on(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(world.journal, "fsync", lambda: 1 // 0)
-        world.syncer.dirty(1)
+        world.write(1)
         assert world.failed.wait(10)
 
-    world.syncer.dirty(2)
+    world.write(2)
     world.sync()
 
     assert [type(e) for e in world.failures] == [ZeroDivisionError]
@@ -231,7 +241,8 @@ def test_files_are_looked_at_although_nothing_is_written(
 
 
 def test_a_thread_that_never_started_may_be_stopped() -> None:
-    syncer = Syncer(lambda error: None)
+    journals = Journals(Names(Path(), "a.cfg"), DiskTrouble())
+    syncer = Syncer(journals, lambda error: None)
 
     syncer.stop()
     syncer.stop()

@@ -123,7 +123,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def at_rest(store: Store) -> bool:
     """Whether none of a store's threads has files to put in place or to remove."""
     store.settle()
-    return store._next is None and not store._syncer._over
+    return store._next is None and not store._journals.over
 
 
 @contextmanager

@@ -34,13 +34,12 @@ class ManualSyncer(Syncer):
 
     def now(self) -> None:
         """Do what the thread does after its delay."""
-        if self._dirty:
-            self._dirty = False
+        if self._journals.dirty:
             try:
-                self._sync(self._journals, self._written)
+                self._sync(self._journals.open, self._journals.begin_fsync())
             except OSError as e:
                 self._on_failure(e)
-        self._close_over()
+        self._journals.close_over()
 
 
 class InlineWriter(SnapshotWriter):

@@ -25,7 +25,7 @@ from spalloc_server._saved import (
     disk_trouble,
     event_log,
     generation,
-    record_queue,
+    journal,
     store,
     syncer,
 )
@@ -128,7 +128,7 @@ LIMITS = {
         f"{size(generation.SMALLEST_LIMIT)} at least, {size(generation.LARGEST_LIMIT)} at most"
     ),
     "Records that wait for a full disk before a snapshot replaces them": (
-        size(record_queue._MOST_QUEUED)
+        size(journal._MOST_QUEUED)
     ),
     "Tries to write to a disk in trouble": (
         f"every {disk_trouble._LONGEST_WAIT:g} s at last; "
