@@ -34,7 +34,8 @@ from spalloc_server._wire import orders, stand_ins
 from spalloc_server._wire.carrier import SECONDS_BEFORE_A_RESTART, Carrier
 from spalloc_server._wire.control import control_path
 from spalloc_server._wire.endpoints import Endpoint
-from spalloc_server._wire.messages import Later, Row, Rows
+from spalloc_server._wire.late_answers import Later
+from spalloc_server._wire.messages import Row, Rows
 from spalloc_server._wire.operators import Operators
 from spalloc_server._wire.ownership import Ownership
 from spalloc_server._wire.questions import (
@@ -55,7 +56,7 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 
 log = logging.getLogger(__name__)
 
-#: Principals that the controller finds out itself, from the address.
+#: Principals found out from the address.
 _BY_ADDRESS = ("host:", "local")
 
 _COMMANDS: dict[str, Handler] = {}

@@ -23,6 +23,7 @@ from spalloc_server._wire import messages, stand_ins
 from spalloc_server._wire.backlog import Backlog
 from spalloc_server._wire.carrier import Carrier, body_of
 from spalloc_server._wire.doorkeeper import Doorkeeper
+from spalloc_server._wire.late_answers import LateAnswers, Later
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.messages import MalformedError
@@ -98,8 +99,7 @@ class Clients(PollingServerCore):
         self._refusals = Refusals(log)
         self._runner = Runner(commands, self._doorkeeper, self._refusals)
         self._lingering = Lingering()
-        # Answers of other threads.
-        self._late: deque[tuple[Peer, bytes]] = deque()
+        self._late = LateAnswers(self.wake)
         self._watchers = Watchers(
             tables=lambda: (self._client_job_watches, self._client_machine_watches),
             peer_of=self._peer,
@@ -274,26 +274,16 @@ class Clients(PollingServerCore):
             self._runner.run(self, peer.client, command)
         return self._runner.ended
 
-    def _await_answer(self, client: Any, later: messages.Later) -> None:
+    def _await_answer(self, client: Any, later: Later) -> None:
         """Have another thread work out an answer; until then the client waits."""
-        peer = self._peer(client)
-        peer.awaits = True
-
-        def take(answer: bytes) -> None:
-            self._late.append((peer, answer))
-            self.wake()
-
-        later.ask(take)
+        self._late.ask(self._peer(client), later)
 
     def _take_late_answers(self) -> None:
         """Have the answers go out that other threads have worked out, and serve their clients."""
-        while self._late:
-            peer, answer = self._late.popleft()
-            peer.awaits = False
-            if not peer.closed and not peer.gone:
-                self._add_reply(peer, messages.returned_json(answer))
-                if peer.has_work:
-                    self._backlog.peers[peer] = None
+        for peer, answer in self._late.take():
+            self._add_reply(peer, messages.returned_json(answer))
+            if peer.has_work:
+                self._backlog.peers[peer] = None
 
     def _refuse(self, peer: Peer, error: MalformedError) -> None:
         """Disconnect a client that sent something that is no command."""
@@ -334,7 +324,7 @@ class Clients(PollingServerCore):
 
     def _answer_all(self) -> None:
         """Write outcomes, then send the replies that are safe; the others wait for that."""
-        if self._late:
+        if self._late.come:
             self._take_late_answers()
         if not self._unsent and not self._held_back:
             return

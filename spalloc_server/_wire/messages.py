@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -175,34 +174,6 @@ def _huge(digits: str) -> int:
     if len(digits) <= _MOST_DIGITS:
         return int(digits)
     return -_LARGEST if digits.startswith("-") else _LARGEST
-
-
-class Later:
-    """The value of a command that is answered when another thread has it.
-
-    Parameters
-    ----------
-    ask : callable
-        Called with a function that takes the answer, as JSON, from any thread.
-    """
-
-    __slots__ = ("ask",)
-
-    def __init__(self, ask: Callable[[Callable[[bytes], None]], object]) -> None:
-        self.ask = ask
-
-    def wait(self) -> Any:
-        """Wait for the answer, and return it; not for the loop."""
-        answers: list[bytes] = []
-        done = threading.Event()
-
-        def take(answer: bytes) -> None:
-            answers.append(answer)
-            done.set()
-
-        self.ask(take)
-        done.wait()
-        return json.loads(answers[0])
 
 
 def returned_json(value: bytes) -> bytes:

@@ -18,6 +18,7 @@ from spalloc_server import _clock
 from spalloc_server._wire import messages
 from spalloc_server._wire.call_form import misfit
 from spalloc_server._wire.doorkeeper import FRONT_KEYWORDS, Doorkeeper
+from spalloc_server._wire.late_answers import Later
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.refusals import Refusal, Refusals
 
@@ -39,7 +40,7 @@ class Owner(Protocol):
     def _called(self, client: Any, /) -> str:
         """Return the name of a client in the log."""
 
-    def _await_answer(self, client: Any, later: messages.Later, /) -> None:
+    def _await_answer(self, client: Any, later: Later, /) -> None:
         """Have another thread work out an answer."""
 
 
@@ -106,7 +107,7 @@ class Runner:
                 value = handler(owner, client, *args, **kwargs)
             else:
                 value = handler(owner, client, *args)
-            if type(value) is messages.Later:
+            if type(value) is Later:
                 owner._await_answer(client, value)
                 return b""
             return messages.returned(value)

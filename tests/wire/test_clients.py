@@ -13,7 +13,7 @@ import pytest
 from spalloc_server._wire import messages
 from spalloc_server._wire import peer as peer_module
 from spalloc_server._wire.backlog import MOST_IN_A_SLICE
-from spalloc_server._wire.messages import Later
+from spalloc_server._wire.late_answers import Later
 from tests.support.bare_clients import BareClients, FarEnd, command, wait_for
 from tests.support.hand_clock import HandClock
 
@@ -343,7 +343,7 @@ def test_an_answer_for_one_that_is_gone_is_forgotten(site: Site) -> None:
     site.turn()
 
     assert theirs.rest() == []
-    assert not site._late
+    assert not site._late.come
 
 
 def test_one_that_does_not_read_is_dropped(

@@ -15,7 +15,8 @@ from spalloc_server._access.identity import Identity
 from spalloc_server._access.policy import Policy, Rule
 from spalloc_server._access.takeover import TooManyTriesError
 from spalloc_server._wire.doorkeeper import Doorkeeper
-from spalloc_server._wire.messages import Command, Later, MalformedError
+from spalloc_server._wire.late_answers import Later
+from spalloc_server._wire.messages import Command, MalformedError
 from spalloc_server._wire.refusals import Refusals
 from spalloc_server._wire.running import BOUNDS, Handler, Runner, Tally, job_spoken_of
 
