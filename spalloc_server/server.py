@@ -56,9 +56,6 @@ __all__ = ("Server", "SpallocServer", "main", "spalloc_command")
 
 log = logging.getLogger(__name__)
 
-#: Principals found out from the address.
-_BY_ADDRESS = ("host:", "local")
-
 _COMMANDS: dict[str, Handler] = {}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -351,12 +348,11 @@ class SpallocServer(Server):
     @spalloc_command
     def create_job(self, client: Any, /, *args: Any, **kwargs: Any) -> int:
         """Ask for boards, and return the job's id; see `Controller.create_job`."""
-        principal = self._doorkeeper.acts_as(client).identity.principal
-        if principal.startswith(_BY_ADDRESS):
-            job_id = self._controller.create_job(self._host(client), *args, **kwargs)
+        caller, host = self._runner.caller(client), self._host(client)
+        if caller.by_address:
+            job_id = self._controller.create_job(host, *args, **kwargs)
         else:
-            host = self._host(client)
-            job_id = self._controller.create_job_for(principal, host, *args, **kwargs)
+            job_id = self._controller.create_job_for(caller.principal, host, *args, **kwargs)
         self._answered(client)
         return job_id
 
@@ -371,14 +367,15 @@ class SpallocServer(Server):
     def get_job_state(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return state, power, keepalive, reason, start_time and keepalivehost."""
         job_id = whole_number("job_id", job_id)
-        state = self._controller.get_job_state(self._host(client), job_id, **self._looking(client))
+        looking = self._runner.looking(client)
+        state = self._controller.get_job_state(self._host(client), job_id, **looking)
         return state_row(state) if client is None else self._state_rows.row(job_id, state)
 
     @spalloc_command
     def get_job_machine_info(self, client: Any, job_id: int) -> dict[str, Any]:
         """Return width, height (chips), connections, machine_name and boards."""
         info = self._controller.get_job_machine_info(
-            self._host(client), whole_number("job_id", job_id), **self._looking(client)
+            self._host(client), whole_number("job_id", job_id), **self._runner.looking(client)
         )
         return info_row(info)
 
@@ -399,18 +396,18 @@ class SpallocServer(Server):
         """End a job; anybody may end any, unless the policy isolates jobs."""
         if reason is not None:
             reason = text("reason", reason)
-        principal = self._doorkeeper.acts_as(client).identity.principal
-        host, job_id = self._host(client), whole_number("job_id", job_id)
-        if principal.startswith(_BY_ADDRESS):
+        caller, host = self._runner.caller(client), self._host(client)
+        job_id = whole_number("job_id", job_id)
+        if caller.by_address:
             self._controller.destroy_job(host, job_id, reason)
         else:
-            self._controller.destroy_job_for(principal, host, job_id, reason)
+            self._controller.destroy_job_for(caller.principal, host, job_id, reason)
         self._answered(client)
 
     @spalloc_command
     def get_takeover_code(self, client: Any, job_id: int) -> str | None:
         """Return a code by which another may take the caller's job over; None if unknown."""
-        caller, job_id = self._doorkeeper.acts_as(client), whole_number("job_id", job_id)
+        caller, job_id = self._runner.caller(client), whole_number("job_id", job_id)
         code = self._ownership.new_code(self._controller, caller, job_id)
         self._answered(client)
         return code
@@ -418,7 +415,7 @@ class SpallocServer(Server):
     @spalloc_command
     def take_over_job(self, client: Any, job_id: int, code: str) -> bool:
         """Make a job the caller's, by its code; False if there is no such job."""
-        caller, job_id = self._doorkeeper.acts_as(client), whole_number("job_id", job_id)
+        caller, job_id = self._runner.caller(client), whole_number("job_id", job_id)
         taken = self._ownership.take_over(self._controller, caller, job_id, text("code", code))
         self._answered(client)
         return taken
@@ -426,10 +423,10 @@ class SpallocServer(Server):
     @spalloc_command
     def operate(self, client: Any, order: dict[str, Any], reason: str | None = None) -> Any:
         """Carry out an operator's order, see `_wire.orders`; for operators alone."""
-        caller = self._doorkeeper.acts_as(client)
+        caller = self._runner.caller(client)
         if client is not None:
             caller.demand(AccessClass.operate, "operate")
-        operator = orders.Operator(caller.identity.principal)
+        operator = orders.Operator(caller.principal)
         desk = orders.Desk(self._controller, self._doorkeeper.policy, operator)
         data = orders.obey(desk, orders.read_order(order, reason))
         self._answered(client)
@@ -487,12 +484,12 @@ class SpallocServer(Server):
     @spalloc_command
     def get_facility(self, client: Any) -> dict[str, Any]:
         """Return commands, message, scheduling and patience, days of names, and your access."""
-        standing = self._doorkeeper.acts_as(client)
+        standing = self._runner.caller(client)
         return {
             "commands": sorted(self._commands),
             **self._controller.overview.facility(),
             "keep_names_days": self._old_names.days,
-            "principal": standing.identity.principal,
+            "principal": standing.principal,
             "access": standing.access.name,
         }
 

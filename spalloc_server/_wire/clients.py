@@ -139,10 +139,13 @@ class Clients(PollingServerCore):
 
     # --- reading ---
 
-    def _welcome(self, client: socket.socket) -> bool:
-        """Begin to serve a client; False if it has gone already."""
+    def _welcome(self, client: socket.socket, name: str | None = None) -> bool:
+        """Begin to serve a client by its address, if one is known; False if it has gone."""
         try:
-            self._name(client)  # None if it was reset, which leaves its commands readable
+            if name is None:
+                self._name(client)  # None if it was reset, which leaves its commands readable
+            else:
+                self._peer(client).name = name
             prepare(client)
             self._client_buffers[client] = b""
             self.register_channel(client)
@@ -530,25 +533,29 @@ class Clients(PollingServerCore):
         name = None if peer is None else peer.name
         if name is None and client is not None:
             try:
-                name = self._name_client(client)
+                name = stand_ins.address(client)
             except Exception as e:  # noqa: BLE001 - stand-ins need not have an address
                 log.debug("a client has no address: %s", e)
                 return None
+            if isinstance(client, socket.socket):
+                self._peer(client).name = name
         return name
+
+    def _host(self, client: Any) -> str | None:
+        """Return the address for which a client's present command is given."""
+        if not self._doorkeeper.open:
+            identity = self._runner.caller(client).identity
+            if identity.user is not None:
+                return None if identity.address is None else str(identity.address)
+        return self._name(client)
 
     def _called(self, client: Any) -> str:
         """Return the name of a client in the log."""
         name = self._name(client)
         if name is not None:
             return f"client {name}"
-        principal = self._doorkeeper.standing(client).identity.principal
+        principal = self._doorkeeper.standing(client).principal
         return "a client of unknown address" if principal == "local" else f"client {principal}"
-
-    def _name_client(self, client: Any) -> str | None:
-        name = stand_ins.address(client)
-        if isinstance(client, socket.socket):
-            self._peer(client).name = name
-        return name
 
     def _disconnect_client(self, client: Any) -> None:
         """Forget a client and close its connection; never raises."""

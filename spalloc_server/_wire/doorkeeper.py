@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._access.commands import Effect, Judgement, judge, judge_job
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 #: Keywords by which a front names the user for whom it gives a command.
 FRONT_KEYWORDS = ("as_user", "from_host")
 
+#: Beginnings of principals that are told by an address, or by the lack of one.
+_BY_ADDRESS = ("host:", "local")
+
 PrincipalOfJob = Callable[[int], str | None]
 
 
@@ -30,11 +34,29 @@ class NotAllowedError(ValueError):
     """A command that its client may not give; the text says why."""
 
 
-class Standing(NamedTuple):
-    """A client's identity and its class under the policy in force."""
+@dataclass(frozen=True)
+class Standing:
+    """A client's identity and its class under the policy in force.
+
+    Attributes
+    ----------
+    identity : Identity
+    access : AccessClass
+    principal : str
+        The strongest name of the identity.
+    by_address : bool
+        Whether its address tells its principal.
+    """
 
     identity: Identity
     access: AccessClass
+    principal: str = field(init=False)
+    by_address: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Worked out once: every command of the client asks for them.
+        object.__setattr__(self, "principal", self.identity.principal)
+        object.__setattr__(self, "by_address", self.principal.startswith(_BY_ADDRESS))
 
     def demand(self, least: AccessClass, command: str) -> None:
         """Refuse a command that is for one class alone, also where everybody may give the others.
@@ -63,39 +85,52 @@ class Doorkeeper:
     Attributes
     ----------
     policy : Policy
-        In force; set by a reload, after which every client must be judged again.
+        In force; see `change_policy`.
     open : bool
         Whether every client may give every command, so that nothing need be judged.
+    standings : dict
+        {client: its `Standing`}, of those that were admitted.
     denials : Denials
     """
 
     def __init__(self, policy: Policy, principal_of: PrincipalOfJob) -> None:
         self._principal_of = principal_of
         self.denials = Denials()
-        self._standings: dict[Any, Standing] = {}
+        self.standings: dict[Any, Standing] = {}
         # The client whose command is being carried out, for whom, and whether it renews.
         self._acting: tuple[Any, Standing, bool] | None = None
+        # The policy of whose findings the log has told.
+        self._told: Policy | None = None
+        self._set_policy(policy)
+
+    def _set_policy(self, policy: Policy) -> None:
         self.policy = policy
-
-    @property
-    def policy(self) -> Policy:
-        """The policy in force."""
-        return self._policy
-
-    @policy.setter
-    def policy(self, policy: Policy) -> None:
-        self._policy = policy
         self.open = policy.access is None and policy.isolation == "none"
+
+    def change_policy(self, policy: Policy) -> list[Any]:
+        """Judge by another policy; returns the clients that it denies."""
+        if policy != self._told:
+            self._told = policy
+            for text in policy.findings():
+                log.log(logging.INFO if policy.access is None else logging.WARNING, "%s", text)
+        if policy == self.policy:
+            return []
+        self._set_policy(policy)
+        return [
+            client
+            for client, standing in list(self.standings.items())
+            if not self.admit(client, standing.identity)
+        ]
 
     # --- connections ---
 
     def admit(self, client: Any, identity: Identity) -> bool:
         """Judge a connection; False if it must be closed without an answer."""
-        access, rule = self._policy.judge(identity)
+        access, rule = self.policy.judge(identity)
         if access is AccessClass.deny:
             self._tell_denial(identity, rule)
             return False
-        self._standings[client] = Standing(identity, access)
+        self.standings[client] = Standing(identity, access)
         return True
 
     def _tell_denial(self, identity: Identity, rule: int | None) -> None:
@@ -110,24 +145,16 @@ class Doorkeeper:
                 network_of(identity.address),
             )
 
-    def clients_to_close(self) -> list[Any]:
-        """Judge all clients again, and return those that are denied now."""
-        return [
-            client
-            for client, standing in list(self._standings.items())
-            if not self.admit(client, standing.identity)
-        ]
-
     def forget(self, client: Any) -> None:
         """Forget a client that is gone."""
-        self._standings.pop(client, None)
+        self.standings.pop(client, None)
 
     def standing(self, client: Any) -> Standing:
         """Return a client's identity and class; those of a call from within for None.
 
         One that was never judged, as it was gone before, may do nothing under a policy.
         """
-        found = self._standings.get(client)
+        found = self.standings.get(client)
         if found is not None:
             return found
         known = client is None or self.open
@@ -195,10 +222,10 @@ class Doorkeeper:
 
     def judge(self, standing: Standing, name: str, job_id: int | None) -> Judgement:
         """Judge a command, by its job if it names one."""
-        if job_id is None or self._policy.isolation == "none":
+        if job_id is None or self.policy.isolation == "none":
             return judge(name, standing.access)
         owner = self._principal_of(job_id)
-        return judge_job(name, standing.access, standing.identity.principal, owner, isolated=True)
+        return judge_job(name, standing.access, standing.principal, owner, isolated=True)
 
     def _for_user(self, standing: Standing, kwargs: dict[str, Any]) -> Standing:
         """Take the words of a front out of a command's keywords.
@@ -230,7 +257,7 @@ class Doorkeeper:
         if host is not None and address is None:
             raise ValueError(f"from_host is {shown(host)}: expected an IP address, or null")
         identity = Identity(address=address, user=user)
-        access, _ = self._policy.judge(identity)
+        access, _ = self.policy.judge(identity)
         if access in (AccessClass.deny, AccessClass.front):
             raise NotAllowedError(f"user:{user} is not admitted by the server's policy")
         return Standing(identity, access)

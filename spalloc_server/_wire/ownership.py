@@ -35,7 +35,7 @@ class Ownership:
         owner = controller.belonging.principal_of(job_id)
         if owner is None:
             return None
-        principal = caller.identity.principal
+        principal = caller.principal
         if principal not in (owner, "local") and caller.access is not AccessClass.operate:
             raise NotAllowedError(
                 f"job {job_id} is of {owner}, you are {principal}: only its own principal or an "
@@ -69,5 +69,5 @@ class Ownership:
             raise NotAllowedError(
                 f"this is not the code of job {job_id}: it has changed, was used, or is another's"
             )
-        controller.belonging.give_job(job_id, caller.identity.principal)
+        controller.belonging.give_job(job_id, caller.principal)
         return True

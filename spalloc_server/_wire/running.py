@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from spalloc_server import _clock
 from spalloc_server._wire import messages
 from spalloc_server._wire.call_form import misfit
-from spalloc_server._wire.doorkeeper import FRONT_KEYWORDS, Doorkeeper
+from spalloc_server._wire.doorkeeper import FRONT_KEYWORDS, Doorkeeper, Standing
 from spalloc_server._wire.late_answers import Later
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.refusals import Refusal, Refusals
@@ -76,6 +76,20 @@ class Runner:
         self.errors = Counter(dict.fromkeys(names, 0))
         self.ended = float("-inf")
         self.on_command: Callable[[Any, str], object] | None = None
+
+    def caller(self, client: Any) -> Standing:
+        """Return the identity and class for which a client's present command is given."""
+        if self._doorkeeper.open:  # then nobody gives commands for others
+            standing = self._doorkeeper.standings.get(client)
+            if standing is not None:
+                return standing
+        return self._doorkeeper.acts_as(client)
+
+    def looking(self, client: Any) -> dict[str, bool]:
+        """Return the keyword that has a question renew nothing, if the client may not renew."""
+        if self._doorkeeper.open or self._doorkeeper.renews(client):
+            return {}
+        return {"renew": False}
 
     def run(self, owner: Owner, client: Any, command: messages.Command) -> bytes:
         """Carry out one command.

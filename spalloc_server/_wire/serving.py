@@ -21,6 +21,8 @@ from typing import Any, TypeGuard
 from spinn_utilities.overrides import overrides
 
 from spalloc_server import _clock
+from spalloc_server._access.identity import Identity, parse_address
+from spalloc_server._access.policy import Policy
 from spalloc_server._configuration_file import (
     ConfigurationError,
     LoadedConfiguration,
@@ -28,14 +30,15 @@ from spalloc_server._configuration_file import (
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.backlog import SECONDS_OF_SLICES
-from spalloc_server._wire.carrier import Carrier
+from spalloc_server._wire.carrier import Carrier, Returned
+from spalloc_server._wire.clients import Clients
 from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import MAX_READ
 from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.running import Handler, Tally
-from spalloc_server._wire.visitors import Visitors
+from spalloc_server._wire.visitors import Visitors, identity_by_address
 from spalloc_server.configuration_reloader import ConfigurationReloader
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import BACKLOG, Channel
@@ -67,7 +70,7 @@ class StartError(Exception):
         self.detail = detail
 
 
-class Server(Visitors, ConfigurationReloader):
+class Server(Clients, ConfigurationReloader):
     """Clients and configuration, served in turns by a thread, the server thread.
 
     Parameters
@@ -126,8 +129,15 @@ class Server(Visitors, ConfigurationReloader):
         carrier: Carrier | None = None,
         listening: Mapping[Endpoint, socket.socket] | None = None,
     ) -> None:
-        Visitors.__init__(self, commands, read_only, controller, write_ahead)
+        Clients.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
+        self._visitors = Visitors(
+            self,
+            self._doorkeeper,
+            welcome=self._welcome,
+            serve=self._serve_newcomer,
+            close=self._lingering.add,
+        )
         # Endpoints of the command line, which no reload changes: in the place of the
         # configuration's addresses, and beside them.
         opened = listening or {}
@@ -249,8 +259,9 @@ class Server(Visitors, ConfigurationReloader):
             self._lingering.tend()
         if self._listening.lost:
             self._listening.listen_again()
-        if self._proxy_headers.waiting or self._local_users.waiting:
-            self._introduce_all(now)
+        visitors = self._visitors
+        if visitors.proxied.waiting or visitors.local.waiting:
+            visitors.introduce_all(now)
         self._send_change_notifications()
         if self._watchers.event_watches:
             self._watchers.tell_events()
@@ -305,8 +316,9 @@ class Server(Visitors, ConfigurationReloader):
         wait = min(wait, self._write_ahead.seconds_at_rest())
         if self._lingering.sockets:
             wait = min(wait, Lingering.tick)
-        if self._proxy_headers.waiting or self._local_users.waiting:
-            wait = min(wait, self._seconds_to_introduce(now))
+        visitors = self._visitors
+        if visitors.proxied.waiting or visitors.local.waiting:
+            wait = min(wait, visitors.seconds_left(now))
         if self._carrier is not None:
             wait = min(wait, self._carrier.seconds_to_look())
         if self._due is not None and self._due - now < wait:
@@ -317,13 +329,13 @@ class Server(Visitors, ConfigurationReloader):
 
     # --- accepting ---
 
-    def _clients_among(self, ready: Iterable[Channel]) -> Iterator[Channel]:
+    def _clients_among(self, ready: Iterable[Any]) -> Iterator[Any]:
         """Take in new connections, and hand out all other channels that can be read."""
         for channel in ready:
             if channel in self._client_buffers:
                 yield channel
-            elif channel in self._proxy_headers:
-                self._read_header(channel)
+            elif channel in self._visitors.proxied:
+                self._visitors.read_header(channel)
             elif not _is_listening(channel):
                 yield channel
             elif self._accept_all(channel):
@@ -337,9 +349,15 @@ class Server(Visitors, ConfigurationReloader):
             if client is None:
                 return False
             # Commands that it sent while the loop was busy count before deadlines are judged.
-            if self._receive_visitor(client, kind) and self._in_loop():
+            if self._visitors.receive(client, kind) and self._in_loop():
                 self._guarded(client, self._handle_commands)
         return True
+
+    def _serve_newcomer(self, client: socket.socket, received: bytes) -> None:
+        """Run the commands of a client that was admitted after its first bytes had come."""
+        if received:
+            self._client_buffers[client] = received
+        self._guarded(client, self._handle_commands)
 
     # --- configuration, any thread ---
 
@@ -368,6 +386,12 @@ class Server(Visitors, ConfigurationReloader):
         self._timeout_check_interval = configuration.timeout_check_interval
         self._change_policy(validated_config.settings.policy)
         self.wake()
+
+    def _change_policy(self, policy: Policy) -> None:
+        """Judge by another policy; clients that it denies are disconnected."""
+        for client in self._doorkeeper.change_policy(policy):
+            log.warning("%s disconnected: the new policy does not admit it", self._called(client))
+            self._disconnect_client(client)
 
     def _open_tcp(self, address: str, port: int) -> socket.socket:
         return self._open_server_socket(address, port)  # which may be replaced
@@ -422,7 +446,7 @@ class Server(Visitors, ConfigurationReloader):
         self._listening.close()
         for client in list(self._client_buffers):
             self._disconnect_client(client)
-        self._turn_away_unknown()
+        self._visitors.turn_away_all()
         self._lingering.close()
         if self._carrier is not None:
             self._carrier.close(_SECONDS_TO_TELL_THE_STORE)
@@ -462,6 +486,24 @@ class Server(Visitors, ConfigurationReloader):
             self._take_back(returned)
         jobs = {job.job_id for job in self._controller.list_jobs()}
         self._watchers.put_aside(jobs, set(self._controller.machines))
+
+    def _take_back(self, returned: Returned) -> bool:
+        """Serve a client of the last process as it was served; returns whether it goes on."""
+        client, told = returned.client, returned.body.get("identity")
+        peer = self._peer(client)
+        peer.carried, peer.since = returned.carried, -math.inf
+        if told is None:
+            identity = identity_by_address(client)
+        else:
+            identity = Identity(
+                parse_address(told.get("address")), certificate=told.get("certificate")
+            )
+        if not self._visitors.admit(client, identity):
+            self._forget_peer(peer)
+            return False
+        self._watchers.take_back(peer, returned.body.get("watches", {}))
+        self.memory.count(peer)
+        return True
 
 
 def _is_listening(channel: Channel) -> TypeGuard[socket.socket]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire.running import Handler
-from spalloc_server._wire.visitors import Visitors
+from spalloc_server._wire.serving import Server
 from spalloc_server.controller import Controller
 
 
@@ -32,12 +32,13 @@ class Safety:
         """Nothing is left to others."""
 
 
-class BareClients(Visitors):
+class BareClients(Server):
     """Clients and visitors, whose loop is the test."""
 
     def __init__(self, commands: Mapping[str, Handler], read_only: Collection[str] = ()) -> None:
         self.safety = Safety()
-        super().__init__(commands, read_only, Controller(), cast(WriteAhead, self.safety))
+        write_ahead = cast(WriteAhead, self.safety)
+        super().__init__("", 0, commands, read_only, Controller(), write_ahead=write_ahead)
         self._server_thread = threading.current_thread()
         self._ends: list[socket.socket | FarEnd] = []
 
@@ -73,6 +74,7 @@ class BareClients(Visitors):
         self._lingering.close()
         for end in self._ends:
             end.close()
+        self.stop_listening_to_sighup()
         self.close_polling()
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from spalloc_server._wire import endpoints
+from spalloc_server._wire import endpoints, visitors
 from spalloc_server._wire.endpoints import Endpoint, Kind
-from spalloc_server.server import SpallocServer
 from tests.access.test_proxy_header import header
 from tests.support.policed_server import CONFIG, Client, Start, proxied
 
@@ -397,7 +396,7 @@ def test_first_bytes_at_random_harm_nobody_and_are_never_admitted(
         assert client.call("version")
 
     until(lambda: not server.client_count and open_sockets() <= sockets)
-    assert not server._proxy_headers.waiting
+    assert not server._visitors.proxied.waiting
     assert server.connections == 1
     assert sum(server.command_times["version"].counts) == 1
     assert 1 <= caplog.text.count("closed unheard") <= 2  # once a minute
@@ -425,7 +424,7 @@ def test_a_client_that_was_reset_before_it_was_judged_is_not_served(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start(USE_127_7)
-    monkeypatch.setattr(server, "_identity_by_address", lambda _: None)
+    monkeypatch.setattr(visitors, "identity_by_address", lambda _: None)
 
     with Client(server, "127.7.0.1") as client:
         assert client.rest() == []
@@ -433,7 +432,7 @@ def test_a_client_that_was_reset_before_it_was_judged_is_not_served(
 
 def test_a_connection_that_is_gone_already_has_no_address() -> None:
     with socket.socket() as client:
-        assert SpallocServer._identity_by_address(client) is None
+        assert visitors.identity_by_address(client) is None
 
 
 def test_a_user_who_is_gone_before_the_kernel_tells_is_closed(
@@ -553,7 +552,7 @@ def test_a_client_that_was_reset_is_served_where_everybody_is(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start("Policy()")
-    monkeypatch.setattr(server, "_identity_by_address", lambda _: None)
+    monkeypatch.setattr(visitors, "identity_by_address", lambda _: None)
 
     with Client(server) as client:
         assert client.call("version")

@@ -44,7 +44,7 @@ def run(keeper: Doorkeeper, client: Any, name: str, *args: Any, **kwargs: Any) -
 
     def handler(*args: Any, **kwargs: Any) -> Any:
         acting = keeper.acts_as(client)
-        return args, kwargs, acting.identity.principal, keeper.renews(client)
+        return args, kwargs, acting.principal, keeper.renews(client)
 
     job_id = args[0] if args else None
     return keeper.run(client, Command(name, args, kwargs), job_id, handler)
@@ -55,7 +55,7 @@ def test_only_a_policy_closes_the_door() -> None:
     assert not Doorkeeper(Policy(isolation="jobs"), PRINCIPALS.get).open
     assert not Doorkeeper(Policy([("0.0.0.0/0", "use")]), PRINCIPALS.get).open
     keeper = Doorkeeper(Policy([]), PRINCIPALS.get)
-    keeper.policy = Policy()
+    keeper.change_policy(Policy())
     assert keeper.open
 
 
@@ -89,14 +89,48 @@ def test_a_denied_connection_is_counted_and_not_remembered(
 
 
 def test_a_reload_finds_those_to_close_and_the_rights_of_the_others(keeper: Doorkeeper) -> None:
-    keeper.policy = Policy([("192.0.2.1", "read"), ("cert:*", "use")])
+    denied = keeper.change_policy(Policy([("192.0.2.1", "read"), ("cert:*", "use")]))
 
-    assert keeper.clients_to_close() == [READER]
+    assert denied == [READER]
     assert keeper.standing(USER).access is AccessClass.read
     assert keeper.standing(FRONT).access is AccessClass.use
     keeper.forget(USER)
     keeper.forget(USER)
     assert keeper.standing(USER).access is AccessClass.deny
+
+
+def test_the_findings_on_a_policy_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    keeper = Doorkeeper(Policy(), PRINCIPALS.get)
+    denying = Policy([("192.0.2.1", "use"), ("192.0.2.1", "read")])
+    findings = list(denying.findings())
+    assert findings
+
+    keeper.change_policy(denying)
+    told = [record.getMessage() for record in caplog.records]
+    keeper.change_policy(denying)
+
+    assert told == findings
+    assert [record.getMessage() for record in caplog.records] == told
+
+
+@pytest.mark.parametrize(
+    ("identity", "by_address"),
+    [
+        (Identity(), True),
+        (Identity(ipaddress.ip_address("192.0.2.1")), True),
+        (Identity(ipaddress.ip_address("192.0.2.1"), certificate="host:192.0.2.1"), False),
+        (Identity(uid=0), False),
+        (Identity(user="local"), False),
+    ],
+)
+def test_an_address_alone_tells_no_principal_of_one_with_a_name(
+    identity: Identity, by_address: bool
+) -> None:
+    standing = Standing(identity, AccessClass.use)
+
+    assert standing.principal == identity.principal
+    assert standing.by_address is by_address
 
 
 def test_a_command_of_a_user_is_carried_out_for_himself(keeper: Doorkeeper) -> None:
@@ -122,21 +156,21 @@ def test_the_kinds_of_no(keeper: Doorkeeper) -> None:
 
 def test_a_failed_command_leaves_nobody_acting(keeper: Doorkeeper) -> None:
     def fail() -> None:
-        assert keeper.acts_as(FRONT).identity.principal == "user:ada"
+        assert keeper.acts_as(FRONT).principal == "user:ada"
         # Another client, and calls from within, act for themselves meanwhile.
-        assert keeper.acts_as(USER).identity.principal == "host:192.0.2.1"
-        assert keeper.acts_as(None).identity.principal == "local"
+        assert keeper.acts_as(USER).principal == "host:192.0.2.1"
+        assert keeper.acts_as(None).principal == "local"
         assert keeper.renews(USER)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         keeper.run(FRONT, Command("version", (), {"as_user": "ada"}), None, fail)
 
-    assert keeper.acts_as(FRONT).identity.principal == "cert:web"
+    assert keeper.acts_as(FRONT).principal == "cert:web"
 
 
 def test_without_isolation_jobs_are_everybodys(keeper: Doorkeeper) -> None:
-    keeper.policy = Policy(RULES)
+    keeper.change_policy(Policy(RULES))
     standing = keeper.standing(USER)
 
     assert keeper.judge(standing, "destroy_job", 2) == ALLOWED
@@ -211,7 +245,7 @@ def test_words_of_bad_form_are_named(keeper: Doorkeeper, words: dict[str, Any], 
         run(keeper, FRONT, "version", **words)
 
     assert text in str(caught.value)
-    assert keeper.acts_as(FRONT).identity.principal == "cert:web"
+    assert keeper.acts_as(FRONT).principal == "cert:web"
 
 
 def test_a_name_of_the_greatest_length_is_taken() -> None:

@@ -63,6 +63,23 @@ def test_arguments_are_handed_on_and_the_value_comes_back(owner: Owner, runner: 
     }
 
 
+def test_a_command_is_given_for_its_client_or_for_the_user_of_a_front(owner: Owner) -> None:
+    ada, web = Identity(uid=1), Identity(certificate="web")
+    doorkeeper = Doorkeeper(Policy(), lambda _: None)
+    runner = Runner(owner._commands, doorkeeper, Refusals(LOG))
+    owner._commands = {"version": lambda _, client: runner.caller(client).principal}
+
+    doorkeeper.admit("ada", ada)
+    doorkeeper.admit("web", web)
+    assert json.loads(runner.run(owner, "ada", Command("version", (), {}))) == {"return": "unix:1"}
+    assert runner.caller("unseen").principal == runner.caller(None).principal == "local"
+    doorkeeper.change_policy(Policy([("cert:web", "front"), ("user:*", "use")]))
+    told = runner.run(owner, "web", Command("version", (), {"as_user": "eve"}))
+
+    assert json.loads(told) == {"return": "user:eve"}
+    assert runner.caller("web").principal == "cert:web"
+
+
 def test_an_unknown_command_is_malformed(owner: Owner, runner: Runner) -> None:
     with pytest.raises(MalformedError, match="unknown command 'fly'"):
         runner.run(owner, "me", Command("fly", (), {}))

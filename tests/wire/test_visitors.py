@@ -15,7 +15,7 @@ import pytest
 from spalloc_server._access.identity import Identity, parse_address
 from spalloc_server._access.policy import Policy
 from spalloc_server._access.proxy_header import SECONDS_FOR_HEADER
-from spalloc_server._wire import introductions
+from spalloc_server._wire import introductions, visitors
 from spalloc_server._wire.carried import Carried
 from spalloc_server._wire.carrier import Returned
 from spalloc_server._wire.endpoints import Kind
@@ -31,12 +31,12 @@ NOBODY = Policy([("192.0.2.1", "use")])
 
 
 def who(server: BareClients, client: socket.socket) -> tuple[str, str | None]:
-    return server._doorkeeper.acts_as(client).identity.principal, server._name(client)
+    return server._doorkeeper.acts_as(client).principal, server._name(client)
 
 
 def unknown(server: BareClients) -> bool:
     """Whether connections wait to be introduced."""
-    return bool(server._proxy_headers.waiting or server._local_users.waiting)
+    return bool(server._visitors.proxied.waiting or server._visitors.local.waiting)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_client_that_a_rule_admits_is_served(server: BareClients) -> None:
     server._change_policy(LOOPBACK)
     ours, theirs = server.pair()
 
-    assert server._receive_visitor(ours, Kind.tcp)
+    assert server._visitors.receive(ours, Kind.tcp)
     theirs.send(command("version"))
     server.turn(ours)
 
@@ -71,7 +71,7 @@ def test_one_that_no_rule_admits_is_closed_unheard(server: BareClients) -> None:
     ours, theirs = server.pair()
     theirs.send(command("version"))
 
-    assert not server._receive_visitor(ours, Kind.tcp)
+    assert not server._visitors.receive(ours, Kind.tcp)
 
     assert theirs.rest() == []
     assert (server.connections, server._client_buffers, server._peers) == (0, {}, {})
@@ -82,10 +82,10 @@ def test_one_that_is_gone_is_served_where_everybody_is(
     server: BareClients, monkeypatch: pytest.MonkeyPatch, policy: Policy, served: bool
 ) -> None:
     server._change_policy(policy)
-    monkeypatch.setattr(server, "_identity_by_address", lambda _: None)
+    monkeypatch.setattr(visitors, "identity_by_address", lambda _: None)
     ours, _ = server.pair()
 
-    assert server._receive_visitor(ours, Kind.tcp) is served
+    assert server._visitors.receive(ours, Kind.tcp) is served
     assert (ours in server._client_buffers) is served
 
 
@@ -97,13 +97,13 @@ def test_a_proxied_client_has_its_first_command_carried_out(server: BareClients)
     ours, theirs = server.pair()
     whole = proxied("192.0.2.1") + command("version")
 
-    assert not server._receive_visitor(ours, Kind.proxy)
-    server._read_header(ours)
+    assert not server._visitors.receive(ours, Kind.proxy)
+    server._visitors.read_header(ours)
     for piece in (whole[:20], whole[20:]):
         assert unknown(server)
         theirs.send(piece)
         wait_for(ours)
-        server._read_header(ours)
+        server._visitors.read_header(ours)
     server._answer_all()
 
     assert not unknown(server)
@@ -115,9 +115,9 @@ def test_a_proxied_client_that_no_rule_admits_is_closed_unheard(server: BareClie
     ours, theirs = server.pair()
     theirs.send(proxied("192.0.2.2") + command("version"))
 
-    server._receive_visitor(ours, Kind.proxy)
+    server._visitors.receive(ours, Kind.proxy)
     wait_for(ours)
-    server._read_header(ours)
+    server._visitors.read_header(ours)
 
     assert theirs.rest() == []
     assert server.connections == 0
@@ -129,9 +129,9 @@ def test_the_proxys_own_question_makes_no_line_in_the_log(
     ours, theirs = server.pair()
     theirs.send(header(b"", command=0x20, family=0))
 
-    server._receive_visitor(ours, Kind.proxy)
+    server._visitors.receive(ours, Kind.proxy)
     wait_for(ours)
-    server._read_header(ours)
+    server._visitors.read_header(ours)
 
     assert theirs.rest() == []
     assert caplog.text == ""
@@ -143,9 +143,9 @@ def test_bad_headers_make_a_line_a_minute(
     def come() -> None:
         ours, theirs = server.pair()
         theirs.send(b"GET / HTTP/1.0\r\n")
-        server._receive_visitor(ours, Kind.proxy)
+        server._visitors.receive(ours, Kind.proxy)
         wait_for(ours)
-        server._read_header(ours)
+        server._visitors.read_header(ours)
         assert theirs.rest() == []
 
     for seconds in (0.0, 1.0, 58.9, 0.2):
@@ -160,21 +160,21 @@ def test_bad_headers_make_a_line_a_minute(
 
 
 def test_a_header_has_its_time_and_no_more(server: BareClients, clock: HandClock) -> None:
-    assert server._seconds_to_introduce(clock.now) == math.inf
+    assert server._visitors.seconds_left(clock.now) == math.inf
     ours, theirs = server.pair()
-    server._receive_visitor(ours, Kind.proxy)
+    server._visitors.receive(ours, Kind.proxy)
 
-    assert server._seconds_to_introduce(clock.now) == SECONDS_FOR_HEADER
+    assert server._visitors.seconds_left(clock.now) == SECONDS_FOR_HEADER
     clock.advance(SECONDS_FOR_HEADER - 1.0)
-    server._introduce_all(clock.now)
+    server._visitors.introduce_all(clock.now)
     assert theirs.silent
-    assert server._seconds_to_introduce(clock.now) == 1.0
-    assert server._seconds_to_introduce(clock.now + 9) == 0.0
+    assert server._visitors.seconds_left(clock.now) == 1.0
+    assert server._visitors.seconds_left(clock.now + 9) == 0.0
     clock.advance(1.0)
-    server._introduce_all(clock.now)
+    server._visitors.introduce_all(clock.now)
 
     assert theirs.rest() == []
-    assert server._seconds_to_introduce(clock.now) == math.inf
+    assert server._visitors.seconds_left(clock.now) == math.inf
 
 
 def test_too_many_without_header_cost_the_oldest(
@@ -184,7 +184,7 @@ def test_too_many_without_header_cost_the_oldest(
     pairs = [server.pair() for _ in range(3)]
 
     for ours, _ in pairs:
-        server._receive_visitor(ours, Kind.proxy)
+        server._visitors.receive(ours, Kind.proxy)
 
     assert pairs[0][1].rest() == []
     assert [theirs.silent for _, theirs in pairs[1:]] == [True, True]
@@ -209,15 +209,15 @@ def test_a_local_user_waits_for_the_name_alone(
     uid = os.getuid()
     server._change_policy(Policy([("unix:ada", "use")]))
     known: list[tuple[bool, str | None]] = [(False, None)]
-    monkeypatch.setattr(server._local_users._names, "ask", lambda *_: known[-1])
+    monkeypatch.setattr(server._visitors.local._names, "ask", lambda *_: known[-1])
     ours, theirs = local
     theirs.send(command("version"))
 
-    assert not server._receive_visitor(ours, Kind.unix)
-    server._introduce_all(0.0)
+    assert not server._visitors.receive(ours, Kind.unix)
+    server._visitors.introduce_all(0.0)
     assert unknown(server)
     known.append((True, "ada"))
-    server._introduce_all(0.0)
+    server._visitors.introduce_all(0.0)
     server.turn()
 
     assert not unknown(server)
@@ -227,12 +227,12 @@ def test_a_local_user_waits_for_the_name_alone(
 def test_all_who_wait_are_closed_at_the_end(
     server: BareClients, local: tuple[socket.socket, FarEnd], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(server._local_users._names, "ask", lambda *_: (False, None))
+    monkeypatch.setattr(server._visitors.local._names, "ask", lambda *_: (False, None))
     proxied_ours, proxied_theirs = server.pair()
-    server._receive_visitor(proxied_ours, Kind.proxy)
-    server._receive_visitor(local[0], Kind.unix)
+    server._visitors.receive(proxied_ours, Kind.proxy)
+    server._visitors.receive(local[0], Kind.unix)
 
-    server._turn_away_unknown()
+    server._visitors.turn_away_all()
 
     assert not unknown(server)
     assert proxied_theirs.rest() == local[1].rest() == []
@@ -245,7 +245,7 @@ def test_another_policy_closes_those_whom_it_denies_alone(
     server: BareClients, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, theirs = server.pair()
-    server._receive_visitor(ours, Kind.tcp)
+    server._visitors.receive(ours, Kind.tcp)
 
     server._change_policy(LOOPBACK)
     server._change_policy(Policy([("127.0.0.1", "use")]))  # the same in other words
