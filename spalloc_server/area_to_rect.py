@@ -125,3 +125,41 @@ def area_to_rect(
     if min(width, height) / max(width, height) < min_ratio:
         return None
     return width, height
+
+
+@lru_cache(maxsize=4096)
+def least_rectangles(
+    area: int, bound_width: int, bound_height: int, min_ratio: float
+) -> tuple[tuple[int, int], ...]:
+    """Rectangles that hold an area and would not if they were smaller.
+
+    Parameters
+    ----------
+    area : int
+        Cells to be held (> 0).
+    bound_width, bound_height : int
+        Most that a rectangle may have, cells.
+    min_ratio : float
+        Least short side / long side; above 1 it is inverted.
+
+    Returns
+    -------
+    tuple of (width, height)
+        By area, the squarest first, then the narrowest.
+    """
+    ratio = 1.0 / min_ratio if min_ratio > 1.0 else min_ratio
+    found = []
+    for high in range(1, bound_height + 1):
+        wide = -(-area // high)
+        least = wide <= bound_width and wide * (high - 1) < area
+        if least and min(wide, high) >= ratio * max(wide, high):
+            found.append((wide, high))
+    if not found:
+        # Only rectangles that hold more are square enough.
+        found = [
+            (wide, high)
+            for wide in range(1, bound_width + 1)
+            for high in range(1, bound_height + 1)
+            if wide * high >= area and min(wide, high) >= ratio * max(wide, high)
+        ]
+    return tuple(sorted(found, key=lambda size: (size[0] * size[1], -min(size), size[0])))

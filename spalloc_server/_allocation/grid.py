@@ -16,7 +16,6 @@ and 4; rows likewise.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 from spalloc_server._places import Triad
 
@@ -341,39 +340,3 @@ def _tallest(runs: int, stride: int) -> int:
             stack = further
             height += step
     return height
-
-
-@lru_cache(maxsize=4096)
-def shapes(area: int, width: int, height: int, min_ratio: float) -> tuple[tuple[int, int], ...]:
-    """Sizes of the blocks that hold an area and would not if they were smaller.
-
-    Parameters
-    ----------
-    area : int
-        Triads to be held (> 0).
-    width, height : int
-        Most that a block may have, triads.
-    min_ratio : float
-        Least short side / long side; above 1 it is inverted.
-
-    Returns
-    -------
-    tuple of (width, height)
-        By area, the squarest first, then the narrowest.
-    """
-    ratio = 1.0 / min_ratio if min_ratio > 1.0 else min_ratio
-    found = []
-    for high in range(1, height + 1):
-        wide = -(-area // high)
-        least = wide <= width and wide * (high - 1) < area
-        if least and min(wide, high) >= ratio * max(wide, high):
-            found.append((wide, high))
-    if not found:
-        # Only blocks that hold more are square enough.
-        found = [
-            (wide, high)
-            for wide in range(1, width + 1)
-            for high in range(1, height + 1)
-            if wide * high >= area and min(wide, high) >= ratio * max(wide, high)
-        ]
-    return tuple(sorted(found, key=lambda size: (size[0] * size[1], -min(size), size[0])))

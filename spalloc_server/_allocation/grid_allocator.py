@@ -13,10 +13,11 @@ from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet, Watch
 from spalloc_server._allocation.faults import Faults
 from spalloc_server._allocation.free_room import FreeRoom
-from spalloc_server._allocation.grid import Grid, Opening, shapes
+from spalloc_server._allocation.grid import Grid, Opening
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType
 from spalloc_server._allocation.measure import Measure
 from spalloc_server._places import Block, Board
+from spalloc_server.area_to_rect import least_rectangles
 
 #: Boards in the blocks about which the filter is asked in one go; it takes about
 #: five milliseconds to answer.
@@ -232,8 +233,10 @@ class GridAllocator(BoardAllocator):
 
     def _boards(self, boards: int, wanted: Limits) -> Blocks | None:
         area = triads_for(boards)
-        sizes = shapes(area, self.width, self.height, wanted.min_ratio) if area > 0 else ()
-        if not sizes or not self._area_is_right(area, wanted):
+        if not self._area_is_right(area, wanted):
+            return None
+        sizes = least_rectangles(area, self.width, self.height, wanted.min_ratio)
+        if not sizes:
             return None
         if self.full_measure and wanted.max_dead_boards is None and not self._searched().none:
             measure = Measure(self._searching(), self._whole, lambda w: self._filter(w, boards))
@@ -244,7 +247,7 @@ class GridAllocator(BoardAllocator):
                 return None
             area, missing = found
             wanted = wanted._replace(max_dead_boards=missing)
-            sizes = shapes(area, self.width, self.height, wanted.min_ratio)
+            sizes = least_rectangles(area, self.width, self.height, wanted.min_ratio)
         return Blocks(sizes, self._filter(wanted, boards))
 
     def _is_block_possible(self, blocks: Blocks | None) -> bool:

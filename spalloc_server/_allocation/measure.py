@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from spalloc_server._allocation.block_search import BlockSearch, Size
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
-from spalloc_server._allocation.grid import Opening, shapes
+from spalloc_server._allocation.grid import Opening
 from spalloc_server._allocation.kinds import Limits
+from spalloc_server.area_to_rect import least_rectangles
 
 
 class Measured(NamedTuple):
@@ -103,7 +104,9 @@ class Measure:
             return [(grid.width, grid.height)] if area == self._triads else []
         return [
             (width, height)
-            for width, height in shapes(area, grid.width, grid.height, wanted.min_ratio)
+            for width, height in least_rectangles(
+                area, grid.width, grid.height, wanted.min_ratio
+            )
             if width * height == area
         ]
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spalloc_server.area_to_rect import (
     area_to_rect,
+    least_rectangles,
     rectangle_with_aspect_ratio,
     squarest_rectangle,
 )
@@ -183,3 +184,36 @@ def by_the_rules(
     if squashed and min(w, h) / max(w, h) < ratio:
         return None
     return w, h
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.sampled_from((0.0, 0.3, 0.5)))
+def test_least_rectangles_hold_an_area_and_no_smaller_ones_would(
+    area: int, width: int, height: int, ratio: float
+) -> None:
+    found = least_rectangles(area, width, height, ratio)
+
+    assert len(found) == len(set(found))
+    assert [w * h for w, h in found] == sorted(w * h for w, h in found)
+    for wide, high in found:
+        assert wide * high >= area
+        assert wide <= width
+        assert high <= height
+        assert min(wide, high) / max(wide, high) >= ratio
+    if not ratio:
+        least = {
+            (wide, high)
+            for wide in range(1, width + 1)
+            for high in range(1, height + 1)
+            if wide * high >= area > max((wide - 1) * high, wide * (high - 1))
+        }
+        assert set(found) == least
+
+
+def test_least_rectangles_are_ordered_by_area_then_squareness_then_width() -> None:
+    assert least_rectangles(6, 9, 9, 0.0) == ((2, 3), (3, 2), (1, 6), (6, 1))
+    assert least_rectangles(5, 9, 9, 0.0) == ((1, 5), (5, 1), (2, 3), (3, 2))
+
+
+def test_where_no_least_rectangle_is_square_enough_a_larger_one_is() -> None:
+    assert least_rectangles(5, 9, 9, 1.0)[0] == (3, 3)
+    assert least_rectangles(5, 2, 9, 1.0) == ()

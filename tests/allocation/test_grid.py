@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._allocation.grid import Grid, Opening, shapes
+from spalloc_server._allocation.grid import Grid, Opening
 
 Triads = set[tuple[int, int]]
 
@@ -198,36 +198,3 @@ def test_blocks_that_overlap_a_block(
     assert grid.overlapping(other, width, height) == mask_of(grid, overlapping)
     touched = set().union(*(block(*triad, width, height) for triad in every))
     assert grid.touched(mask_of(grid, every), width, height) == mask_of(grid, touched)
-
-
-@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.sampled_from((0.0, 0.3, 0.5)))
-def test_shapes_hold_an_area_and_no_smaller_ones_would(
-    area: int, width: int, height: int, ratio: float
-) -> None:
-    found = shapes(area, width, height, ratio)
-
-    assert len(found) == len(set(found))
-    assert [w * h for w, h in found] == sorted(w * h for w, h in found)
-    for wide, high in found:
-        assert wide * high >= area
-        assert wide <= width
-        assert high <= height
-        assert min(wide, high) / max(wide, high) >= ratio
-    if not ratio:
-        least = {
-            (wide, high)
-            for wide in range(1, width + 1)
-            for high in range(1, height + 1)
-            if wide * high >= area > max((wide - 1) * high, wide * (high - 1))
-        }
-        assert set(found) == least
-
-
-def test_shapes_are_ordered_by_area_then_squareness_then_width() -> None:
-    assert shapes(6, 9, 9, 0.0) == ((2, 3), (3, 2), (1, 6), (6, 1))
-    assert shapes(5, 9, 9, 0.0) == ((1, 5), (5, 1), (2, 3), (3, 2))
-
-
-def test_where_no_least_shape_is_square_enough_a_larger_one_is() -> None:
-    assert shapes(5, 9, 9, 1.0)[0] == (3, 3)
-    assert shapes(5, 2, 9, 1.0) == ()

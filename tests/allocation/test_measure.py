@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._allocation.grid import shapes
 from spalloc_server._allocation.grid_allocator import GridAllocator
+from spalloc_server.area_to_rect import least_rectangles
 from spalloc_server.links import Links
 from tests.support.naive_allocator import NaiveMachine
 
@@ -52,7 +52,7 @@ def test_a_number_of_boards_gets_the_least_block_that_has_the_most_of_them(
                     square = min(width, height) / max(width, height) >= min_ratio
                     if network is not None and square:
                         sizes.append((-min(boards, len(network.boards)), width * height))
-    shaped = shapes(-(-boards // 3), machine.width, machine.height, min_ratio)
+    shaped = least_rectangles(-(-boards // 3), machine.width, machine.height, min_ratio)
     assert allocator.alloc_possible(boards, **limits) is bool(sizes and shaped)
     if not sizes or not shaped:
         assert got is None
