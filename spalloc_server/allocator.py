@@ -139,6 +139,7 @@ class Allocator(BoardAllocator):
         return [(x, y) for x in _ends(self.width - width) for y in _ends(self.height - height)]
 
     def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:
+        self._look_at_faults()
         if not numbers:
             board = self._single_boards.use_any(self.pack_tree, self.dead_boards)
             if board is None:

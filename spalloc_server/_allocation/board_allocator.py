@@ -145,7 +145,7 @@ class BoardAllocator(Ledger):
 
     def _is_board_possible(self, numbers: tuple[int, ...]) -> bool:
         if not numbers:
-            self._verdicts.refresh(self.dead_boards, self.dead_links)
+            self._look_at_faults()
             return self._verdicts.answer(("any board",), self._has_live_board)
         x, y, z = numbers
         return self._is_on_machine((x, y, z)) and (x, y, z) not in self.dead_boards
@@ -163,7 +163,7 @@ class BoardAllocator(Ledger):
         return 0 < area <= self.width * self.height
 
     def _filter(self, wanted: Limits, expected_boards: int | None) -> _CandidateFilter:
-        self._verdicts.refresh(self.dead_boards, self.dead_links)
+        self._look_at_faults()
         return _CandidateFilter(
             self.width,
             self.height,

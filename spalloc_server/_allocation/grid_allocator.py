@@ -10,7 +10,7 @@ from typing import NamedTuple
 from spalloc_server._allocation.block_search import BlockSearch, Size
 from spalloc_server._allocation.board_allocator import Allocation, BoardAllocator, triads_for
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
-from spalloc_server._allocation.dead_sets import DeadSet, Watch
+from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.faults import Faults
 from spalloc_server._allocation.free_room import FreeRoom
 from spalloc_server._allocation.grid import Grid, Opening
@@ -81,11 +81,10 @@ class GridAllocator(BoardAllocator):
         self._free_room = FreeRoom(self.grid)
         self._whole = Opening(self.grid, self.grid.full)
         self._nothing_kept = Kept(0, self.grid.full)
-        self._watch = Watch()
         self._search: BlockSearch | None = None
         self._blocks: dict[_Key, Blocks | None] = {}
         self._possible: dict[_Key, bool] = {}
-        self._version = 0
+        self._searched_version = 0
         self._faults = Faults(self.grid, frozenset(), frozenset())
 
     @property
@@ -107,7 +106,7 @@ class GridAllocator(BoardAllocator):
             A number that changes with the dead boards and links.
         """
         self._searching().boards_left = _BOARDS_IN_ONE_GO
-        return self._version
+        return self._searched_version
 
     def allocate(self, request: Request) -> Allocation | None:
         """Allocate boards if there is a place for them now, however long the search takes."""
@@ -145,7 +144,7 @@ class GridAllocator(BoardAllocator):
         if request.numbers:
             x, y, z = request.numbers
             spare = self._is_allowed((x, y, z), kept, inside=inside)
-            return self._allocate_board((x, y, z)) if spare else None
+            return self._allocate_given((x, y, z)) if spare else None
         return self._allocate_any(
             lambda board: self._is_allowed(board, kept, inside=inside),
             self.grid.full if inside or kept.board is not None else kept.others,
@@ -300,11 +299,13 @@ class GridAllocator(BoardAllocator):
     # --- single boards ---
 
     def _allocate_board(self, numbers: tuple[int, ...]) -> Allocation | None:
+        self._searching()
         if not numbers:
-            self._searching()
             return self._allocate_any(_any_board, self.grid.full, None)
         x, y, z = numbers
-        board = x, y, z
+        return self._allocate_given((x, y, z))
+
+    def _allocate_given(self, board: Board) -> Allocation | None:
         if not self._is_on_machine(board):
             return None
         if not self._single_boards.use(board, self._free_room, self.dead_boards):
@@ -369,11 +370,10 @@ class GridAllocator(BoardAllocator):
 
     def _searching(self) -> BlockSearch:
         """Return the search, made for the faults as they are now."""
-        if self._search is None or not self._watch.same(self.dead_boards, self.dead_links):
-            self._verdicts.refresh(self.dead_boards, self.dead_links)
-            self._watch.same(self.dead_boards, self.dead_links)
+        version = self._look_at_faults()
+        if self._search is None or version != self._searched_version:
+            self._searched_version = version
             self._faults = Faults(self.grid, self.dead_boards, self.dead_links)
-            self._version += 1
             self._blocks.clear()
             self._possible.clear()
             left = float("inf") if self._search is None else self._search.boards_left

@@ -1,8 +1,9 @@
 """The taken boards of one machine: allocated, resting after use, or in quarantine.
 
 Owns the records that both kinds of allocator keep, and their way from and to a
-saved state.  Must not know how a place is found, nor jobs, queues or hardware.
-Time is read through `_clock`.
+saved state; notices that the dead boards and links have changed, of which their
+owner says no word.  Must not know how a place is found, nor jobs, queues or
+hardware.  Time is read through `_clock`.
 
 An allocation's life::
 
@@ -23,6 +24,36 @@ from spalloc_server._allocation.verdicts import Verdicts
 from spalloc_server._allocation.waiting_list import Footprint, WaitingList
 from spalloc_server._places import Block, Board, Triad
 from spalloc_server.links import Links
+
+
+class Watch:
+    """Notices that sets were replaced or changed in place.
+
+    Sets and frozensets are compared with a copy, which costs no Python code
+    for each member.  Other containers can only be asked for membership, so
+    they count as changed each time.
+    """
+
+    def __init__(self) -> None:
+        self._copies: tuple[frozenset[object] | None, ...] = ()
+
+    def same(self, *sets: DeadSet) -> bool:
+        """Whether the sets have the same members as at the last question.
+
+        Parameters
+        ----------
+        *sets : container
+            As many as the other times.
+
+        Returns
+        -------
+        bool
+            False the first time.
+        """
+        if self._copies and all(map(_is_copy, self._copies, sets)):
+            return True
+        self._copies = tuple(map(_copy, sets))
+        return False
 
 
 class Ledger(ABC):
@@ -73,6 +104,8 @@ class Ledger(ABC):
         self._waiting_list = WaitingList()
         self._single_boards = SingleBoards()
         self._verdicts = Verdicts()
+        self._watch = Watch()
+        self._faults_version = 0
 
     @property
     @abstractmethod
@@ -109,6 +142,23 @@ class Ledger(ABC):
 
     def _all_boards(self) -> Iterable[Board]:
         return ((x, y, z) for x in range(self.width) for y in range(self.height) for z in range(3))
+
+    def _look_at_faults(self) -> int:
+        """Notice that the dead boards or links have changed, and forget all that is stale.
+
+        To be called first by each method that uses a remembered finding, or single
+        boards.
+
+        Returns
+        -------
+        int
+            A number that changes with the dead boards and links.
+        """
+        if not self._watch.same(self.dead_boards, self.dead_links):
+            self._faults_version += 1
+            self._verdicts.forget()
+            self._single_boards.look_again()
+        return self._faults_version
 
     # --- give boards back ---
 
@@ -354,3 +404,16 @@ def _footprint(told: Sequence[Any]) -> Footprint:
     if not footprint or footprint[0] not in kinds.get(len(footprint), ()):
         raise ValueError(f"{told!r} is not the footprint of an allocation")
     return footprint
+
+
+def _copy(container: DeadSet) -> frozenset[object] | None:
+    # Exactly these types: a subclass may answer otherwise than it iterates.
+    if type(container) is set or type(container) is frozenset:
+        return frozenset(container)
+    return None
+
+
+def _is_copy(copy: frozenset[object] | None, container: DeadSet) -> bool:
+    if copy is None or copy is container:
+        return copy is not None
+    return type(container) in {set, frozenset} and copy == container

@@ -15,7 +15,7 @@ in use::
 from collections.abc import Callable
 from typing import Any
 
-from spalloc_server._allocation.dead_sets import DeadSet, Watch
+from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.room import Room
 from spalloc_server._places import Board, Triad
 from spalloc_server.pack_tree import PackTree
@@ -27,7 +27,7 @@ class SingleBoards:
     """The books of all opened triads and of the boards in quarantine.
 
     The free room and the dead boards are passed in at each use, for their owner
-    may replace them.
+    may replace them; `look_again` tells that dead boards have changed.
 
     Attributes
     ----------
@@ -45,10 +45,12 @@ class SingleBoards:
         self.full: set[Triad] = set()
         self.quarantined: set[Board] = set()
         self._left_out: dict[Triad, set[int]] = {}
-        self._watch = Watch()
-        #: Whether all that is left out is dead or in quarantine, as far as
-        #: the dead boards are still those that `_watch` has seen.
+        #: Whether all that is left out is dead or in quarantine.
         self._reviewed = True
+
+    def look_again(self) -> None:
+        """Note that the dead boards have changed: some that were left out may be alive."""
+        self._reviewed = False
 
     # --- hand out and take back ---
 
@@ -349,7 +351,7 @@ class SingleBoards:
 
     def _review(self, dead_boards: DeadSet) -> None:
         """Make boards spare that were left out and are alive by now."""
-        if self._watch.same(dead_boards) and self._reviewed:
+        if self._reviewed:
             return
         self._reviewed = True
         for triad in list(self._left_out):

@@ -1,8 +1,7 @@
 """Findings about a machine's boards, for as long as they hold.
 
-Owns remembered verdicts and the one rule by which they go stale: the dead
-boards or dead links have changed.  Must not know which blocks are
-taken, for no verdict depends on that.
+Owns remembered verdicts, which go stale with the dead boards and links.  Must not
+know which blocks are taken, for no verdict depends on that.
 """
 
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
-from spalloc_server._allocation.dead_sets import DeadSet, Watch
 
 #: Verdicts kept at most, about four megabytes; arbitrary.
 _MOST_VERDICTS = 16_384
@@ -23,27 +21,16 @@ class Verdicts:
     """Remembers answers that depend on dead boards and links only."""
 
     def __init__(self) -> None:
-        self._watch = Watch()
         self._verdicts: dict[_Key, bool] = {}
         self._found: dict[_Key, Any] = {}
 
     def __len__(self) -> int:
         return len(self._verdicts)
 
-    def refresh(self, dead_boards: DeadSet, dead_links: DeadSet) -> None:
-        """Forget all findings if the dead sets have changed.
-
-        To be called first by every method that uses a remembered finding; the
-        sets cannot change before that method returns.
-
-        Parameters
-        ----------
-        dead_boards, dead_links : container
-            As they are now.
-        """
-        if not self._watch.same(dead_boards, dead_links):
-            self._verdicts.clear()
-            self._found.clear()
+    def forget(self) -> None:
+        """Forget all findings: the dead boards or links have changed."""
+        self._verdicts.clear()
+        self._found.clear()
 
     def find(self, key: _Key, find_out: Callable[[], _Found]) -> _Found:
         """Find something out that is no verdict, unless it is remembered.

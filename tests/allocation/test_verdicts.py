@@ -72,19 +72,15 @@ def test_what_one_way_finds_out_the_other_knows() -> None:
     assert judge.asked == 2
 
 
-def test_all_is_forgotten_when_dead_boards_or_links_change() -> None:
-    boards: set[Any] = set()
-    links: set[Any] = set()
+def test_all_is_forgotten_at_once() -> None:
     verdicts = Verdicts()
-    for change in (boards, links):
-        verdicts.refresh(boards, links)
-        verdicts.answer(("question",), lambda: True)
-        verdicts.refresh(boards, links)
-        assert len(verdicts) == 1
+    verdicts.answer(("question",), lambda: True)
+    verdicts.find(("number",), lambda: 1)
 
-        change.add((0, 0, 0))
-        verdicts.refresh(boards, links)
-        assert len(verdicts) == 0
+    verdicts.forget()
+
+    assert len(verdicts) == 0
+    assert verdicts.find(("number",), lambda: 2) == 2
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
