@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spalloc_server._jobs.board_states import FREE, STATES, boards_in, clock_time
+from spalloc_server._jobs.board_states import FREE, STATES, block, boards_in, clock_time
 from spalloc_server.controller import JobState
 from tests.support.facility import Facility, machine
 
@@ -29,6 +29,12 @@ def told(facility: Facility, board: tuple[int, int, int]) -> tuple[str, int | No
     assert rows is not None
     (found,) = [row[3:] for row in rows if row[:3] == board]
     return found
+
+
+def states(facility: Facility, name: str) -> dict[str, int]:
+    census = facility.controller.overview.census()
+    assert census is not None
+    return census.machines[name].states
 
 
 def today(facility: Facility, seconds: float = 0.0) -> str:
@@ -159,3 +165,46 @@ def test_boards_of_a_footprint() -> None:
     assert list(boards_in(("triads", 1, 0, 1, 2))) == [
         (1, y, z) for y in range(2) for z in range(3)
     ]
+
+
+def test_a_block_has_three_boards_a_triad() -> None:
+    assert list(block(1, 3, 2, 1)) == [
+        (1, 3, 0), (1, 3, 1), (1, 3, 2), (2, 3, 0), (2, 3, 1), (2, 3, 2)
+    ]  # fmt: skip
+    assert {board[:2] for board in block(3, 1, 2, 3)} == {
+        (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3)
+    }  # fmt: skip
+    assert list(boards_in(("board", 4, 5, 2))) == [(4, 5, 2)]
+    for kind in ("triads", "boards"):
+        assert list(boards_in((kind, 1, 3, 2, 1))) == list(block(1, 3, 2, 1))
+
+
+def test_boards_rest_on_their_own_machine_alone() -> None:
+    facility = Facility([machine(name, 1, 1, dead_boards=set()) for name in ("a", "b", "c")])
+    job_id = facility.create(machine="b")
+    facility.run_until(lambda: facility.state(job_id) is JobState.ready, 100.0)
+    for seconds in (0.0, 10.0):
+        facility.controller.destroy_job(None, job_id)
+        facility.run(seconds)
+
+        assert [states(facility, name)["resting"] for name in "abc"] == [0, 1, 0]
+    facility.close()
+
+
+@pytest.mark.parametrize(
+    ("board", "counted"),
+    [
+        ((0, 0, 0), 1), ((2, 1, 2), 1), ((3, 0, 0), 0), ((0, 2, 0), 0), ((-1, 0, 0), 0),
+        ((0, -1, 0), 0), ((0, 0, 3), 0), ((0, 0, -1), 0),
+    ],
+)  # fmt: skip
+def test_dead_boards_are_counted_on_the_machine(
+    board: tuple[int, int, int], counted: int
+) -> None:
+    dead: set[tuple[int, int, int]] = set()
+    facility = Facility([machine("m", 3, 2, dead_boards=dead)])
+    dead.add(board)
+
+    counts = states(facility, "m")
+    assert (counts["dead"], counts["free"]) == (counted, 18 - counted)
+    facility.close()

@@ -106,40 +106,6 @@ def test_an_answer_for_a_machine_that_is_gone_leaves_nothing(facility: Facility)
     assert "gone" not in health._quarantines
 
 
-def test_unknown_jobs_have_no_principal_and_take_none(facility: Facility) -> None:
-    controller = facility.controller
-    controller.belonging.give_job(99, "unix:5")
-    controller.belonging.set_takeover_code(99, "hash")
-
-    assert controller.belonging.principal_of(99) is None
-    assert controller.belonging.takeover_code(99) is None
-
-
-@pytest.mark.parametrize(
-    ("host", "principal"), [("192.0.2.7", "host:192.0.2.7"), (None, "local")]
-)
-def test_a_job_of_an_older_state_belongs_to_its_host_of_then(
-    monkeypatch: pytest.MonkeyPatch, host: str | None, principal: str
-) -> None:
-    Rack(monkeypatch).at_once = True
-    before = Controller()
-    before.machines = {"m": plain_machine("m")}
-    job_id = before.create_job(host, owner="me")
-    book = before.__getstate__()
-    book["jobs"][job_id]["principal"] = None
-    before.stop()
-    controller = Controller.restore(book)
-
-    # A stranger's sign of life makes nobody a job's principal.
-    controller.job_keepalive("198.51.100.1", job_id)
-
-    book = controller.__getstate__()
-    assert book["jobs"][job_id]["host"] == "198.51.100.1"
-    assert book["jobs"][job_id]["principal"] == principal
-    assert controller.belonging.principal_of(job_id) == principal
-    controller.stop()
-
-
 def test_the_grace_is_shown_as_it_was_set(facility: Facility) -> None:
     facility.controller.takeover_grace = 25.0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._saved import journal_contents
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.recovery import recover
 from spalloc_server._saved.saved_file import Names
@@ -378,17 +379,26 @@ def test_a_state_that_tells_no_ids_is_kept_aside(tmp_path: Path) -> None:
     assert "next job id" in broken.notes[0]
 
 
-def test_sound_records_that_make_no_sense_do_not_count(tmp_path: Path, lives: Lives) -> None:
+def test_sound_records_that_make_no_sense_do_not_count(
+    tmp_path: Path, lives: Lives, caplog: pytest.LogCaptureFixture
+) -> None:
     life = lives(tmp_path).start()
     life.busy()
     saved = found_state(tmp_path)
     assert life.store._journals.newest is not None
+    sound = journal_contents.read((tmp_path / JOURNAL).read_bytes()).payloads
     life.store._journals.newest.append([b"{}", b'[["created",70,"x"]]'])
     life.die()
 
-    again = lives(tmp_path).start()
+    with caplog.at_level("WARNING"):
+        again = lives(tmp_path).start()
 
     assert again.loaded.state == {**saved, "next_id": 71}
+    number = len(sound) + 1
+    assert f"record {number} of the journal does not fit the state" in caplog.messages
+    note = f"record {number} does not fit the state: it and the 1 after it do not count"
+    assert f"{tmp_path / JOURNAL}: {note}" in again.loaded.notes
+    assert (tmp_path / f"{JOURNAL}.unreadable.1").exists()
 
 
 # --- files of others ---

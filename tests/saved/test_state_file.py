@@ -183,6 +183,7 @@ def test_bare_pickles_are_known_for_the_originals() -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert state_file.looks_like_the_originals(pickle.dumps(STATE, protocol))
     assert not state_file.looks_like_the_originals(b"")
+    assert state_file.looks_like_the_originals(b"\x80\x02")
     assert not state_file.looks_like_the_originals(b"\x80")
     assert not state_file.looks_like_the_originals(b"\x80\x7f")
     assert not state_file.looks_like_the_originals(b"\x7f\x02")
