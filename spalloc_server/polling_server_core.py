@@ -5,11 +5,9 @@ channels by descriptor, the wake-up socket pair and listening sockets. Must not 
 a channel, nor the work of a server that is woken.
 """
 
-import errno
 import logging
 import math
 import os
-import resource
 import select
 import socket
 import threading
@@ -29,13 +27,6 @@ POLLNVAL = select.POLLNVAL
 _DRAIN_BYTES = 4096
 #: Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn.
 BACKLOG = 4096
-#: Between two tries to accept while there is no descriptor left. # arbitrary
-_SECONDS_WITHOUT_ACCEPTING = 0.5
-#: Descriptors that no client gets, beside one for each frame: state, control, metrics. # arbitrary
-_DESCRIPTORS_IN_RESERVE = 64
-#: No more descriptors or memory for another socket; trying at once again is no use.
-_OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
 #: Seconds; a client that was heard of again this soon is likely to be once more.  A client on this
 #: computer that sends as soon as it is answered takes 20 to 100 us, most of it to be woken.
 _SHORT = 200e-6
@@ -161,10 +152,6 @@ class PollingServerCore:
         self._fdmap: dict[int, Channel] = {}
         #: Channels that are not listened to, and until when (`_clock.monotonic`).
         self._paused: dict[Channel, float] = {}
-        self._accepting = True
-        # The number from which on descriptors are not for clients.
-        self._first_reserved = math.inf
-        self.reserve_descriptors(0)
         #: Guards the sending end against being closed in the middle of a send, which
         #: would reach the new holder of its descriptor. Re-entrant, for signal handlers.
         self._wake_lock = threading.RLock()
@@ -187,21 +174,6 @@ class PollingServerCore:
         self._notify_recv.close()
         if hasattr(self._poll, "close"):
             self._poll.close()
-
-    def reserve_descriptors(self, frames: int) -> None:
-        """Keep clients from taking the descriptors that the rest of the server needs.
-
-        Parameters
-        ----------
-        frames : int
-            Frames, which take one each.
-        """
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit == resource.RLIM_INFINITY:
-            self._first_reserved = math.inf
-        else:
-            # However few there are, clients get a part of them.
-            self._first_reserved = max(limit - frames - _DESCRIPTORS_IN_RESERVE, limit // 4)
 
     # --- any thread, and signal handlers ---
 
@@ -385,53 +357,6 @@ class PollingServerCore:
             server_socket.close()
             raise
         return server_socket
-
-    def _accept(self, server_socket: socket.socket) -> socket.socket | None:
-        """Take the next connection, if there is one that can be taken.
-
-        Without descriptors to spare the listening socket is paused, so that the
-        loop serves whom it has and does not spin; who waits is accepted later.
-
-        Returns
-        -------
-        socket.socket or None
-            Non-blocking, not registered.
-        """
-        if not self._accepting and self._only_reserve_is_left(server_socket):
-            self.pause_channel(server_socket, _SECONDS_WITHOUT_ACCEPTING)
-            return None
-        try:
-            client, _ = server_socket.accept()
-        except OSError as exc:
-            if exc.errno in _OUT_OF_SOCKETS:
-                self._accept_no_more(server_socket, str(exc))
-            elif not isinstance(exc, BlockingIOError):
-                # The client has gone already, or its network has.
-                _log.info("A connection was lost before it was accepted: %s", exc)
-            return None
-        if not self._accepting:
-            self._accepting = True
-            _log.info("New clients are accepted again.")
-        if client.fileno() >= self._first_reserved:
-            self._accept_no_more(server_socket, "the other descriptors are kept in reserve")
-        client.setblocking(False)
-        return client
-
-    def _accept_no_more(self, server_socket: socket.socket, reason: str) -> None:
-        """Leave new clients waiting for a moment."""
-        self.pause_channel(server_socket, _SECONDS_WITHOUT_ACCEPTING)
-        if self._accepting:
-            self._accepting = False
-            _log.error("No new clients until a connection closes: %s", reason)
-
-    def _only_reserve_is_left(self, server_socket: socket.socket) -> bool:
-        """Find out whether the next descriptor is not for clients."""
-        try:
-            number = os.dup(server_socket.fileno())
-        except OSError:
-            return True
-        os.close(number)
-        return number >= self._first_reserved
 
     # --- helpers, loop thread only ---
 

@@ -29,6 +29,7 @@ from spalloc_server._configuration_file import (
     run_configuration,
 )
 from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._wire.accepting import Acceptor
 from spalloc_server._wire.backlog import SECONDS_OF_SLICES
 from spalloc_server._wire.carrier import Carrier, Returned
 from spalloc_server._wire.clients import Clients
@@ -131,6 +132,7 @@ class Server(Clients, ConfigurationReloader):
     ) -> None:
         Clients.__init__(self, commands, read_only, controller, write_ahead)
         ConfigurationReloader.__init__(self, config_filename, self.wake)
+        self._acceptor = Acceptor(self.pause_channel)
         self._visitors = Visitors(
             self,
             self._doorkeeper,
@@ -345,7 +347,7 @@ class Server(Clients, ConfigurationReloader):
         """Take in new connections; returns whether more may be waiting."""
         kind = self._listening.kind_of(listening)
         for _ in range(_MAX_ACCEPTS):
-            client = self._accept(listening)
+            client = self._acceptor.accept(listening)
             if client is None:
                 return False
             # Commands that it sent while the loop was busy count before deadlines are judged.
@@ -380,7 +382,7 @@ class Server(Clients, ConfigurationReloader):
             if before:
                 self._listen(before)
             raise
-        self.reserve_descriptors(sum(len(m.bmp_ips) for m in configuration.machines))
+        self._acceptor.reserve(sum(len(m.bmp_ips) for m in configuration.machines))
         self._controller.max_retired_jobs = configuration.max_retired_jobs
         self._controller.seconds_before_free = configuration.seconds_before_free
         self._timeout_check_interval = configuration.timeout_check_interval

@@ -1,11 +1,7 @@
 """Waiting for channels, waking, and accepting."""
 
-import contextlib
 import errno
-import logging
-import math
 import os
-import resource
 import select
 import signal
 import socket
@@ -628,93 +624,6 @@ def test_an_address_in_use_is_an_error_that_leaves_nothing(core: Core) -> None:
     assert core._fdmap == table
 
 
-def test_connections_are_accepted_one_by_one(core: Core) -> None:
-    server = core._open_server_socket("127.0.0.1", 0)
-    with socket.create_connection(server.getsockname()) as client:
-        list(core.ready_channels(None))
-
-        accepted = core._accept(server)
-
-        assert accepted is not None
-        with accepted:
-            assert accepted.getpeername() == client.getsockname()
-            assert not accepted.getblocking()
-            assert core._accept(server) is None
-
-
-class Broken(socket.socket):
-    """A listening socket whose connections cannot be taken."""
-
-    error = errno.ECONNABORTED
-
-    def accept(self) -> tuple[socket.socket, object]:
-        raise OSError(self.error, os.strerror(self.error))
-
-
-@pytest.mark.parametrize("error", [errno.ECONNABORTED, errno.EPERM, errno.EPROTO])
-def test_a_connection_lost_before_it_was_accepted_is_skipped(core: Core, error: int) -> None:
-    server = Broken()
-    server.error = error
-    core.register_channel(server)
-
-    assert core._accept(server) is None
-
-    assert core._paused == {}
-
-
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_without_descriptors_accepting_is_paused_and_said_once(
-    core: Core, error: int, caplog: pytest.LogCaptureFixture, now: list[float]
-) -> None:
-    server = Broken()
-    server.error = error
-    core.register_channel(server)
-
-    for _ in range(3):
-        assert core._accept(server) is None
-
-    assert list(core._paused) == [server]
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "No new clients" in caplog.text
-
-
-def test_those_who_wait_for_descriptors_are_accepted_later(
-    core: Core, pairs: Pairs, now: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    server = core._open_server_socket("127.0.0.1", 0)
-    here, there = pairs()
-    core.register_channel(here)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fill: list[int] = []
-    with socket.create_connection(server.getsockname()):
-        assert list(core.ready_channels(None)) == [server]
-        try:
-            highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, limits[1]))
-            with pytest.raises(OSError, match="Too many open files"):
-                while True:
-                    fill.append(os.dup(server.fileno()))
-
-            assert core._accept(server) is None
-        finally:
-            for descriptor in fill:
-                os.close(descriptor)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-        assert list(core.ready_channels(0)) == []
-        there.send(b"x")
-        assert list(core.ready_channels(None)) == [here]
-        core.unregister_channel(here)
-        now[0] += 1
-        assert list(core.ready_channels(None)) == []
-        assert list(core.ready_channels(None)) == [server]
-        accepted = core._accept(server)
-        assert accepted is not None
-        accepted.close()
-    assert "accepted again" in caplog.text
-
-
 # --- closing ---
 
 
@@ -753,65 +662,6 @@ def test_a_descriptor_that_has_a_channel_by_now_is_no_stray(core: Core, pairs: P
     other.send(b"x")
 
     assert list(core.ready_channels(10)) == [channel]
-
-
-def test_clients_do_not_get_the_descriptors_in_reserve(
-    core: Core, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    server = core._open_server_socket("127.0.0.1", 0)
-    with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(socket.create_connection(server.getsockname())) for _ in range(3)
-        ]
-        core._first_reserved = 0
-
-        # The first one beyond the limit is found out by its number; then nobody is taken.
-        first = core._accept(server)
-        assert first is not None
-        assert core._accept(server) is None
-        assert core._accept(server) is None
-
-        core._first_reserved = math.inf
-        others = [core._accept(server) for _ in clients[1:]]
-        for accepted in (first, *others):
-            assert accepted is not None
-            accepted.close()
-    assert caplog.text.count("the other descriptors are kept in reserve") == 1
-    assert "accepted again" in caplog.text
-
-
-def test_without_any_descriptor_only_the_reserve_is_left(
-    core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = core._open_server_socket("127.0.0.1", 0)
-
-    def refuse(_: int) -> int:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr("os.dup", refuse)
-
-    assert core._only_reserve_is_left(server)
-
-
-@pytest.mark.parametrize(
-    ("limit", "frames", "first"),
-    [
-        (1024, 0, 960),
-        (1024, 50, 910),
-        (128, 50, 32),
-        (16, 0, 4),
-        (resource.RLIM_INFINITY, 9, math.inf),
-    ],
-)
-def test_the_reserve_grows_with_the_frames_and_leaves_clients_a_part(
-    core: Core, monkeypatch: pytest.MonkeyPatch, limit: int, frames: int, first: float
-) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
-
-    core.reserve_descriptors(frames)
-
-    assert core._first_reserved == first
 
 
 # --- both kinds of poller behave as `select.poll` does ---
