@@ -13,22 +13,42 @@ from collections.abc import Callable, Iterable, Mapping
 
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind, close_unix, open_unix
+from spalloc_server._wire.port_holder import holder_of
 from spalloc_server.polling_server_core import BACKLOG
 
 log = logging.getLogger(__name__)
 
 
 class ListenError(OSError):
-    """An endpoint cannot be listened on.
+    """An endpoint cannot be listened on; its text says so, with the holder of the port if known.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    port : int
+        TCP, of an endpoint without a port of its own.
+    error : OSError
+        That it was refused with.
 
     Attributes
     ----------
     endpoint : Endpoint
+        With its port.
     """
 
-    def __init__(self, endpoint: Endpoint, error: OSError) -> None:
+    def __init__(self, endpoint: Endpoint, port: int, error: OSError) -> None:
         super().__init__(error.errno, error.strerror)
+        self._holder = None
+        if not endpoint.is_unix:
+            port = port if endpoint.port is None else endpoint.port
+            endpoint = endpoint._replace(port=port)
+            if error.errno == errno.EADDRINUSE:
+                self._holder = holder_of(port)
         self.endpoint = endpoint
+
+    def __str__(self) -> str:
+        text = f"cannot listen on {self.endpoint}: {self.strerror}"
+        return text if self._holder is None else f"{text} by {self._holder}"
 
 
 class Listening:
@@ -120,13 +140,13 @@ class Listening:
         except OSError as e:
             in_the_way = [each for each in unwanted if each.is_unix == endpoint.is_unix]
             if e.errno != errno.EADDRINUSE or not in_the_way:
-                raise ListenError(endpoint, e) from e
+                raise ListenError(endpoint, self.port, e) from e
         for each in in_the_way:
             self._close_endpoint(each)
         try:
             return self._open(endpoint)
         except OSError as e:
-            raise ListenError(endpoint, e) from e
+            raise ListenError(endpoint, self.port, e) from e
 
     def _open(self, endpoint: Endpoint) -> socket.socket:
         port = self.port if endpoint.port is None else endpoint.port

@@ -7,7 +7,6 @@ happens to jobs in `controller`.
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import socket
@@ -37,7 +36,6 @@ from spalloc_server._wire.endpoints import Endpoint, Kind, tcp_endpoints
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.listening import ListenError, Listening
 from spalloc_server._wire.peer import MAX_READ
-from spalloc_server._wire.port_holder import holder_of
 from spalloc_server._wire.running import Handler, Tally
 from spalloc_server._wire.visitors import Visitors, identity_by_address
 from spalloc_server.configuration_reloader import ConfigurationReloader
@@ -411,21 +409,7 @@ class Server(Clients, ConfigurationReloader):
         try:
             self._listening.change(endpoints)
         except ListenError as e:
-            raise self._not_listening(e) from e
-
-    def _not_listening(self, error: ListenError) -> ConfigurationError:
-        """Return an address that cannot be had as words, with its holder if that is known."""
-        endpoint, port = error.endpoint, self._listening.port
-        holder = None
-        if not endpoint.is_unix:
-            port = port if endpoint.port is None else endpoint.port
-            endpoint = endpoint._replace(port=port)
-            if error.errno == errno.EADDRINUSE:
-                holder = holder_of(port)
-        text = f"cannot listen on {endpoint}: {error.strerror}"
-        return ConfigurationError(
-            str(self.configuration_file), None, text + (f" by {holder}" if holder else "")
-        )
+            raise ConfigurationError(str(self.configuration_file), None, str(e)) from e
 
     def _take_last_clients(self, listening: socket.socket) -> None:
         """Take in the connections that closing would reset, and wait no longer."""

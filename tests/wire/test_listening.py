@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,36 @@ def test_all_or_nothing(loop: Loop) -> None:
     assert refused.value.endpoint.address == "127.0.0.3"
     assert refused.value.errno == errno.EADDRINUSE
     assert loop.endpoints() == [A]
+
+
+IN_USE = OSError(errno.EADDRINUSE, "Address already in use")
+
+
+def test_an_error_names_the_endpoint_with_its_port_and_the_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+
+        texts = [
+            str(ListenError(A, port, IN_USE)),
+            str(ListenError(Endpoint(Kind.proxy, "127.0.0.1", port), 1, IN_USE)),
+        ]
+
+    for text in texts:
+        assert text.startswith(f"cannot listen on 127.0.0.1, port {port}: Address already in use")
+        assert f" by process {os.getpid()} (" in text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "error", "text"),
+    [
+        (A, OSError(errno.EACCES, "Permission denied"), "127.0.0.1, port 1: Permission denied"),
+        (Endpoint(Kind.unix, "/run/s"), IN_USE, "/run/s: Address already in use"),
+    ],
+)
+def test_without_a_known_holder_an_error_names_none(
+    endpoint: Endpoint, error: OSError, text: str
+) -> None:
+    assert str(ListenError(endpoint, 1, error)) == f"cannot listen on {text}"
 
 
 def test_an_address_that_cannot_be_had_again_is_tried_until_it_can(
