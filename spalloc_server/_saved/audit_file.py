@@ -18,7 +18,7 @@ from spalloc_server._saved.disk import Disk, let_go, write_all
 #: Bytes at the end of a file in which its last line is looked for; an order is shorter.
 _TAIL = 131_072
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class AuditFile:

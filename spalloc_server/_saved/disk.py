@@ -99,7 +99,7 @@ class Disk:
         finally:
             self.close(fd)
 
-    def read(self, path: Path, limit: int = -1) -> bytes:
+    def read(self, path: Path, limit: int | None = None) -> bytes:
         """Return a plain file's content, or its first `limit` bytes."""
         fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as file:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spalloc_server._saved import audit_file
 from spalloc_server._saved.audit_file import AuditFile
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
@@ -29,7 +30,7 @@ def numbers(folder: Path) -> dict[str, list[int]]:
 
 def test_orders_are_kept_by_month_and_other_events_are_not(tmp_path: Path) -> None:
     AuditFile(tmp_path, "audit").take(
-        [event(1), event(2, "created"), event(3, moment=AUGUST)]
+        [event(1), event(2, "created"), event(3, moment=AUGUST), event(4, "allocated")]
     )
 
     assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1], "audit-2026-08.jsonl": [3]}
@@ -58,6 +59,32 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "audit-2026-07.jsonl").mkdir()
 
     assert AuditFile(tmp_path, "audit").last == 0
+
+
+def test_without_a_sound_line_all_events_are_taken(tmp_path: Path) -> None:
+    assert AuditFile(tmp_path, "audit").last == 0
+    (tmp_path / "audit-2026-07.jsonl").write_bytes(b"rubbish\n[1]\n{}\n")
+    assert AuditFile(tmp_path, "audit").last == 0
+
+
+@pytest.mark.parametrize(("rubbish", "last"), [(30, 7), (99, 7), (101, 0), (500, 0)])
+def test_the_last_line_is_looked_for_at_the_end_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rubbish: int, last: int
+) -> None:
+    monkeypatch.setattr(audit_file, "_TAIL", 100 + len('{"number":7}'))
+    path = tmp_path / "audit-2026-07.jsonl"
+    path.write_bytes(b"x\n" * 300 + b'{"number":7}\n' + b"x" * (rubbish - 1) + b"\n")
+
+    assert AuditFile(tmp_path, "audit").last == last
+
+
+def test_orders_are_written_in_ascii_in_a_line_each(tmp_path: Path) -> None:
+    AuditFile(tmp_path, "audit").take([{**event(1), "why": "Lüfter\n\ud800"}])
+
+    data = (tmp_path / "audit-2026-07.jsonl").read_bytes()
+    assert data.count(b"\n") == 1
+    assert data.isascii()
+    assert json.loads(data)["why"] == "Lüfter\n\ud800"
 
 
 def test_the_audit_gets_the_events_that_it_lacks_when_the_log_starts(tmp_path: Path) -> None:

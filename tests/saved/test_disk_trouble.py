@@ -39,6 +39,8 @@ def test_the_first_failure_is_tried_again_at_once_and_later_ones_ever_more_rarel
         waits.append(wait)
 
     assert waits == [0, 1, 2, 4, 8, 15, 15, 15]
+    clock.advance(3600)
+    assert trouble.due
 
 
 def test_after_it_is_over_it_begins_anew(clock: FakeClock) -> None:

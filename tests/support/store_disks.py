@@ -111,7 +111,7 @@ class FailingDisk(QuickDisk):
         self._called("sync_directory", directory)
         super().sync_directory(directory)
 
-    def read(self, path: Path, limit: int = -1) -> bytes:
+    def read(self, path: Path, limit: int | None = None) -> bytes:
         self._called("read", path)
         return super().read(path, limit)
 
