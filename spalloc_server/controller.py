@@ -33,12 +33,12 @@ from spalloc_server._jobs.job_request import (
     keepalive_seconds,
     owner_name,
 )
+from spalloc_server._jobs.outlet import AtOnce, Outlet
 from spalloc_server._jobs.overview import Overview
 from spalloc_server._jobs.parts import Parts
 from spalloc_server._jobs.records import Records
 from spalloc_server._jobs.upkeep import Upkeep
 from spalloc_server._jobs.whereabouts import where_is
-from spalloc_server._jobs.write_ahead import AtOnce, Outlet
 from spalloc_server._places import Board, Place
 from spalloc_server.async_bmp_controller import AsyncBMPController
 from spalloc_server.configuration import Machine

@@ -3,7 +3,7 @@
 Owns the tables, with the record of each machine (that of a job is in `_jobs.job`): where its
 boards are, and which job has which of them.  Owns, too, all that goes out of the tables: the sets
 of changes for watchers, lines of the job log, and through the outlet the outcomes and the
-requests to frames (see `_jobs.book` and `_jobs.write_ahead`).  Must not know why anything
+requests to frames (see `_jobs.book` and `_jobs.outlet`).  Must not know why anything
 changes: the objects beside this one do, and all of them share it.
 """
 
@@ -25,7 +25,7 @@ from spalloc_server.coordinates import triad_dimensions_to_chips as to_chips
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.job import _Job
-    from spalloc_server._jobs.write_ahead import Outlet
+    from spalloc_server._jobs.outlet import Outlet
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 Frames = dict[Frame, "AsyncBMPController"]

@@ -1,7 +1,6 @@
 """Nothing leaves before it is safe: outcomes first, then replies and requests.
 
-A controller tells its outcomes and asks its frames through an *outlet*.  `AtOnce` is the
-outlet of a controller by itself: nobody keeps the outcomes, and frames are asked at once.
+A controller tells its outcomes and asks its frames through an *outlet* (`_jobs.outlet`).
 `WriteAhead` is the server's: it hands each outcome to a *keeper*, holds the requests that
 follow from it back, and sends them when the keeper calls the outcome safe.  Replies take
 the same way: each waits until the position that `commit` returned is `safe`.  A crash then
@@ -50,40 +49,6 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 #: (frame, its request, or None for its end), in the order in which they were asked.
 Requests = list[tuple["AsyncBMPController", "AtomicRequests | None"]]
-
-
-class Outlet(Protocol):
-    """Where a controller's outcomes and requests go; all under the controller's lock."""
-
-    def note(self, outcome: Outcome) -> None:
-        """Take one outcome."""
-
-    def send(self, frame: AsyncBMPController, request: AtomicRequests) -> None:
-        """Ask a frame for something."""
-
-    def stop(self, frame: AsyncBMPController) -> None:
-        """Have a frame end behind all that it was asked for."""
-
-    def drop_requests(self) -> None:
-        """Forget the requests that no frame has been asked for yet."""
-
-
-class AtOnce:
-    """The outlet of a controller by itself: outcomes are not kept, requests not held back."""
-
-    def note(self, outcome: Outcome) -> None:
-        """Forget the outcome."""
-
-    def send(self, frame: AsyncBMPController, request: AtomicRequests) -> None:
-        """Ask the frame now."""
-        frame.add_requests(request)
-
-    def stop(self, frame: AsyncBMPController) -> None:
-        """Have the frame end, now."""
-        frame.stop()
-
-    def drop_requests(self) -> None:
-        """Do nothing: none are held back."""
 
 
 class Keeper(Protocol):

@@ -11,7 +11,7 @@ from spalloc_server.controller import Controller
 
 if TYPE_CHECKING:
     from spalloc_server._jobs.book import Book
-    from spalloc_server._jobs.write_ahead import Outlet
+    from spalloc_server._jobs.outlet import Outlet
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spalloc_server._jobs import book as _book
-from spalloc_server._jobs.write_ahead import AtOnce
+from spalloc_server._jobs.outlet import AtOnce
 from spalloc_server.controller import Controller, JobState
 from spalloc_server.links import Links
 from tests.support.fake_frame import Rack

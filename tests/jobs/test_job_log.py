@@ -12,8 +12,8 @@ from spalloc_server import _clock
 from spalloc_server._jobs import job_log
 from spalloc_server._jobs.ended_jobs import CLIENT, KEEPALIVE, Ending
 from spalloc_server._jobs.job_log import Where
+from spalloc_server._jobs.outlet import AtOnce
 from spalloc_server._jobs.records import MachineMap, Records
-from spalloc_server._jobs.write_ahead import AtOnce
 from spalloc_server._logs.daily_file import DailyFile
 from spalloc_server._places import Board
 from spalloc_server.configuration import Machine

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._jobs.write_ahead import AtOnce, WriteAhead
+from spalloc_server._jobs.write_ahead import WriteAhead
 from tests.support.hand_clock import HandClock
 
 
@@ -345,17 +345,6 @@ def test_requests_that_were_dropped_are_never_made(world: World) -> None:
 
     assert world.steps == ["abandon"]
     assert world.keeper.appended == []
-
-
-def test_a_controller_by_itself_asks_its_frames_at_once(world: World) -> None:
-    outlet = AtOnce()
-
-    outlet.note("forgotten")  # type: ignore[arg-type]
-    outlet.send(world.a, "on")  # type: ignore[arg-type]
-    outlet.drop_requests()
-    outlet.stop(world.a)
-
-    assert world.steps == ["a on", "a ends"]
 
 
 # --- a keeper that needs time ---

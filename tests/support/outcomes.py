@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spalloc_server._jobs.book import Outcome
-from spalloc_server._jobs.write_ahead import AtOnce
+from spalloc_server._jobs.outlet import AtOnce
 from spalloc_server.controller import Controller
 
 
