@@ -4,22 +4,29 @@ Owns the form of every event, and the numbers by which readers know what they ha
 already.  Keeps just enough of the book to name the place that a job had and the boards that came
 back.
 
-The first number of each commit is journalled with its outcomes, so that a start can make the
-same events again, with the same numbers.  A start begins at the Unix time in microseconds, or
-above the last number known if that is higher: a number never comes twice, whatever was lost.
+The first number of each commit is journalled with its outcomes (`_jobs.write_ahead` counts), so
+that a start can make the same events again, with the same numbers.  A start begins at the Unix
+time in microseconds, or above the last number known if that is higher: a number never comes
+twice, whatever was lost.
 
-Guarded by the controller's lock.  Must not know files, threads or clients.
+Events are made by the first thread that looks at them, mostly that of the events file, in the
+order of their numbers.  Must not know files or clients.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spalloc_server import __version__, _clock
 from spalloc_server._jobs.board_states import boards_in
 from spalloc_server._jobs.book import Book, Outcome
+
+if TYPE_CHECKING:
+    from spalloc_server._jobs.write_ahead import EventBatch
 
 log = logging.getLogger(__name__)
 
@@ -247,6 +254,8 @@ _MAKERS: dict[str, Callable[..., Iterator[Event]]] = {
     "principal": EventMaker._taken_over,
     "event": EventMaker._as_told,
 }
+#: Outcomes of these kinds make any number of events; the others in `_MAKERS` make one each.
+_SEVERAL = frozenset({"machines", "quarantine"})
 
 
 def _held(allocation: Mapping[str, Any]) -> tuple[str, int, list[int]]:
@@ -319,7 +328,7 @@ def _told(case: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
 
 
 class EventNumbers:
-    """Gives the events of a controller their numbers.
+    """Makes the events of a controller, each with its number.
 
     Parameters
     ----------
@@ -336,7 +345,12 @@ class EventNumbers:
         Number of the last event so far.
     unfiled : list of dict
         Events of before the start that the file lacks, then those of the start.
+    unmade : deque of EventBatch
+        Events that are yet to be made, in the order of their numbers.
     """
+
+    kinds = frozenset(_MAKERS)
+    several = _SEVERAL
 
     def __init__(
         self, book: Book | None, records: Iterable[Sequence[Outcome]], last_filed: int
@@ -349,25 +363,27 @@ class EventNumbers:
         if book is not None and plain is not None:
             self._tell_again(book, records)
         self.unfiled = [event for event in self.unfiled if event["number"] > last_filed]
-        self._fresh: list[Event] = []
-        self._first = 0
+        self.unmade: deque[EventBatch] = deque()
+        # Guards the maker, and who takes a batch out of `unmade`.
+        self._making = threading.Lock()
         self._maker: EventMaker
 
     def _tell_again(self, book: Book, records: Iterable[Sequence[Outcome]]) -> None:
         """Tell the events of the journal with the numbers that it has for them."""
         maker = EventMaker(book)
         for outcomes in records:
-            made: list[Event] = []
+            untold: list[Outcome] = []
             for outcome in outcomes:
                 if outcome[0] != "events":
-                    made += _made(maker, outcome, 0.0)
+                    untold.append(outcome)
                     continue
                 _, first, count, time = outcome
-                for number, event in enumerate(made[:count], first):
-                    event["time"] = event["time"] or time
-                    self.unfiled.append(self._numbered(event, number))
+                for event in self._tell(maker, ((each, time) for each in untold), first)[0]:
+                    if event["number"] < first + count:
+                        self.unfiled.append(event)
                 self.last = max(self.last, first + count - 1)
-                made = []
+                untold = []
+            self._tell(maker, ((each, 0.0) for each in untold), 0)
 
     def begin(self, book: Book) -> None:
         """Tell of the start, on top of a whole state; from here on outcomes are noted."""
@@ -394,29 +410,31 @@ class EventNumbers:
     def _numbered(self, event: Event, number: int) -> Event:
         return {"number": number, "state": self._state, **event}
 
-    def note(self, outcome: Outcome) -> None:
-        """Give the events of an outcome the next numbers."""
-        made = _made(self._maker, outcome, _clock.wall())
-        if not made:
-            return
-        if not self._fresh:
-            self._first = self.last + 1
-        for event in made:
-            self.last += 1
-            self._fresh.append(self._numbered(event, self.last))
+    def make(self, batch: EventBatch) -> None:
+        """Make the events of a batch, and of those before it; any thread."""
+        with self._making:
+            while batch.events is None:
+                each = self.unmade.popleft()
+                events, following = self._tell(self._maker, each.outcomes, each.first)
+                each.events, each.last = events, following - 1
+                each.outcomes = []
 
-    def take(self) -> tuple[Outcome, list[Event]] | None:
-        """Hand over the events since the last call, with the outcome that journals them.
+    def _tell(
+        self, maker: EventMaker, outcomes: Iterable[tuple[Outcome, float]], number: int
+    ) -> tuple[list[Event], int]:
+        """Make the events of outcomes; returns them, and the number after the last one's.
 
-        Returns
-        -------
-        (outcome, events) or None
-            ``("events", first number, count, time)``; None if there are none.
+        The numbers depend on the outcomes alone, also where an event cannot be made.
         """
-        fresh, self._fresh = self._fresh, []
-        if not fresh:
-            return None
-        return ("events", self._first, len(fresh), _clock.wall()), fresh
+        events: list[Event] = []
+        for outcome, wall in outcomes:
+            made = _made(maker, outcome, wall)
+            events += [self._numbered(event, n) for n, event in enumerate(made, number)]
+            if outcome[0] in _SEVERAL:
+                number += len(made)
+            elif outcome[0] in _MAKERS:
+                number += 1
+        return events, number
 
     def plain(self, unfiled: list[Event]) -> dict[str, Any]:
         """Return the numbers, and the events that the file may lack, for the book."""

@@ -14,7 +14,11 @@ finds no hardware, and no client, ahead of the saved state.
 
 A position counts outcomes.  Whether outcomes are safe when they are written, or only when a
 thread has fsynced them, or when another host has them, is the keeper's own business
-(`_saved.store` keeps them in files).  Must not know what an outcome means, nor who hears of it.
+(see `_jobs.keeper`).
+
+Each commit also gives its events the next numbers.  The events are made of the outcomes later, by
+the thread of the events file, so that nobody who waits for a reply waits for that.  Must not know
+what an outcome means, nor who hears of it.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +36,7 @@ from spalloc_server import _clock
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.book import Book, Outcome
+    from spalloc_server._jobs.keeper import Keeper
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 log = logging.getLogger(__name__)
@@ -51,76 +56,29 @@ _SECONDS_BETWEEN_TRIES = 1.0
 Requests = list[tuple["AsyncBMPController", "AtomicRequests | None"]]
 
 
-class Keeper(Protocol):
-    """Where a state is kept.  Calls come one at a time, under the controller's lock."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether `commit` has something to write."""
-
-    @property
-    def position(self) -> int:
-        """How many outcomes were appended so far."""
-
-    @property
-    def safe(self) -> int:
-        """How many of them, the oldest first, may be told and acted upon."""
-
-    @property
-    def news(self) -> bool:
-        """Whether `settle` has something to do."""
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the state cannot be kept now; None if it can."""
-
-    @property
-    def wants_snapshot(self) -> bool:
-        """Whether `snapshot` should be called soon."""
-
-    @property
-    def lacks_journal(self) -> bool:
-        """Whether nothing but a snapshot, to be tried now, keeps what is committed."""
-
-    def begin(self, state: Book, position: int | None = None) -> None:
-        """Begin to keep outcomes, on top of a whole state."""
-
-    def append(self, outcome: Outcome) -> None:
-        """Take an outcome, to be written by the next `commit`."""
-
-    def commit(self) -> None:
-        """Write all outcomes appended so far, as one."""
-
-    def snapshot(self, state: Book) -> None:
-        """Begin to write a whole state, which is not changed afterwards."""
-
-    def settle(self) -> None:
-        """Take over what the keeper's own threads have done since."""
-
-    def wait_for_news(self, position: int, seconds: float) -> None:
-        """Wait until a position is safe, or `settle` has something to do."""
-
-    def close(self, state: Book, clean: bool = True) -> None:
-        """Write the last state; `clean` if the hardware is as it says."""
-
-    def abandon(self) -> None:
-        """Write nothing any more."""
-
-
 class EventSource(Protocol):
-    """Gives outcomes the numbers by which others are told of them."""
+    """Makes events of outcomes."""
 
+    #: Number of the last event so far.
+    last: int
     #: Events that the events file lacks at the start.
     unfiled: list[Event]
+    #: Batches that are yet to be made, in the order of their numbers.
+    unmade: deque[EventBatch]
+
+    @property
+    def kinds(self) -> Set[str]:
+        """First words of the outcomes that make events; one event each."""
+
+    @property
+    def several(self) -> Set[str]:
+        """Those of them that make any number of events."""
 
     def begin(self, book: Book) -> None:
         """Begin on top of a whole state."""
 
-    def note(self, outcome: Outcome) -> None:
-        """Give the events of an outcome their numbers."""
-
-    def take(self) -> tuple[Outcome, list[Event]] | None:
-        """Hand over the new events, with the outcome that journals their numbers."""
+    def make(self, batch: EventBatch) -> None:
+        """Make the events of a batch, and of those before it; any thread."""
 
     def plain(self, unfiled: list[Event]) -> dict[str, Any]:
         """Return the numbers for the book."""
@@ -130,7 +88,7 @@ class EventFile(Protocol):
     """Keeps events for readers."""
 
     @property
-    def inbox(self) -> SimpleQueue[Sequence[Event]]:
+    def inbox(self) -> SimpleQueue[Iterable[Event]]:
         """Takes events that are to be written."""
 
     @property
@@ -150,6 +108,41 @@ class Source(Protocol):
 
     def __getstate__(self) -> Book:
         """Return the whole state."""
+
+
+class EventBatch:
+    """The events of one commit, made when somebody first looks at them; any thread.
+
+    Parameters
+    ----------
+    source : EventSource
+        Makes them.
+    first : int
+        Number of the first.
+    outcomes : list of (outcome, Unix time)
+        That make events, and when each happened.
+
+    Attributes
+    ----------
+    last : int
+        Number of the last; known once they are made if the outcomes may make `several` each.
+    events : list of dict or None
+        None until they are made.
+    """
+
+    def __init__(
+        self, source: EventSource, first: int, outcomes: list[tuple[Outcome, float]]
+    ) -> None:
+        self.first, self.last = first, first + len(outcomes) - 1
+        self.outcomes = outcomes
+        self.events: list[Event] | None = None
+        self._source = source
+
+    def __iter__(self) -> Iterator[Event]:
+        if self.events is None:
+            self._source.make(self)
+            assert self.events is not None
+        return iter(self.events)
 
 
 class WriteAhead:
@@ -181,11 +174,13 @@ class WriteAhead:
         # Those since the last commit.
         self._requests: Requests = []
         # Those before, and events, with the position that must be safe first.
-        self._waiting: deque[tuple[int, Requests, list[Event]]] = deque()
+        self._waiting: deque[tuple[int, Requests, EventBatch | None]] = deque()
         self._events: EventSource | None = None
         self._event_file: EventFile | None = None
+        # Outcomes since the last commit that make events, and when they happened.
+        self._untold: list[tuple[Outcome, float]] = []
         # Events that the file was given and has not settled.
-        self._unsettled: deque[Event] = deque()
+        self._unsettled: deque[EventBatch] = deque()
         self.uncommitted = False
         self._last_commit = _clock.monotonic()
 
@@ -196,8 +191,8 @@ class WriteAhead:
         if not self._keeps_outcomes:
             return
         self._keeper.append(outcome)
-        if self._events is not None:
-            self._events.note(outcome)
+        if self._events is not None and outcome[0] in self._events.kinds:
+            self._untold.append((outcome, _clock.wall()))
         if not self.uncommitted:
             self.uncommitted = True
             self._wake()
@@ -239,39 +234,53 @@ class WriteAhead:
         source : Source
             The controller.
         events : EventSource, optional
-            Numbers the events.
+            Makes the events.
         event_file : EventFile, optional
-            Gets them when they are safe.
+            Gets them when they are safe; not without `events`.
         """
+        assert (events is None) == (event_file is None), "events need a file"
         self._source = source
-        unfiled: list[Event] = []
         with source.undisturbed:
             self._keeps_outcomes = True
             state = source.__getstate__()
             if events is not None:
                 events.begin(state)
-                unfiled, events.unfiled = events.unfiled, []
-                state["events"] = events.plain(unfiled)
+                state["events"] = events.plain(events.unfiled)
                 self._events, self._event_file = events, event_file
         self._keeper.begin(state, 0)
-        self._file_events(unfiled)
+        if events is not None and events.unfiled:
+            batch = EventBatch(events, events.last, [])
+            batch.events, events.unfiled = events.unfiled, []
+            batch.last = events.last
+            self._file_events(batch)
 
     def _whole_state(self, source: Source) -> Book:
         """Return the whole state, with the events that their file may lack."""
         state = source.__getstate__()
         if self._events is not None:
-            self._forget_settled()
-            waiting = [event for _, _, events in self._waiting for event in events]
-            state["events"] = self._events.plain([*self._unsettled, *waiting])
+            settled = self._forget_settled()
+            waiting = [batch for _, _, batch in self._waiting if batch is not None]
+            batches = [*self._unsettled, *waiting]
+            unfiled = [event for batch in batches for event in batch if event["number"] > settled]
+            state["events"] = self._events.plain(unfiled)
         return state
 
-    def _number_events(self) -> list[Event]:
+    def _number_events(self) -> EventBatch | None:
         """Have the numbers of new events written with their outcomes."""
-        taken = None if self._events is None else self._events.take()
-        if taken is None:
-            return []
-        self._keeper.append(taken[0])
-        return taken[1]
+        events, untold = self._events, self._untold
+        if events is None or not untold:
+            return None
+        self._untold = []
+        batch = EventBatch(events, events.last + 1, untold)
+        events.unmade.append(batch)
+        if not events.several.isdisjoint([outcome[0] for outcome, _ in untold]):
+            events.make(batch)
+        count = batch.last + 1 - batch.first
+        if not count:
+            return None
+        events.last = batch.last
+        self._keeper.append(("events", batch.first, count, _clock.wall()))
+        return batch
 
     @property
     def safe(self) -> int:
@@ -295,14 +304,14 @@ class WriteAhead:
         # Under the lock: outcomes noted under it together are one record.
         with source.undisturbed:
             keeper = self._keeper
-            events = self._number_events()
+            batch = self._number_events()
             pending = keeper.pending
             if pending:
                 keeper.commit()
                 self._last_commit = _clock.monotonic()
             position = keeper.position
-            if self._requests or events:
-                self._waiting.append((position, self._requests, events))
+            if self._requests or batch is not None:
+                self._waiting.append((position, self._requests, batch))
                 self._requests = []
             if pending and keeper.lacks_journal:
                 keeper.snapshot(self._whole_state(source))
@@ -335,22 +344,25 @@ class WriteAhead:
         while waiting and waiting[0][0] <= safe:
             self._release(*waiting.popleft())
 
-    def _release(self, _position: int, requests: Requests, events: list[Event]) -> None:
-        self._file_events(events)
+    def _release(self, _position: int, requests: Requests, batch: EventBatch | None) -> None:
+        if batch is not None:
+            self._file_events(batch)
         _ask(requests)
 
-    def _file_events(self, events: list[Event]) -> None:
-        """Have events written to their file, whose thread does so a moment later."""
-        if events and self._event_file is not None:
-            self._event_file.inbox.put(events)
-            self._unsettled.extend(events)
-            self._forget_settled()
+    def _file_events(self, batch: EventBatch) -> None:
+        """Have events made and written to their file, by its thread, a moment later."""
+        assert self._event_file is not None
+        self._event_file.inbox.put(batch)
+        self._unsettled.append(batch)
+        self._forget_settled()
 
-    def _forget_settled(self) -> None:
-        unsettled, file = self._unsettled, self._event_file
-        settled = 0 if file is None else file.settled
-        while unsettled and unsettled[0]["number"] <= settled:
+    def _forget_settled(self) -> int:
+        """Forget the events that the file has settled; returns the number of the last one."""
+        assert self._event_file is not None
+        unsettled, settled = self._unsettled, self._event_file.settled
+        while unsettled and unsettled[0].last <= settled:
             unsettled.popleft()
+        return settled
 
     def _release_all(self) -> None:
         """Send all requests, safe or not."""

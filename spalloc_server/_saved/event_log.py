@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -78,8 +78,8 @@ class EventLog:
     Attributes
     ----------
     inbox : SimpleQueue
-        Takes lists of events that are to be written, from any thread.  Each event has a
-        ``number`` that rises, and is not changed afterwards.
+        Takes events that are to be written, from any thread: iterables, gone through in the
+        log's thread.  Each event has a ``number`` that rises, and is not changed afterwards.
     last : int
         Number of the last event in the file when it was opened; 0 for none.
     settled : int
@@ -117,7 +117,7 @@ class EventLog:
         self._size = 0
         self._dirty_since: float | None = None
         # An empty list wakes the thread.
-        self.inbox: SimpleQueue[Sequence[Event]] = SimpleQueue()
+        self.inbox: SimpleQueue[Iterable[Event]] = SimpleQueue()
         # Taken from the inbox, and yet to be written.
         self._waiting: deque[Event] = deque()
         # Set when the thread should not wait for more events.

@@ -10,6 +10,7 @@ from spalloc_server import _clock
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs.events import EventMaker, EventNumbers
 from spalloc_server._jobs.plain_machine import to_plain
+from spalloc_server._jobs.write_ahead import EventBatch
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
 from tests.support.machines import machine as plain_machine
@@ -228,6 +229,10 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clock, "wall", lambda: NOW)
 
 
+ALLOCATION = {"machine": "m", "id": 5, "outcome": ["board", 0, 0, 0], "boards": [[0, 0, 0]]}
+ENDING = {"by": "client", "host": None, "principal": None, "at": NOW}
+
+
 def created(job_id: int) -> tuple[Any, ...]:
     return ("created", job_id, RECORD)
 
@@ -245,6 +250,20 @@ def begun(*args: Any) -> EventNumbers:
     numbers = EventNumbers(*args)
     numbers.begin(a_book())
     return numbers
+
+
+def batch_of(numbers: EventNumbers, *outcomes: tuple[Any, ...]) -> EventBatch:
+    """Return the events of a commit; one for each outcome that makes any."""
+    untold = [(outcome, NOW) for outcome in outcomes if outcome[0] in numbers.kinds]
+    batch = EventBatch(numbers, numbers.last + 1, untold)
+    numbers.unmade.append(batch)
+    numbers.last = batch.last
+    return batch
+
+
+def record_of(*outcomes: tuple[Any, ...], batch: EventBatch) -> list[tuple[Any, ...]]:
+    """Return the record that the journal has of a commit."""
+    return [*outcomes, ("events", batch.first, batch.last + 1 - batch.first, NOW)]
 
 
 def brief(events: list[dict[str, Any]]) -> list[tuple[int, str]]:
@@ -290,26 +309,43 @@ def test_a_state_of_an_older_format_begins_a_lineage_and_is_not_cold() -> None:
 
 def test_each_event_has_the_next_number() -> None:
     numbers = begun(None, [], 0)
-    numbers.note(created(1))
-    numbers.note(("host", 1, "10.0.0.1"))
-    numbers.note(power(1))
 
-    taken = numbers.take()
+    batch = batch_of(numbers, created(1), ("host", 1, "10.0.0.1"), power(1))
 
-    assert taken is not None
-    outcome, events = taken
     first = MICROSECONDS + 2
-    assert brief(events) == [(first, "created"), (first + 1, "power")]
-    assert outcome == ("events", first, 2, NOW)
-    assert numbers.last == first + 1
-    assert numbers.take() is None
+    assert brief(list(batch)) == [(first, "created"), (first + 1, "power")]
+    assert (batch.first, batch.last) == (first, first + 1)
 
 
-def test_an_outcome_without_events_takes_no_number() -> None:
+def test_events_are_made_in_the_order_of_their_numbers_whichever_is_looked_at_first() -> None:
     numbers = begun(None, [], 0)
-    numbers.note(("limits", 5, 30))
+    first = batch_of(numbers, created(1), ("allocated", 1, ALLOCATION, NOW))
+    second = batch_of(numbers, ("ended", 1, None, ENDING))
+    third = batch_of(numbers, created(2))
 
-    assert numbers.take() is None
+    (ended,) = second
+
+    assert ended["machine"] == "m"
+    assert [event["event"] for event in first.events or ()] == ["created", "allocated"]
+    assert third.events is None
+    assert list(second) == [ended]
+
+
+def test_an_outcome_may_make_any_number_of_events() -> None:
+    numbers = begun(None, [], 0)
+    plain = [to_plain(plain_machine(name, 1, 1)) for name in ("n", "m")]
+    added: tuple[Any, ...] = ("machines", ["m", "n"], plain, [], {})
+
+    batch = batch_of(numbers, created(1), added, power(1), ("quarantine", "m", None))
+
+    first = MICROSECONDS + 2
+    assert brief(list(batch)) == [
+        (first, "created"),
+        (first + 1, "machine changed"),
+        (first + 2, "machine changed"),
+        (first + 3, "power"),
+    ]
+    assert batch.last == first + 3
 
 
 def test_a_journal_gives_the_same_events_again_with_the_same_numbers() -> None:
@@ -318,12 +354,9 @@ def test_a_journal_gives_the_same_events_again_with_the_same_numbers() -> None:
     records, told = [], []
     for job_id in (1, 2):
         outcomes = [created(job_id), power(job_id)]
-        for outcome in outcomes:
-            life.note(outcome)
-        taken = life.take()
-        assert taken is not None
-        records.append([*outcomes, taken[0]])
-        told += taken[1]
+        batch = batch_of(life, *outcomes)
+        records.append(record_of(*outcomes, batch=batch))
+        told += list(batch)
 
     again = EventNumbers(book, records, 0)
 
@@ -335,14 +368,12 @@ def test_a_journal_gives_the_same_events_again_with_the_same_numbers() -> None:
 
 def test_a_snapshot_carries_the_events_that_the_file_lacks() -> None:
     life = begun(None, [], 0)
-    life.note(created(1))
-    taken = life.take()
-    assert taken is not None
-    book = {**a_book(), "events": life.plain([*life.unfiled, *taken[1]])}
+    told = list(batch_of(life, created(1)))
+    book = {**a_book(), "events": life.plain([*life.unfiled, *told])}
 
     again = EventNumbers(book, [], MICROSECONDS)
 
-    assert brief(again.unfiled) == [(MICROSECONDS + 1, "machine changed"), *brief(taken[1])]
+    assert brief(again.unfiled) == [(MICROSECONDS + 1, "machine changed"), *brief(told)]
 
 
 def test_a_program_that_makes_other_events_of_a_journal_keeps_its_numbers() -> None:
@@ -362,12 +393,27 @@ def test_the_book_knows_the_last_number() -> None:
     assert book["events"] == {"last": 13, "state": 3, "unfiled": []}
 
 
-def test_an_event_that_cannot_be_made_costs_the_outcome_nothing(
+def test_an_event_that_cannot_be_made_costs_its_own_number(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    numbers = begun(None, [], 0)
+    life = begun(None, [], 0)
+    book = {**a_book(), "events": life.plain([])}
+    outcomes = [("returned", "m", 99), created(1)]
 
-    numbers.note(("returned", "m", 99))
+    batch = batch_of(life, *outcomes)
 
-    assert numbers.take() is None
+    assert brief(list(batch)) == [(MICROSECONDS + 3, "created")]
+    assert batch.last == MICROSECONDS + 3
     assert "nobody is told of an outcome" in caplog.text
+    again = EventNumbers(book, [record_of(*outcomes, batch=batch)], 0)
+    assert again.unfiled == list(batch)
+
+
+def test_outcomes_that_have_no_numbers_yet_go_before_those_of_the_next_record() -> None:
+    book = a_book(last=10, state=3, unfiled=[])
+    before = [created(1), ("allocated", 1, ALLOCATION, NOW)]
+    end = [("ended", 1, None, ENDING), ("events", 11, 1, NOW)]
+
+    (ended,) = EventNumbers(book, [before, end], 0).unfiled
+
+    assert (ended["number"], ended["machine"]) == (11, "m")

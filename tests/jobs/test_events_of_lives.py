@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from spalloc_server._jobs.events import EventMaker
+from spalloc_server._jobs.events import EventMaker, EventNumbers
 from tests.support import recovery_life
 from tests.support.recovery_life import Life, random_life
 
@@ -32,7 +32,11 @@ def events_of(seed: str) -> list[dict[str, Any]]:
     def write_and_tell(life: Life, outcome: Any) -> None:
         if not makers:
             makers.append(EventMaker(life.book))
-        told.extend(makers[0].make(outcome, 7.0))
+        made = makers[0].make(outcome, 7.0)
+        # Numbers are given before events are made.
+        if outcome[0] not in EventNumbers.several:
+            assert len(made) == (outcome[0] in EventNumbers.kinds), outcome
+        told.extend(made)
         write(life, outcome)
 
     with mock.patch.object(recovery_life.Life, "_write", write_and_tell):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from spalloc_server._jobs.write_ahead import WriteAhead
+from spalloc_server._jobs.write_ahead import EventBatch, WriteAhead
 from tests.support.hand_clock import HandClock
 
 
@@ -423,24 +424,31 @@ def test_at_the_end_requests_go_although_they_are_not_safe(slow: World) -> None:
 
 
 class Numbers:
-    """Gives each outcome an event of its own number; `plain` tells the unfiled ones."""
+    """Makes events: ("one",) one, ("some", n) so many; `plain` tells the unfiled ones."""
+
+    kinds = frozenset({"one", "some"})
+    several = frozenset({"some"})
 
     def __init__(self) -> None:
+        self.last = 1
         self.unfiled = [{"number": 1}]
-        self.new: list[Any] = []
+        self.unmade: deque[EventBatch] = deque()
 
     def begin(self, book: Any) -> None:
         """Nothing to prepare."""
 
-    def note(self, outcome: Any) -> None:
-        self.new.append({"number": outcome})
-
-    def take(self) -> Any:
-        events, self.new = self.new, []
-        return ("numbers", events) if events else None
+    def make(self, batch: EventBatch) -> None:
+        while batch.events is None:
+            each = self.unmade.popleft()
+            count = sum(1 if outcome[0] == "one" else outcome[1] for outcome, _ in each.outcomes)
+            each.last = each.first + count - 1
+            each.events = [{"number": number} for number in range(each.first, each.last + 1)]
 
     def plain(self, unfiled: Any) -> Any:
         return [event["number"] for event in unfiled]
+
+
+ONE = ("one",)
 
 
 class EventFile:
@@ -485,7 +493,7 @@ def snapshot_of(world: World) -> Any:
 def test_the_file_gets_events_when_they_are_safe(telling: Any) -> None:
     assert telling.file.received() == [1]
     telling.keeper.slow, telling.keeper.slowly_safe = True, 0
-    telling.note(2)
+    telling.note(ONE)
     telling.ahead.commit()
     assert telling.file.received() == []
 
@@ -496,10 +504,10 @@ def test_the_file_gets_events_when_they_are_safe(telling: Any) -> None:
 
 
 def test_a_snapshot_has_the_events_that_the_file_has_not_settled(telling: Any) -> None:
-    telling.note(2)
+    telling.note(ONE)
     telling.ahead.commit()
     telling.keeper.slow, telling.keeper.slowly_safe = True, 2
-    telling.note(3)
+    telling.note(ONE)
     telling.ahead.commit()
 
     assert snapshot_of(telling) == [1, 2, 3], "one of them is not safe yet"
@@ -513,17 +521,61 @@ def test_a_snapshot_has_the_events_that_the_file_has_not_settled(telling: Any) -
 
 def test_events_that_are_settled_take_no_memory(telling: Any) -> None:
     for number in range(2, 100):
-        telling.note(number)
+        telling.note(ONE)
         telling.ahead.commit()
         telling.file.settled = number
 
     assert len(telling.ahead._unsettled) == 1
 
 
-def test_without_a_file_no_event_is_kept_for_it(world: World) -> None:
-    world.source = BookSource()
-    world.ahead.begin(world.source, Numbers())
-    world.note(2)
-    world.ahead.commit()
+def test_numbers_are_written_with_their_outcomes_before_there_are_events(
+    telling: Any, clock: HandClock
+) -> None:
+    telling.file.received()
+    for outcome in (ONE, ("none",), ONE):
+        telling.note(outcome)
 
-    assert snapshot_of(world) == []
+    telling.ahead.commit()
+
+    ((_, *written),) = telling.steps
+    assert written == [ONE, ("none",), ONE, ("events", 2, 2, clock.today)]
+    batch = telling.ahead._unsettled[-1]
+    assert batch.events is None
+    assert [event["number"] for event in batch] == [2, 3]
+
+
+def test_a_commit_without_events_has_no_numbers(telling: Any) -> None:
+    telling.note(("none",))
+    telling.note(("some", 0))
+    telling.ahead.commit()
+    telling.note(ONE)
+    telling.ahead.commit()
+
+    assert [step[-1] for step in telling.steps[:1]] == [("some", 0)]
+    assert telling.file.received() == [1, 2]
+
+
+def test_events_are_made_at_once_where_nobody_can_know_how_many(telling: Any) -> None:
+    telling.file.received()
+    telling.note(ONE)
+    telling.ahead.commit()
+    telling.note(("some", 3))
+    telling.note(ONE)
+
+    telling.ahead.commit()
+
+    assert telling.steps[-1][-1][:3] == ("events", 3, 4)
+    _, first, second = telling.ahead._unsettled
+    assert first.events == [{"number": 2}]
+    assert [event["number"] for event in second.events] == [3, 4, 5, 6]
+    assert telling.file.received() == [2, 3, 4, 5, 6]
+
+
+def test_a_batch_of_which_the_file_has_a_part_is_told_in_part(telling: Any) -> None:
+    telling.note(ONE)
+    telling.note(ONE)
+    telling.ahead.commit()
+
+    telling.file.settled = 2
+
+    assert snapshot_of(telling) == [3]
