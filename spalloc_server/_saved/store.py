@@ -489,17 +489,23 @@ class Store:
 
     def _check_files(self, journals: Sequence[Journal]) -> None:
         """Check that a start would find the journals and the snapshot that were written."""
-        following = self._next
         for journal in journals:
             try:
                 journal.check()
             except ChangedError:
-                # The next generation's journal takes the name of the one before.
-                if following is None or not following.counts or journal is following.journal:
+                if not self._is_replaced(journal):
                     raise
         # Twice, since the loop may begin or finish a generation meanwhile.
         if not self._has_its_snapshot() and not self._has_its_snapshot():
             raise ChangedError(errno.ENOENT, "others removed or changed it", str(self._own))
+
+    def _is_replaced(self, journal: Journal) -> bool:
+        """Whether a newer generation's journal has taken, or takes, the name of this one."""
+        # In this order: a journal is open until the generation after it is in place.
+        following = self._next
+        if following is not None and following.counts and journal is not following.journal:
+            return True
+        return journal not in self._journals.open
 
     def _has_its_snapshot(self) -> bool:
         following = self._next
@@ -563,8 +569,7 @@ class Store:
     def _finish(self, generation: Generation) -> None:
         """Go on with a generation that is in place, or without it."""
         if generation.counts:
-            self._file = generation.file  # before `_next`, since threads look at both
-        self._next = None
+            self._file = generation.file
         self._frozen = None
         self._number = max(self._number, generation.newest_seen)
         if generation.counts:
@@ -576,6 +581,7 @@ class Store:
             self._doubtful = self._doubtful and bool(self._alarms)
         else:
             self._journals.fall_back()
+        self._next = None  # after the file and the journals, since threads look at all of them
         self._needs_snapshot = bool(generation.failure or self._alarms)
         if generation.failure is not None:
             self._trouble.met(*generation.failure)

@@ -230,3 +230,61 @@ def test_a_state_that_only_a_snapshot_can_save_is_safe_when_it_is_there(
     assert not life.store.lacks_journal
     life.die()
     assert found_state(tmp_path) == life.state
+
+
+class MeanwhileDisk(FailingDisk):
+    """Has something done during the next fsync, as the loop does beside a slow one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], None] | None = None
+
+    def fsync(self, fd: int) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        super().fsync(fd)
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_a_journal_that_was_replaced_during_its_own_slow_fsync_is_not_missed(
+    tmp_path: Path, lives: Lives, syncers: list[ManualSyncer], generations: int
+) -> None:
+    disk = MeanwhileDisk()
+    life = lives(tmp_path, disk).start()
+    life.busy()
+
+    def rotate() -> None:
+        for _ in range(generations):
+            life.store.snapshot(life.state)
+            life.create()
+
+    disk.meanwhile = rotate
+    syncers[-1].now()
+
+    assert life.store.trouble is None
+    assert life.store.safe == life.store.position
+    life.create()
+    (tmp_path / JOURNAL).unlink()
+    syncers[-1].now()
+    assert "removed" in (life.store.trouble or "")
+    life.die()
+
+
+def test_a_journal_is_not_missed_while_a_generation_after_the_next_begins(
+    tmp_path: Path, lives: Lives, syncers: list[ManualSyncer]
+) -> None:
+    disk = MeanwhileDisk()
+    life = lives(tmp_path, disk).start()
+    life.busy()
+
+    def rotate() -> None:
+        life.store.snapshot(life.state)
+        begun = life.store._new_generation(dict(life.state))
+        assert begun is not None and not begun.counts
+
+    disk.meanwhile = rotate
+    syncers[-1].now()
+
+    assert life.store.trouble is None
+    life.die()
