@@ -7,12 +7,11 @@ that is kept for one request.  Must not know jobs, queues, hardware or threads.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from spalloc_server._allocation.block_search import BlockSearch, Size
 from spalloc_server._allocation.board_allocator import Allocation, BoardAllocator, triads_for
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.faults import Faults
-from spalloc_server._allocation.free_room import FreeRoom
+from spalloc_server._allocation.free_room import BlockSearch, FreeRoom, Size
 from spalloc_server._allocation.grid import Grid, Opening
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType
 from spalloc_server._allocation.measure import Measure

@@ -7,8 +7,8 @@ with faults.  Must not know which blocks are taken.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from spalloc_server._allocation.block_search import BlockSearch, Size
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.free_room import BlockSearch, Size
 from spalloc_server._allocation.grid import Opening
 from spalloc_server._allocation.kinds import Limits
 from spalloc_server.area_to_rect import least_rectangles

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from spalloc_server import _clock
-from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._allocation.free_room import UnfinishedError
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._places import Board

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from spalloc_server import _clock
-from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.board_allocator import Allocation, BoardAllocator
+from spalloc_server._allocation.free_room import UnfinishedError
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request
 from spalloc_server._places import Board

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from spalloc_server import _clock
-from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.board_allocator import Allocation
+from spalloc_server._allocation.free_room import UnfinishedError
 from spalloc_server._places import Block, Board
 from spalloc_server._queueing.machine_queue import _Job, _Machine
 from spalloc_server._queueing.region import (

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from spalloc_server._allocation.block_search import UnfinishedError
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.free_room import UnfinishedError
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import understand
 from spalloc_server.links import Links

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from spalloc_server._allocation.block_search import UnfinishedError
+from spalloc_server._allocation.free_room import UnfinishedError
 from spalloc_server._allocation.grid_allocator import GridAllocator, Kept
 from spalloc_server._allocation.kinds import understand
 from spalloc_server._places import Board
