@@ -23,9 +23,9 @@ from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._allocation.board_allocator import Allocation
-from spalloc_server._allocation.candidate_filter import Link
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.free_room import UnfinishedError
+from spalloc_server._allocation.grid import Link
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._places import Board

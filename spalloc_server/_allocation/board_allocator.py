@@ -7,7 +7,8 @@ included.  Must not know how a place is found.
 from abc import abstractmethod
 from typing import Any
 
-from spalloc_server._allocation.candidate_filter import Link, _CandidateFilter
+from spalloc_server._allocation.candidate_filter import _CandidateFilter
+from spalloc_server._allocation.grid import Link
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType, understand
 from spalloc_server._allocation.ledger import Ledger
 from spalloc_server._places import Board

@@ -5,26 +5,10 @@ which blocks are taken, nor remember anything: dead boards and links may change
 from one question to the next.
 """
 
-import gc
-from functools import lru_cache
-
 from spalloc_server._allocation.dead_sets import DeadSet
+from spalloc_server._allocation.grid import STEPS, Link, Network, edge, uncollected
 from spalloc_server._places import Board
-from spalloc_server.coordinates import WrapAround, board_down_link, link_to_vector
-from spalloc_server.links import Links
-
-#: A board and one of its links.
-Link = tuple[int, int, int, Links]
-
-#: Triads of blocks large enough to hold up collections of garbage for; arbitrary.
-_MANY = 50
-
-_LINKS = tuple(Links)
-
-#: By z: the six links of a board, their other ends, and where they lead.
-_STEPS = tuple(
-    tuple((link, link.opposite, *link_to_vector[z, link]) for link in Links) for z in range(3)
-)
+from spalloc_server.coordinates import WrapAround, board_down_link
 
 
 class _CandidateFilter:
@@ -94,30 +78,17 @@ class _CandidateFilter:
         bool
             If True, `boards`, `periphery` and `torus` tell of this block.
         """
-        if width * height < _MANY:
+        with uncollected(width * height):
             return self._judge(x, y, width, height)
-        # Thousands of places are made, none of which can be garbage before the answer.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            return self._judge(x, y, width, height)
-        finally:
-            if collecting:
-                gc.enable()
 
     def _judge(self, x: int, y: int, width: int, height: int) -> bool:
         boards = self._enumerate_boards(x, y, width, height)
         if not boards or self._too_few(boards, 3 * width * height):
             return False
-        sound = len(boards) == 3 * width * height and not len(self.dead_links)
-        if sound and width < self.width and height < self.height:
-            rim = _rim(width, height)
-            periphery = {(x + dx, y + dy, z, _LINKS[number]) for dx, dy, z, number in rim}
-            torus = WrapAround.none
+        if len(boards) == 3 * width * height and not len(self.dead_links):
+            periphery, torus = edge((x, y, width, height), (self.width, self.height))
         else:
-            # The links of a sound block's inner boards are alive and lead from it into it.
-            telling = boards - _inner_boards(x, y, width, height) if sound else boards
-            _, wrap, dead, dead_wrap, periphery, torus = self._classify(telling, boards)
+            _, wrap, dead, dead_wrap, periphery, torus = self._classify_links(boards)
             if dead or dead_wrap:
                 broken, broken_wrap = self._both_ends(dead), self._both_ends(dead_wrap)
                 cables = len(broken) + (len(broken_wrap) if self.require_torus else 0)
@@ -137,7 +108,7 @@ class _CandidateFilter:
         expected = all_boards if self.expected_boards is None else self.expected_boards
         return expected - len(boards) > self.max_dead_boards
 
-    def hand_over(self) -> tuple[set[Board], set[Link], WrapAround]:
+    def hand_over(self) -> Network:
         """Return `boards`, `periphery` and `torus`, which belong to somebody else from now on."""
         boards, periphery, torus = self.boards, self.periphery, self.torus
         assert boards is not None
@@ -205,7 +176,7 @@ class _CandidateFilter:
         # No function is called for a link, for there are six to a board.
         while frontier and remaining:
             x, y, z = frontier.pop()
-            for link, back, dx, dy, dz in _STEPS[z]:
+            for link, back, dx, dy, dz in STEPS[z]:
                 board = ((x + dx) % machine_width, (y + dy) % machine_height, z + dz)
                 if (
                     board in remaining
@@ -241,12 +212,6 @@ class _CandidateFilter:
         -----
         A link is dead here only if this very end of it is in `dead_links`.
         """
-        return self._classify(boards, boards)
-
-    def _classify(
-        self, some: set[Board], boards: set[Board]
-    ) -> tuple[set[Link], set[Link], set[Link], set[Link], set[Link], WrapAround]:
-        """`_classify_links`, telling of the links of some of the boards only."""
         machine_width, machine_height = self.width, self.height
         dead_links = self.dead_links
         alive: set[Link] = set()
@@ -256,8 +221,8 @@ class _CandidateFilter:
         periphery: set[Link] = set()
         torus = 0
         # No function is called for a link, for there are six to a board.
-        for x, y, z in some:
-            for link, _, dx, dy, dz in _STEPS[z]:
+        for x, y, z in boards:
+            for link, _, dx, dy, dz in STEPS[z]:
                 far_x, far_y, far_z = x + dx, y + dy, z + dz
                 here = (x, y, z, link)
                 if (far_x, far_y, far_z) in boards:
@@ -270,29 +235,3 @@ class _CandidateFilter:
                 else:
                     periphery.add(here)
         return alive, wrap, dead, dead_wrap, periphery, WrapAround(torus)
-
-
-@lru_cache(maxsize=1024)
-def _rim(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
-    """Links that leave a sound block at (0, 0), which reaches nowhere around the machine.
-
-    Their numbers, since collections of garbage need not look at whole numbers again.
-    """
-    return tuple(
-        (x, y, z, _LINKS.index(link))
-        for x in range(width)
-        for y in (range(height) if x in {0, width - 1} else sorted({0, height - 1}))
-        for z in range(3)
-        for link, _, dx, dy, _ in _STEPS[z]
-        if not (0 <= x + dx < width and 0 <= y + dy < height)
-    )
-
-
-def _inner_boards(x: int, y: int, width: int, height: int) -> set[Board]:
-    """Boards of a block that are not in the triads along its edges."""
-    return {
-        (board_x, board_y, z)
-        for board_x in range(x + 1, x + width - 1)
-        for board_y in range(y + 1, y + height - 1)
-        for z in range(3)
-    }

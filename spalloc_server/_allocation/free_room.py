@@ -197,6 +197,17 @@ class BlockSearch:
         self.boards_left -= 3 * width * height
         return self._verdicts.accepts(judge, x, y, width, height)
 
+    def is_whole(self, judge: _CandidateFilter, block: Block) -> bool:
+        """Whether all of a block works, cables around the machine included; then it is accepted.
+
+        The filter need not be asked, not even for the boards and links of the block.
+        """
+        x, y, width, height = block
+        closes = width == self._grid.width or height == self._grid.height
+        if closes and self._faults.around:
+            return False
+        return bool(self.sound(judge, width, height) & self._grid.bit(x, y))
+
     def hopeful(self, judge: _CandidateFilter, width: int, height: int) -> int:
         """Anchors of blocks on the machine that are not refused by their number of faults."""
 

@@ -1,7 +1,7 @@
-"""Masks of triads: one whole number for a machine, one bit for each triad.
+"""The geometry of a machine: its triads as bits of a mask, and a block's boards and edge.
 
-Owns which bit is which triad, and geometry by shifting masks.  Must not know
-boards, nor why a triad is in a mask.
+Owns which bit is which triad, geometry by shifting masks, and where the links of a
+block lead.  Must not know why a triad is in a mask, nor of faults.
 
 Bits of a machine of 4 x 3 triads, lowest first::
 
@@ -15,9 +15,30 @@ triads lie side by side, then shifted by 1 again; for 8 x 1 it is shifted by 1, 
 and 4; rows likewise.
 """
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 
-from spalloc_server._places import Triad
+from spalloc_server._places import Block, Board, Triad
+from spalloc_server.coordinates import WrapAround, link_to_vector
+from spalloc_server.links import Links
+
+#: A board and one of its links.
+Link = tuple[int, int, int, Links]
+
+#: Boards of a block, links that leave them, and directions of those around the machine.
+Network = tuple[set[Board], set[Link], WrapAround]
+
+#: By z: the six links of a board, their other ends, and where they lead.
+STEPS = tuple(
+    tuple((link, link.opposite, *link_to_vector[z, link]) for link in Links) for z in range(3)
+)
+
+_LINKS = tuple(Links)
+
+#: Triads of blocks large enough to hold up collections of garbage for; arbitrary.
+_MANY = 50
 
 
 class Grid:
@@ -340,3 +361,81 @@ def _tallest(runs: int, stride: int) -> int:
             stack = further
             height += step
     return height
+
+
+# --- the boards of a block ---
+
+
+def whole_block(block: Block, machine: tuple[int, int]) -> Network:
+    """Boards of a block all of which works, the cables around the machine included.
+
+    Parameters
+    ----------
+    block : (x, y, width, height)
+        Lies on the machine, not across its edge.
+    machine : (width, height)
+        Size, triads.
+
+    Returns
+    -------
+    boards : set of (x, y, z)
+        All that there are.
+    periphery : set of (x, y, z, Links)
+        Links that leave them.
+    torus : WrapAround
+        Directions in which links between them go around the machine.
+    """
+    x, y, width, height = block
+    with uncollected(width * height):
+        boards = {
+            (board_x, board_y, z)
+            for board_x in range(x, x + width)
+            for board_y in range(y, y + height)
+            for z in range(3)
+        }
+        return boards, *edge(block, machine)
+
+
+def edge(block: Block, machine: tuple[int, int]) -> tuple[set[Link], WrapAround]:
+    """`periphery` and `torus` alone of a `whole_block`."""
+    x, y, width, height = block
+    leaving, torus = _edge(width, height, width == machine[0], height == machine[1])
+    return {(x + dx, y + dy, z, _LINKS[number]) for dx, dy, z, number in leaving}, torus
+
+
+@lru_cache(maxsize=1024)
+def _edge(
+    width: int, height: int, closes_x: bool, closes_y: bool
+) -> tuple[tuple[tuple[int, int, int, int], ...], WrapAround]:
+    """`edge` of a block at (0, 0) that reaches around the machine in some directions.
+
+    Numbers of links, since collections of garbage need not look at whole numbers again.
+    """
+    leaving = []
+    torus = 0
+    for x in range(width):
+        for y in range(height) if x in {0, width - 1} else sorted({0, height - 1}):
+            for z in range(3):
+                for link, _, dx, dy, _ in STEPS[z]:
+                    beyond_x, beyond_y = not 0 <= x + dx < width, not 0 <= y + dy < height
+                    if (beyond_x and not closes_x) or (beyond_y and not closes_y):
+                        leaving.append((x, y, z, _LINKS.index(link)))
+                    else:
+                        torus |= beyond_x | beyond_y << 1
+    return tuple(leaving), WrapAround(torus)
+
+
+@contextmanager
+def uncollected(triads: int) -> Iterator[None]:
+    """Hold up collections of garbage while the boards and links of many triads are made.
+
+    There are thousands of them, none of which can be garbage before the answer.
+    """
+    collecting = triads >= _MANY and gc.isenabled()
+    if collecting:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

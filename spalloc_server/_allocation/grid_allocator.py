@@ -12,7 +12,7 @@ from spalloc_server._allocation.candidate_filter import _CandidateFilter
 from spalloc_server._allocation.dead_sets import DeadSet
 from spalloc_server._allocation.faults import Faults
 from spalloc_server._allocation.free_room import BlockSearch, FreeRoom, Size
-from spalloc_server._allocation.grid import Grid, Opening
+from spalloc_server._allocation.grid import Grid, Opening, whole_block
 from spalloc_server._allocation.kinds import Limits, Request, _AllocationType
 from spalloc_server._allocation.measure import Measure
 from spalloc_server._places import Block, Board
@@ -270,11 +270,16 @@ class GridAllocator(BoardAllocator):
         return None if block is None else self._take(blocks.judge, block)
 
     def _take(self, judge: _CandidateFilter, block: Block) -> Allocation | None:
-        if not judge(*block):
+        search = self._search or self._searching()
+        if search.is_whole(judge, block):
+            network = whole_block(block, (self.width, self.height))
+        elif judge(*block):
+            network = judge.hand_over()
+        else:
             return None
         self._free_room.take(*block)
         kind = "triads" if judge.expected_boards is None else "boards"
-        return self._use((kind, *block)), *judge.hand_over()
+        return self._use((kind, *block)), *network
 
     # --- looking at places, to keep one for a request ---
 

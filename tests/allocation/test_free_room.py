@@ -28,12 +28,37 @@ def floods(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
-def test_the_filter_is_asked_about_the_chosen_block_only(floods: list[Any]) -> None:
+def test_the_filter_is_not_asked_about_a_block_without_faults(floods: list[Any]) -> None:
     allocator = GridAllocator(6, 6, dead_boards={(2, 2, 1)}, dead_links={(4, 4, 0, Links.north)})
 
     assert allocator.alloc(3, 3, max_dead_boards=0, max_dead_links=0)
 
-    assert floods == [allocator.describe(1)[1:]]
+    assert floods == []
+
+
+def test_the_filter_is_asked_about_a_block_with_a_fault(floods: list[Any]) -> None:
+    allocator = GridAllocator(4, 4, dead_boards={(1, 1, 1)})
+
+    allocated = allocator.alloc(4, 4)
+
+    assert allocated is not None
+    assert len(allocated[1]) == 47
+    assert set(floods) == {(0, 0, 4, 4)}
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 1), (2, 3), (2, 2)])
+def test_a_dead_cable_around_the_machine_concerns_blocks_that_reach_around_it(
+    floods: list[Any], width: int, height: int
+) -> None:
+    around = {(0, y, 0, Links.west) for y in range(3)} | {(x, 0, 0, Links.south) for x in range(3)}
+    allocator = GridAllocator(3, 3, dead_links=around)
+
+    allocated = allocator.alloc(width, height)
+
+    assert allocated is not None
+    assert len(floods) == int(3 in {width, height})
+    ours = {(x, y) for x, y, _ in allocated[1]}
+    assert allocated[2] >= {link for link in around if link[:2] in ours}
 
 
 def test_blocks_with_too_many_dead_boards_or_cables_are_refused_unasked(floods: list[Any]) -> None:

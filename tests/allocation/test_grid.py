@@ -1,9 +1,14 @@
-"""Masks of triads, compared with sets of positions."""
+"""Masks of triads, compared with sets of positions, and the boards and links of blocks."""
 
+import gc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._allocation.grid import Grid, Opening
+from spalloc_server._allocation.grid import Grid, Opening, edge, uncollected, whole_block
+from spalloc_server.coordinates import WrapAround, board_down_link
+from spalloc_server.links import Links
 
 Triads = set[tuple[int, int]]
 
@@ -198,3 +203,48 @@ def test_blocks_that_overlap_a_block(
     assert grid.overlapping(other, width, height) == mask_of(grid, overlapping)
     touched = set().union(*(block(*triad, width, height) for triad in every))
     assert grid.touched(mask_of(grid, every), width, height) == mask_of(grid, touched)
+
+
+# --- the boards of a block ---
+
+
+@given(st.data())
+def test_a_whole_block_has_the_links_that_are_found_one_by_one(data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    wide, high = data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y))
+    every = {(a, b, z) for a in range(x, x + wide) for b in range(y, y + high) for z in range(3)}
+
+    boards, periphery, torus = whole_block((x, y, wide, high), (width, height))
+
+    leaving, around = set(), 0
+    for board in every:
+        for link in Links:
+            far_x, far_y, far_z, wrap = board_down_link(*board, link, width, height)
+            if (far_x, far_y, far_z) not in every:
+                leaving.add((*board, link))
+            else:
+                around |= wrap
+    assert boards == every
+    assert periphery == leaving
+    assert torus is WrapAround(around)
+    assert edge((x, y, wide, high), (width, height)) == (periphery, torus)
+
+
+@pytest.mark.parametrize(("triads", "collects"), [(49, True), (50, False)])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_after_a_large_block_as_before(
+    enabled: bool, triads: int, collects: bool
+) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError), uncollected(triads):
+            inside = gc.isenabled()
+            raise ZeroDivisionError
+        after = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+
+    assert inside is (enabled and collects)
+    assert after is enabled
