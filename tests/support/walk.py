@@ -43,7 +43,7 @@ DOORS = {
 }
 
 #: Modules that `create_job` may pass through; the aim is 30.
-MOST_MODULES = 31
+MOST_MODULES = 29
 
 #: Names of the threads in which a command is carried out: the loop, and those of the frames.
 COMMAND_THREADS = ("Server Thread", "bmp-")
