@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 _SECONDS_WITHOUT_ACCEPTING = 0.5
 #: Descriptors that no client gets, beside one for each frame: state, control, metrics. # arbitrary
 _DESCRIPTORS_IN_RESERVE = 64
+#: So many are at most in use before the first client comes; frames need theirs later. # arbitrary
+_OWN = 32
 #: No more descriptors or memory for another socket; trying at once again is no use.
 _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -52,8 +54,10 @@ class Acceptor:
         if limit == resource.RLIM_INFINITY:
             self._first_reserved = math.inf
         else:
-            # However few there are, clients get a part of them.
-            self._first_reserved = max(limit - frames - _DESCRIPTORS_IN_RESERVE, limit // 4)
+            # However few there are, clients get a part of them, beyond the server's own.
+            self._first_reserved = max(
+                limit - frames - _DESCRIPTORS_IN_RESERVE, limit // 4, min(limit // 2, _OWN)
+            )
 
     def accept(self, server_socket: socket.socket) -> socket.socket | None:
         """Take the next connection, if there is one that can be taken.

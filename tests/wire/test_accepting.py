@@ -180,8 +180,10 @@ def test_without_any_descriptor_only_the_reserve_is_left(
     [
         (1024, 0, 960),
         (1024, 50, 910),
+        (256, 200, 64),
         (128, 50, 32),
-        (16, 0, 4),
+        (64, 2, 32),
+        (16, 0, 8),
         (resource.RLIM_INFINITY, 9, math.inf),
     ],
 )
