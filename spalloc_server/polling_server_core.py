@@ -317,13 +317,13 @@ class PollingServerCore:
     def _channel_writable(self, channel: Channel) -> None:
         """Take up sending to a channel again; to be overridden.
 
-        Called in the loop's thread from within `ready_channels`, for channels whose
-        `watch` asked for `POLLOUT`.
+        Called in the loop's thread from within `ready_channels`, for channels that are
+        watched for `POLLOUT`.
         """
         self.watch(channel, POLLIN)
 
     def _open_server_socket(self, ipaddress: str, port: int) -> socket.socket:
-        """Listen, and wait for what comes in.
+        """Listen, and wait for connections.
 
         Parameters
         ----------
@@ -372,8 +372,8 @@ class PollingServerCore:
         try:
             self._poll.unregister(descriptor)
         except (KeyError, TypeError, ValueError, OSError) as exc:
-            # Closed, and so gone by itself, or never there; what is put into the table from
-            # outside may have no number at all.
+            # Closed, and so gone by itself, or never there; channels that other programs put into
+            # the table may have no number at all.
             _log.debug("Descriptor %s was not waited for: %s", descriptor, exc)
 
     def _drop_stray(self, descriptor: int) -> None:
@@ -401,4 +401,4 @@ class PollingServerCore:
         try:
             self._notify_recv.recv(_DRAIN_BYTES)
         except BlockingIOError:
-            return  # Someone replaced the poll object by one that says what it likes.
+            return  # Someone replaced the poll object by one that reports as it likes.

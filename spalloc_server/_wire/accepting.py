@@ -62,8 +62,8 @@ class Acceptor:
     def accept(self, server_socket: socket.socket) -> socket.socket | None:
         """Take the next connection, if there is one that can be taken.
 
-        Without descriptors to spare the listening socket is paused, so that the
-        loop serves whom it has and does not spin; who waits is accepted later.
+        Without descriptors to spare the listening socket is paused, so that the loop serves its
+        clients and does not spin; the others are accepted later.
 
         Returns
         -------

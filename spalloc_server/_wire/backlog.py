@@ -1,4 +1,4 @@
-"""Clients that send many commands at a time: whose turn it is next, and for how long.
+"""Clients that send many commands at a time: the order of their turns, and how long one is.
 
 Owns the line of peers with whole lines that have yet to be taken, and the bounds of one peer's
 turn.  Must not know how a command is carried out, nor how it is answered.  Loop thread only, but
@@ -66,7 +66,7 @@ class Backlog:
         ----------
         peer : Peer
         bounded : bool
-            Whether it is another's turn at some time; else nobody else has one.
+            Whether others have their turns, too; else the peer has all the time there is.
 
         Raises
         ------

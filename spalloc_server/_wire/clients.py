@@ -219,7 +219,7 @@ class Clients(PollingServerCore):
         return True
 
     def _take_in(self, peer: Peer, received: bytes, error: OSError | EOFError | None) -> None:
-        """Take what was received, and run the command in it, or see to it that many are run."""
+        """Take received bytes, and run the command in them, or see to it that many are run."""
         lines = self._lines_of(peer)
         lines.feed(received)
         if error is None and not lines.is_too_long() and not lines.has_line():

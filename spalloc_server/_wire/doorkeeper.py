@@ -21,7 +21,7 @@ from spalloc_server._wire.messages import Command
 
 log = logging.getLogger(__name__)
 
-#: Keywords by which a front names the user for whom it gives a command.
+#: Keywords by which a front names the user of a command.
 FRONT_KEYWORDS = ("as_user", "from_host")
 
 #: Beginnings of principals that are told by an address, or by the lack of one.
@@ -97,9 +97,9 @@ class Doorkeeper:
         self._principal_of = principal_of
         self.denials = Denials()
         self.standings: dict[Any, Standing] = {}
-        # The client whose command is being carried out, for whom, and whether it renews.
+        # The client that gave the present command, its user's standing, and whether it renews.
         self._acting: tuple[Any, Standing, bool] | None = None
-        # The policy of whose findings the log has told.
+        # The log has told of this policy's findings.
         self._told: Policy | None = None
         self._set_policy(policy)
 
@@ -233,7 +233,7 @@ class Doorkeeper:
         Returns
         -------
         Standing
-            Of the user whom it names, else of the client itself.
+            Of the user that it names, else of the client itself.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Connections whose identity is not known yet: a proxy's header or a user's name is to come.
+"""Connections without an identity yet: a proxy's header or a user's name is to come.
 
 Owns these connections until they are introduced, refused or too slow.  Must not know the policy,
 nor how clients are served.  Loop thread only, but for the thread that looks names up.
@@ -38,7 +38,7 @@ class Introduced(NamedTuple):
     rest : bytes
         The client's own bytes that came behind the header.
     fault : str
-        What is wrong with it, if it cannot be trusted.
+        The reason in words, if it cannot be trusted.
     """
 
     client: socket.socket
@@ -95,7 +95,7 @@ class ProxyHeaders:
         self.waiting.pop(client, None)
 
     def late(self, now: float) -> list[socket.socket]:
-        """Return the connections whose time is over."""
+        """Return the connections that are too slow."""
         return [client for client, (_, deadline) in self.waiting.items() if deadline <= now]
 
     def next_due(self) -> float | None:
@@ -153,7 +153,7 @@ class UserNames:
 
 
 class LocalUsers:
-    """Connections of this computer's users whose names are being looked up.
+    """Connections of this computer's users while their names are being looked up.
 
     Attributes
     ----------
@@ -166,11 +166,11 @@ class LocalUsers:
         self.waiting: dict[socket.socket, tuple[int, float]] = {}
 
     def add(self, client: socket.socket, uid: int, now: float) -> None:
-        """Wait for the name of the user who has connected."""
+        """Wait for the name of the user of a connection."""
         self.waiting[client] = uid, now + SECONDS_FOR_HEADER
 
     def introduced(self, now: float) -> list[Introduced]:
-        """Hand out those whose users' names are known now, or too late; the number counts then."""
+        """Hand out those with a known name, and those that are late, with the number alone."""
         found = []
         for client, (uid, deadline) in list(self.waiting.items()):
             known, name = self._names.ask(uid, now)

@@ -72,7 +72,7 @@ class LateAnswers:
         later.ask(take)
 
     def take(self) -> Iterator[tuple[Peer, bytes]]:
-        """Hand out the answers that have come, for those who can still be answered."""
+        """Hand out the answers that have come, for peers that can still be answered."""
         while self.come:
             peer, answer = self.come.popleft()
             peer.awaits = False

@@ -1,7 +1,7 @@
 """The sockets on which the server listens, and their change at a reload.
 
 Owns the listening sockets, each with its endpoint, and the endpoints that were lost and are tried
-again.  Must not know the clients: those who have connected are handed to a function.
+again.  Must not know the clients.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Listening:
     register : callable
         Has the loop wait for a socket.
     stop_taking : callable
-        Takes in those who have connected to a socket already, whom closing would reset, and
-        has the loop wait for it no longer.
+        Takes in the connections to a socket that closing it would reset, and has the loop wait
+        for it no longer.
     port : int
         TCP, of all endpoints without a port of their own; 0 lets the kernel choose.
     inherited : mapping
@@ -214,6 +214,6 @@ class Listening:
         return left
 
     def kind_of(self, listening: socket.socket) -> Kind:
-        """Return who connects at a socket; TCP clients if it is not one of ours."""
+        """Return the kind of clients of a socket; TCP if it is not one of ours."""
         endpoint = self.sockets.get(listening)
         return Kind.tcp if endpoint is None else endpoint.kind

@@ -22,7 +22,7 @@ from spalloc_server._wire.late_answers import Later
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.refusals import Refusal, Refusals
 
-#: Commands whose first argument, a number, is no job's id.
+#: Commands with a number as the first argument that is no job's id.
 _NOT_OF_A_JOB = frozenset({"create_job"})
 
 #: Upper bounds of the classes, seconds; one more class is open above.
@@ -33,7 +33,7 @@ Handler = Callable[..., object]
 
 
 class Owner(Protocol):
-    """The object whose methods the commands are."""
+    """The object with the commands as its methods."""
 
     _commands: Mapping[str, Handler]
 

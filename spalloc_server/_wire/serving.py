@@ -1,8 +1,7 @@
 """The server's loop: the order of a turn, and for how long it may sleep.
 
-Owns the loop's thread, the listening socket and the reading of the configuration.
-Who is talked with is in `_wire.clients`, which commands there are in `server`, and what
-happens to jobs in `controller`.
+Owns the loop's thread, the listening sockets and the reading of the configuration.
+Clients are in `_wire.clients`, the commands in `server`, and the life of jobs in `controller`.
 """
 
 from __future__ import annotations
