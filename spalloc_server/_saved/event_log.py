@@ -279,9 +279,8 @@ class EventLog:
         """Give the audit the events that the file has and it lacks."""
         assert self._audit is not None
         for segment in self._segments:
-            if segment.last > self._audit.last:
-                lines = segment.lines(self._audit.last, sys.maxsize, sys.maxsize, first=True)
-                self._audit.take(json.loads(line) for line in lines)
+            lines = segment.lines(self._audit.last, sys.maxsize, sys.maxsize, first=True)
+            self._audit.take(json.loads(line) for line in lines)
         self._audit_lacks = False
 
     def _put(self, data: bytes) -> None:

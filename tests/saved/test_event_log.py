@@ -330,6 +330,38 @@ def test_readers_are_told_the_last_number(logs: Logs) -> None:
     assert told[-1] == 2
 
 
+def test_readers_are_told_nothing_without_events(logs: Logs) -> None:
+    log = logs()
+    told: list[int] = []
+    log.on_written = told.append
+
+    for after in (0, 5, 0):
+        ask(log, after)
+    log.close()
+
+    assert told == []
+
+
+@pytest.mark.parametrize("room", [-1, 0, 1])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_segment_that_has_reached_its_size_is_followed_by_another(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, restarted: bool
+) -> None:
+    log = logs()
+    log.inbox.put([event(5)])
+    ask(log)
+    (first,) = segments(tmp_path)
+    monkeypatch.setattr(event_log, "SEGMENT_BYTES", first.stat().st_size + room)
+    if restarted:
+        log.close()
+        log = logs()
+
+    log.inbox.put([event(6)])
+
+    assert numbers(ask(log)) == [5, 6]
+    assert len(segments(tmp_path)) == (1 if room > 0 else 2)
+
+
 def test_a_simulation_has_a_file_of_its_own(logs: Logs) -> None:
     real, simulated = logs(), logs(label="simulated")
     simulated.inbox.put([event(1)])
