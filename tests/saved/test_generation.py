@@ -46,6 +46,8 @@ def test_the_last_generation_is_a_snapshot_alone(tmp_path: Path) -> None:
     made = generation(tmp_path)
     (tmp_path / ".a.cfg.journal").write_bytes(b"old")
     assert not made.done
+    assert not made.counts
+    assert (made.size, made.file, made.newest_seen) == (0, None, 0)
 
     made.write()
 
@@ -60,6 +62,75 @@ def test_the_last_generation_is_a_snapshot_alone(tmp_path: Path) -> None:
     status = (tmp_path / ".a.cfg.state.1").stat()
     assert made.size == len(data) == status.st_size
     assert made.file == (status.st_ino, status.st_size)
+
+
+def with_journal(folder: Path, disk: Disk) -> tuple[Generation, Journal]:
+    """A generation with the journal that follows its snapshot."""
+    made = generation(folder, disk)
+    new = Names(folder, "a.cfg").new_journal
+    made.journal = Journal(disk, new, Header("journal", 1, 3, "p", 9, "1"))
+    return made, made.journal
+
+
+def test_a_journal_gets_its_name_with_its_snapshot(tmp_path: Path) -> None:
+    (tmp_path / ".a.cfg.journal").write_bytes(b"old")
+    made, journal = with_journal(tmp_path, Disk())
+    journal.append([b"[]"])
+
+    made.write()
+
+    assert (made.counts, made.failure) == (True, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.cfg.journal", ".a.cfg.state.1"]
+    assert (tmp_path / ".a.cfg.journal").stat().st_size == journal.size
+    journal.check()
+    journal.close()
+
+
+def test_a_journal_with_a_gap_makes_a_generation_count_for_nothing(tmp_path: Path) -> None:
+    made, journal = with_journal(tmp_path, Disk())
+    journal.seal()
+
+    made.write()
+
+    assert not made.counts
+    assert made.failure is not None
+    assert "No space left on device" in str(made.failure[1])
+    assert list(tmp_path.iterdir()) == []
+    journal.close()
+
+
+def test_a_journal_gets_its_name_although_that_of_the_snapshot_is_not_safe(
+    tmp_path: Path,
+) -> None:
+    disk = FailingDisk()
+    made, journal = with_journal(tmp_path, disk)
+
+    def fail_once(_number: int, name: str) -> int | None:
+        renamed = (tmp_path / ".a.cfg.state.1").exists()
+        failed = (tmp_path / ".a.cfg.journal").exists()
+        return 5 if name == "sync_directory" and renamed and not failed else None
+
+    disk.failing = fail_once
+
+    made.write()
+
+    assert made.counts
+    assert made.failure is not None
+    assert made.failure[0] == f"cannot write a snapshot {tmp_path / '.a.cfg.state.1'}"
+    assert (tmp_path / ".a.cfg.journal").exists()
+    journal.check()
+    journal.close()
+
+
+def test_a_lock_that_is_held_stays_as_it_is(tmp_path: Path) -> None:
+    made = generation(tmp_path, about="process 17")
+    made._place.lock.acquire("process 17, the same for long")
+
+    made.write()
+
+    assert made.failure is None
+    assert (tmp_path / ".a.cfg.lock").read_text() == "process 17, the same for long\n"
+    made._place.lock.release()
 
 
 @pytest.mark.parametrize("about", [None, "process 17"])

@@ -196,6 +196,37 @@ def test_a_journal_that_is_just_being_written_is_not_called_changed(path: Path) 
     made[0].close()
 
 
+def test_a_journal_that_is_written_during_the_look_is_looked_at_again(path: Path) -> None:
+    class Slow(Disk):
+        def size(self, fd: int) -> int:
+            size = super().size(fd)
+            if left:
+                made[0].append(left.pop())
+            return size
+
+    left: list[list[bytes]] = []
+    made = [Journal(Slow(), path, HEADER)]
+    left += [PAYLOADS[:1], PAYLOADS[1:]]
+
+    made[0].check()
+
+    assert left == []
+    made[0].close()
+
+
+def test_a_sealed_journal_may_have_half_a_record_at_its_end(path: Path) -> None:
+    journal = Journal(Disk(), path, HEADER)
+    with path.open("ab") as file:
+        file.write(b"half a rec")
+    with pytest.raises(ChangedError, match="others changed"):
+        journal.check()
+
+    journal.seal()
+
+    journal.check()
+    journal.close()
+
+
 # --- the journals that get each record ---
 
 
