@@ -67,12 +67,14 @@ def test_names_in_events_become_pseudonyms(words: Forgetter) -> None:
 
 def test_events_of_today_and_clean_ones_stay_the_same_object(words: Forgetter) -> None:
     fresh = event("created", UNTIL, owner="ada")
+    newer = event("created", UNTIL + 1, owner="ada")
     plain = event("ready", job=5)
     without_time = b'{"previous":6}\n'
-    for line in (fresh, plain, without_time):
+    for line in (fresh, newer, plain, without_time):
         words.learn_event(line)
 
     assert words.event(fresh) is fresh
+    assert words.event(newer) is newer
     assert words.event(plain) is plain
     assert words.event(without_time) is without_time
     clean = words.event(event("created", owner="ada", host=None))
@@ -113,8 +115,9 @@ def test_names_in_the_job_log_become_pseudonyms(words: Forgetter) -> None:
     power = log_line("job 5: power on: board (0, 0, 0) of ada (cabinet 0, frame 0, board 0)")
     down = log_line("server shut down")
     fresh = log_line("job 5: created (1, 2) owner=ada keepalive=60.0 host=10.0.0.9", UNTIL + 1)
+    midnight = log_line("job 5: created (1, 2) owner=ada keepalive=60.0 host=10.0.0.9", UNTIL)
     rubbish = b"\xff no time owner=ada\n"
-    lines = [created, nobody, ended, power, down, fresh, rubbish]
+    lines = [created, nobody, ended, power, down, fresh, midnight, rubbish]
     for line in lines:
         words.learn_log(line)
 
@@ -127,7 +130,7 @@ def test_names_in_the_job_log_become_pseudonyms(words: Forgetter) -> None:
     assert words.log_line(ended) == log_line(
         f"job 5: destroyed: {ADA} left (by client {NAMES.host('10.9.9.9')})"
     )
-    for line in (power, down, fresh, rubbish):
+    for line in (power, down, fresh, midnight, rubbish):
         assert words.log_line(line) is line
 
 
