@@ -2,59 +2,21 @@
 
 import json
 import logging
-import pickle
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from spalloc_server._bmp.failures import BoardFault, FailureReason
-from spalloc_server._bmp.requests import AtomicRequests
 from spalloc_server._jobs import book as _book
 from spalloc_server._jobs import health, job_log
-from spalloc_server._jobs.job_power import MAX_MOVES
 from spalloc_server._places import Frame
-from spalloc_server.controller import Controller, JobState
+from spalloc_server.controller import JobState
 from tests.support.facility import Facility, machine
-from tests.support.outcomes import hear_outcomes
+from tests.support.job_steps import Build, is_over, is_ready, json_safe, reason, restarted
 
 A = (0, 0, 0)  # board 0 of frame 0
 B = (0, 0, 1)
 MINUTE, HOUR = 60.0, 3600.0
-
-Build = Callable[..., Facility]
-
-
-@pytest.fixture
-def build() -> Iterator[Build]:
-    made: list[Facility] = []
-
-    def make(*args: object, **keywords: object) -> Facility:
-        facility = Facility(*args, **keywords)  # type: ignore[arg-type]
-        made.append(facility)
-        return facility
-
-    yield make
-    for facility in made:
-        facility.close()
-
-
-@pytest.fixture
-def facility(build: Build) -> Facility:
-    """One machine of four triads on two frames."""
-    return build([machine()])
-
-
-def is_ready(facility: Facility, job_id: int) -> Callable[[], bool]:
-    return lambda: facility.state(job_id) is JobState.ready
-
-
-def is_over(facility: Facility, job_id: int) -> Callable[[], bool]:
-    return lambda: facility.state(job_id) is JobState.destroyed
-
-
-def reason(facility: Facility, job_id: int) -> str:
-    return facility.controller.get_job_state(None, job_id).reason or ""
 
 
 # --- the board ---
@@ -324,133 +286,6 @@ def test_boards_that_somebody_has_are_not_tested(facility: Facility) -> None:
     assert facility.out == {A}
 
 
-# --- the job ---
-
-
-def test_a_job_is_moved_three_times_and_then_ended_with_words(build: Build) -> None:
-    facility = build([machine(width=4, height=2, per_frame=3)])
-    facility.inject("all fpga-wrong")
-
-    job = facility.create()
-    facility.run_until(is_over(facility, job), HOUR)
-
-    assert facility.moves == [job] * MAX_MOVES
-    (last,) = facility.given[-1].boards
-    assert f"board {last} of machine m" in reason(facility, job)
-    assert "FPGA" in reason(facility, job)
-    assert reason(facility, job).startswith("Machine configuration failed. Error: ")
-
-
-def test_a_moved_job_is_queued_again_and_told(build: Build) -> None:
-    facility = build([machine(width=1, height=1)])
-    facility.inject("0 board 0 fpga-wrong")
-    others = [facility.create(), facility.create()]
-    facility.run_until(lambda: bool(facility.moves), 300)
-
-    waiting = facility.create()
-    facility.controller.changed_jobs  # noqa: B018 - empties it
-    facility.run(0)
-    states = {job: facility.state(job) for job in [*others, waiting]}
-
-    assert facility.moves == [others[0]]
-    # It went before the one that came later.
-    assert states[others[0]] is not JobState.queued
-    assert states[waiting] is JobState.queued
-
-
-def test_watchers_are_told_of_the_move(build: Build) -> None:
-    facility = build([machine(width=1, height=1)])
-    facility.inject("0 fpga-wrong")
-    job = facility.create()
-    facility.run_until(lambda: len(facility.given) == 1, 1)
-    facility.controller.changed_jobs  # noqa: B018 - empties it
-
-    told = []
-    facility.on_event = lambda: told.append(
-        (facility.state(job), job in facility.controller.changed_jobs)
-    )
-    facility.run(5 * MINUTE)
-
-    assert (JobState.queued, True) in told
-
-
-def test_a_job_for_that_very_board_is_ended(facility: Facility) -> None:
-    facility.inject("0 board 0 fpga-wrong")
-
-    job = facility.create(*A)
-    facility.run_until(is_over(facility, job), 300)
-
-    assert facility.moves == []
-    assert f"board {A} of machine m" in reason(facility, job)
-
-
-def test_a_job_for_the_whole_machine_is_ended(facility: Facility) -> None:
-    facility.inject("0 board 0 fpga-wrong")
-
-    job = facility.create(2, 2)
-    facility.run_until(is_over(facility, job), 300)
-
-    assert facility.moves == []
-    assert f"board {A} of machine m" in reason(facility, job)
-
-
-def test_a_job_for_a_whole_machine_moves_to_another_one(build: Build) -> None:
-    facility = build([machine("m"), machine("n")])
-    facility.inject("0 board 0 fpga-wrong")
-
-    job = facility.create(2, 2)
-    facility.run_until(is_ready(facility, job), 300)
-
-    assert facility.controller.get_job_machine_info(None, job).machine_name == "n"
-
-
-def test_a_job_that_was_ready_is_ended_when_its_board_fails(facility: Facility) -> None:
-    job = facility.create()
-    facility.run_until(is_ready(facility, job), 60)
-    facility.inject("0 board 0 fpga-wrong")
-
-    facility.controller.power_on_job_boards(None, job)
-    facility.run_until(is_over(facility, job), 300)
-
-    assert f"board {A} of machine m" in reason(facility, job)
-    assert facility.out == {A}
-
-
-def test_a_failure_without_details_ends_the_job(facility: Facility) -> None:
-    job = facility.create()
-
-    facility.controller._bmp_on_request_complete(facility.controller._jobs[job], False)
-
-    assert facility.state(job) is JobState.destroyed
-    assert not facility.out
-
-
-@pytest.mark.parametrize("text", [None, "something", FailureReason("no idea")])
-def test_only_what_is_known_moves_a_job(facility: Facility, text: str | None) -> None:
-    job = facility.create()
-    frame = facility.frames[0]
-    asked: AtomicRequests = frame.unfinished[0]
-
-    asked.on_done(False, text)
-
-    assert facility.state(job) is JobState.destroyed
-    assert not facility.out
-
-
-def test_answers_for_boards_that_a_job_gave_up_do_not_count(build: Build) -> None:
-    facility = build([machine(width=2, height=1, per_frame=3)])
-    facility.inject("0 board 0 fpga-wrong")
-    facility.inject("1 slow 0.3")
-    job = facility.create(3, max_dead_boards=0)
-    facility.run_until(lambda: bool(facility.moves), 300)
-    record = facility.controller._jobs[job]
-
-    facility.run_until(is_ready(facility, job), 300)
-
-    assert record.bmp_requests_until_ready == 0
-    assert facility.boards(job) == {(1, 0, 0), (1, 0, 1), (1, 0, 2)}
-
-
 # --- waiting for boards out of service ---
 
 
@@ -613,12 +448,6 @@ def test_a_machine_that_is_gone_has_no_boards_out_of_service(facility: Facility)
 # --- the book ---
 
 
-def json_safe(book: _book.Book) -> _book.Book:
-    """Copy a book as if it had been saved."""
-    copy: _book.Book = pickle.loads(pickle.dumps(book))
-    return copy
-
-
 def folded(facility: Facility) -> _book.Book:
     """The book that the journal of all outcomes makes."""
     book = _book.empty()
@@ -647,17 +476,6 @@ def test_the_journal_says_what_the_controller_says(facility: Facility) -> None:
 
     facility.on_event = compare
     facility.run(HOUR)
-
-
-def restarted(facility: Facility) -> Controller:
-    """What the next start makes of it, after a crash now."""
-    after = Controller.__new__(Controller)
-    book = facility.controller.__getstate__()
-    facility.frames.clear()
-    after.__setstate__(json_safe(book))
-    hear_outcomes(after, facility._note)
-    facility.controller = after
-    return after
 
 
 def test_a_restart_keeps_boards_out_and_their_next_tests(facility: Facility) -> None:
@@ -727,50 +545,6 @@ def test_a_fault_of_a_board_that_is_not_the_machine_s_is_passed_over(facility: F
 )
 def test_what_a_failed_test_found_is_said(found: object, said: str) -> None:
     assert health._what(found) == said
-
-
-def test_a_board_that_nobody_has_and_that_stays_on_is_out(
-    facility: Facility, caplog: pytest.LogCaptureFixture
-) -> None:
-    facility.inject("0 board 1 refuse-power off")
-
-    facility.controller.power_off_unowned_boards()
-    facility.run(10 * MINUTE)
-
-    assert "machine m, frame (0, 0): boards not switched off: " in caplog.text
-    (row,) = facility.controller.overview.out_of_service()
-    assert (row.board, row.kind) == (B, "power_off")
-
-
-def test_boards_of_a_machine_that_is_remade_meanwhile_are_not_judged(
-    facility: Facility, caplog: pytest.LogCaptureFixture
-) -> None:
-    facility.inject("0 board 1 refuse-power off")
-    facility.controller.power_off_unowned_boards()
-
-    facility.controller.machines = {"m": machine(per_frame=3)}
-    facility.run(10 * MINUTE)
-
-    assert "boards not switched off: " in caplog.text
-    assert facility.out == set()
-
-
-def test_boards_of_a_machine_that_is_gone_are_let_go_although_they_stay_on(
-    facility: Facility, caplog: pytest.LogCaptureFixture
-) -> None:
-    job = facility.create()
-    facility.run_until(is_ready(facility, job), 300)
-    host = facility.controller.machines["m"].bmp_ips[0, 0]
-    facility.inject("0 refuse-power off")
-    facility.controller.destroy_job(None, job)
-    facility.controller.machines = {}
-    assert facility.controller._power_downs.plain_orphans() == {host: [0]}
-
-    after = restarted(facility)
-    facility.run(10 * MINUTE)
-
-    assert f"boards [0] of {host} not powered off: " in caplog.text
-    assert after._power_downs.plain_orphans() == {}
 
 
 def test_the_job_log_tells_of_moves_and_waits(facility: Facility, tmp_path: Path) -> None:
