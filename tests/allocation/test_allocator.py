@@ -1,5 +1,6 @@
 """Blocks and single boards of one machine."""
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -775,3 +776,43 @@ def test_the_owner_hears_which_allocations_have_rested(clock: FakeClock) -> None
     clock.advance(30)
     assert boards_of(allocator) == {(0, 0, 0)}
     assert heard == [[1, 2, 3]]
+
+
+# --- blocks from elsewhere ---
+
+
+PINWHEEL = {
+    1: ("triads", 0, 0, 2, 1),
+    2: ("triads", 2, 0, 1, 2),
+    3: ("triads", 1, 2, 2, 1),
+    4: ("triads", 0, 1, 1, 2),
+}
+
+
+def test_blocks_that_no_cuts_lead_to_are_imposed_in_pieces(clock: FakeClock) -> None:
+    allocator = Allocator(3, 3)
+    for number, footprint in PINWHEEL.items():
+        allocator.restore(number, footprint)
+
+    assert allocator.allocations == PINWHEEL
+    assert boards_of(allocator, 3, 3) is None
+    assert boards_of(allocator, 1, 1) == block(1, 1, 1, 1)
+
+    again: Allocator = pickle.loads(pickle.dumps(allocator))
+    for copy in (allocator, again):
+        for number in (*PINWHEEL, 5):
+            copy.free(number)
+        clock.advance(30)
+        copy.check_free()
+        assert is_idle(copy)
+
+
+def test_what_overlaps_is_not_imposed_in_pieces_either(clock: FakeClock) -> None:
+    allocator = Allocator(3, 3)
+    for number, footprint in PINWHEEL.items():
+        allocator.restore(number, footprint)
+
+    with pytest.raises(ValueError, match=r"taken|overlap"):
+        allocator.restore(5, ("triads", 1, 1, 2, 1))
+
+    assert boards_of(allocator, 1, 1) == block(1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Putting jobs back as they were, without deciding anything."""
+"""Records of jobs and machines: putting them back as they were, without deciding anything."""
 
 import pickle
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spalloc_server._allocation.kinds import Request, understand
+from spalloc_server._queueing import holdings
 from spalloc_server.allocator import Allocator
 from spalloc_server.job_queue import JobQueue
 from tests.support.fake_clock import FakeClock
@@ -198,3 +199,30 @@ def test_a_thousand_jobs_are_put_back_one_by_one(clock: FakeClock) -> None:
 
     assert owner.told == []
     assert owner.queue._machines["m"].allocator.allocations == allocator.allocations
+
+
+# --- equal requests are known by a number, for a while ---
+
+
+def test_requests_beyond_the_most_are_told_apart_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holdings, "_MOST_WISHES", 2)
+    owner = Owner()
+    owner.queue.scheduling = "overtaking"
+    owner.queue.add_machine("m", 3, 1)
+    owner.queue.create_job(1, 0, 0, job_id=0)
+    # It fails, and so would all that were taken for the same.
+    owner.queue.create_job(2, 1, job_id=1)
+
+    for z in range(3):
+        owner.queue.create_job(2, 0, z, job_id=2 + z)
+
+    assert owner.news() == [("allocate", job_id, "m") for job_id in (0, 2, 3, 4)]
+
+
+def test_an_unknown_job_has_no_boards() -> None:
+    queue = Owner().queue
+
+    assert queue.allocated_for(99) is None
+    assert queue.allocation_of(99) is None
