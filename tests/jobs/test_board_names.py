@@ -58,3 +58,15 @@ def test_physical_names_can_be_read(place: tuple[int, int, int]) -> None:
     wanted = read_boards(f"m:{physical_name(place)}")
 
     assert (wanted.first, wanted.physical, wanted.is_one) == (place, True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("m:1,0,2", True), ("m:1,0,2-1,0,2", True), ("m:c0f1b2-2", True), ("m:1,0,2-1,1,2", False),
+        ("m:1,0,2-0,0,0", False), ("m:c0f1b2-3", False), ("m:c0f1b2-1", False), ("m:c0f1", False),
+        ("m:c0f0-0", False), ("m", False),
+    ],
+)  # fmt: skip
+def test_one_board_is_named_by_three_numbers_without_a_range(text: str, is_one: bool) -> None:
+    assert read_boards(text).is_one is is_one

@@ -119,3 +119,28 @@ def test_everything_can_be_dropped() -> None:
     assert buffer.settle() == b""
     buffer.feed(b"three\n")
     assert buffer.next_line() == b"three"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [(0, 9000, bytes), (96, 4000, bytes), (4000, 96, bytes), (97, 4000, bytearray),
+     (4000, 97, bytearray), (2048, 4096, bytearray), (5000, 1, bytearray)],
+)  # fmt: skip
+def test_pieces_stay_bytes_up_to_four_kibibytes(first: int, second: int, kind: type) -> None:
+    buffer = LineBuffer(b"x" * first)
+
+    buffer.feed(b"y" * second)
+
+    assert type(buffer.held) is kind
+    assert buffer.held == b"x" * first + b"y" * second
+
+
+@pytest.mark.parametrize(("rest", "kind"), [(10, bytes), (4096, bytes), (4097, bytearray)])
+def test_a_long_rest_can_be_appended_to_in_place(rest: int, kind: type) -> None:
+    for held in (b"one\n" + b"x" * rest, bytearray(b"one\n" + b"x" * rest)):
+        buffer = LineBuffer(held)
+        assert buffer.next_line() == b"one"
+
+        assert type(buffer.settle()) is kind
+
+        assert buffer.held == b"x" * rest

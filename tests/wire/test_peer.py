@@ -422,3 +422,17 @@ def test_bytes_wait_for_their_own_hold_and_for_all_before_them(seed: int) -> Non
             assert len(client.sent) == sent
 
         assert output.size == len(waiting)
+
+
+def test_a_peer_weighs_its_input_with_holes_its_output_and_its_watches() -> None:
+    peer = Peer(None)
+    assert peer.weigh() == 0
+
+    peer.lines.feed(b"x" * 967)
+    peer.output.add(b"y" * 513)
+    peer.watch_bytes = 1023
+
+    held = sys.getsizeof(b"x" * 967) * 5 // 4
+    assert peer.weigh() == held + 513 + 1023
+    peer.lines.clear()
+    assert peer.weigh() == 513 + 1023
