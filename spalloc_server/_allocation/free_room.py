@@ -327,9 +327,13 @@ class BlockSearch:
         # The larger the largest free square left, and the more of them, the better.
         return min(finalists, key=lambda place: (opening.squares_lost(_block(place)), place))
 
+    @property
+    def _is_large(self) -> bool:
+        return self._grid.full.bit_length() > _LARGE
+
     def _corners(self, anchors: int) -> int:
         corners = self._grid.corners(anchors)
-        if self._grid.width * self._grid.height > _LARGE:
+        if self._is_large:
             corners = _lowest_bits(corners, _LOWEST)
         return corners
 
@@ -348,7 +352,7 @@ class BlockSearch:
         self, anchors: list[tuple[int, Size, int]], judge: _CandidateFilter, blocked: int
     ) -> list[_Place]:
         """Finalists from all places, where the filter refuses the corners."""
-        most = _LOWEST if self._grid.width * self._grid.height > _LARGE else None
+        most = _LOWEST if self._is_large else None
         accepted = []
         for number, size, found in anchors:
             mask = 0

@@ -383,6 +383,32 @@ def test_a_region_moves_where_its_job_can_start_sooner(clock: FakeClock) -> None
     assert owner.news() == [("allocate", 7, "m")]
 
 
+@pytest.mark.parametrize(("seconds", "moves"), [(0.75, False), (1.0, True), (1.25, True)])
+def test_a_region_that_was_looked_at_a_moment_ago_stays(
+    clock: FakeClock, seconds: float, moves: bool
+) -> None:
+    owner = RegionOwner()
+    owner.queue.add_machine("m", 6, 1)
+    for number in range(1, 7):
+        owner.queue.create_job(1, 1, job_id=number)
+    places = [owner.queue._machines["m"].allocator.describe(n)[1] for n in range(1, 7)]
+    at = {x: number for number, x in enumerate(places, start=1)}
+    owner.queue.create_job(2, 1, job_id=7)
+    before = owner.queue.region_of(7)
+    region = owner.queue._machines["m"].region
+    assert region is not None
+    assert before is not None
+    clock.advance(400)
+    region.looked_at = clock.now + owner.queue.seconds_before_free - seconds
+
+    owner.queue.destroy_job(at[4])
+    owner.end(at[3], clock)
+
+    after = owner.queue.region_of(7)
+    assert after is not None
+    assert (after.place != before.place) == moves
+
+
 def test_a_region_is_chosen_anew_when_a_board_of_it_fails(clock: FakeClock) -> None:
     owner = RegionOwner()
     owner.queue.add_machine("m", 3, 1)

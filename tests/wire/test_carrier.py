@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -17,8 +18,10 @@ from spalloc_server._wire import carrier as carrier_module
 from spalloc_server._wire.carrier import Carrier
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server._wire.fd_store import FdStore, Inherited
+from spalloc_server._wire.peer import Peer
 from spalloc_server.server import SpallocServer
 from tests.support.fake_frame import Rack
+from tests.support.hand_clock import HandClock
 from tests.support.tcp_client import TcpClient
 
 CONFIG = """
@@ -436,6 +439,39 @@ def test_no_more_are_kept_than_the_store_has_room_for(
         assert two.rest() == []
         with life.server() as again:
             assert again.client_count == 1
+
+
+def test_a_connection_is_kept_when_it_has_lived_for_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = HandClock(monkeypatch)
+    store = KeepingStore({})
+    carrier = Carrier(store)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+    peer = Peer(accepted)
+    assert carrier.seconds_to_look() == math.inf
+    carrier.note_command(peer, "version")
+    assert carrier.seconds_to_look() == math.inf
+    carrier.note_command(peer, "create_job")
+    assert carrier.seconds_to_look() == 0.25
+
+    kept = []
+    for _ in range(8):
+        carrier.tend(lambda _: carrier_module.body_of({}, None))
+        kept.append(carrier.kept)
+        clock.advance(0.2)
+
+    # It is looked at each 0.25 s at most: at 0, 0.4, 0.8 and 1.2 s.
+    assert kept == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert len(store.kept) == 1
+    assert carrier.seconds_to_look() == math.inf
+    carrier.end(peer)
+    assert (carrier.kept, store.kept) == (0, {})
+    for each in (client, accepted):
+        each.close()
+    store.close()
 
 
 def test_names_of_others_are_left_to_others(caplog: pytest.LogCaptureFixture) -> None:
