@@ -27,10 +27,10 @@ from spalloc_server._wire.late_answers import LateAnswers, Later
 from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.messages import MalformedError
-from spalloc_server._wire.peer import Memory, Peer, prepare, receive
+from spalloc_server._wire.peer import Memory, Peer, Tried, prepare, receive
 from spalloc_server._wire.refusals import Refusal, Refusals
 from spalloc_server._wire.running import Handler, Runner
-from spalloc_server._wire.watchers import Notification, Watchers, Watches
+from spalloc_server._wire.watchers import Watchers, Watches
 from spalloc_server.controller import Controller
 from spalloc_server.polling_server_core import POLLIN, POLLOUT, Channel, PollingServerCore
 
@@ -104,7 +104,8 @@ class Clients(PollingServerCore):
             tables=lambda: (self._client_job_watches, self._client_machine_watches),
             peer_of=self._peer,
             write_ahead=write_ahead,
-            tell=self._tell,
+            send=self._notify,
+            at_once=self._all_is_sent,
             on_change=self._note_watches,
             wake=self.wake,
         )
@@ -472,14 +473,13 @@ class Clients(PollingServerCore):
         self._write_ahead.commit_and_wait()
         self._msg_client(peer.client, json.loads(line))
 
-    def _transmit(self, peer: Peer, line: bytes) -> None:
+    def _transmit(self, peer: Peer, line: bytes, tried: Tried | None = None) -> None:
         """Send a line, or the part of it that the kernel takes; the rest waits."""
         if peer.gone:
             return
-        if peer.carried is not None:
-            peer.foretell(peer.output.size + len(line))
+        peer.foretell(peer.output.size + len(line))
         try:
-            if not peer.output.send_new(peer.client, line):
+            if not peer.output.send_new(tried or peer.client, line):
                 if peer.output.held:
                     self._unsent[peer] = None  # behind its replies
                 self._go_on(peer)
@@ -500,16 +500,21 @@ class Clients(PollingServerCore):
         if self._watchers.untold:
             self._watchers.tell_changes()
 
-    def _tell(self, notifications: Iterable[Notification]) -> None:
-        """Send notifications; a client that cannot be told is dropped alone."""
-        peers = self._peers
-        send = self._transmit if self._messages_itself() else self._message
-        for client, line in notifications:
-            try:
-                send(peers.get(client) or self._peer(client), line)
-            except Exception:
-                log.exception("%s: dropped, since telling it failed", self._called(client))
-                self._disconnect_client(client)
+    def _all_is_sent(self) -> bool:
+        """Whether lines may go to the sockets at once: no output waits, and no record notes it."""
+        waiting = self._unsent or self.memory.unread or (self._carrier and self._carrier.kept)
+        return not waiting and self._messages_itself()
+
+    def _notify(self, client: Any, line: bytes, tried: Tried | None = None) -> None:
+        """Send a notification; a client that cannot be told is dropped alone."""
+        try:
+            if self._messages_itself():
+                self._transmit(self._peer(client), line, tried)
+            else:
+                self._message(self._peer(client), line)
+        except Exception:
+            log.exception("%s: dropped, since telling it failed", self._called(client))
+            self._disconnect_client(client)
 
     def _note_watches(self, peer: Peer) -> None:
         """Count a client's watches, and have the next process know them before it is answered."""
@@ -520,10 +525,8 @@ class Clients(PollingServerCore):
 
     def _body_of(self, peer: Peer) -> dict[str, Any]:
         """Return a client's watches and identity, for the next process."""
-        client = peer.client
-        return body_of(
-            self._watchers.watched_by(client), self._doorkeeper.plain_identity(client)
-        )
+        watched = self._watchers.watched_by(peer.client)
+        return body_of(watched, self._doorkeeper.plain_identity(peer.client))
 
     # --- clients ---
 

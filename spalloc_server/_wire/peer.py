@@ -13,7 +13,7 @@ import socket
 import sys
 import termios
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from spalloc_server import _clock
@@ -45,6 +45,52 @@ class Client(Protocol):
         """Send some of the data, return how many bytes were taken."""
 
 
+class Tried:
+    """A client that a send was tried for already: gives the outcome of that.
+
+    Parameters
+    ----------
+    client : socket
+        The client itself.
+    outcome : int or Exception
+        What its ``send`` returned or raised.
+    """
+
+    __slots__ = ("client", "outcome")
+
+    def __init__(self, client: Any, outcome: Any) -> None:
+        self.client = client
+        self.outcome = outcome
+
+    def send(self, _data: bytes, /) -> int:
+        """Give the outcome."""
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        taken: int = self.outcome
+        return taken
+
+
+def send_to_each(clients: Iterator[Any], data: bytes) -> Tried | None:
+    """Send the same data to one client after the other, none of which has output that waits.
+
+    This is where most of the time goes if many are told, so that it does nothing else.
+
+    Returns
+    -------
+    Tried or None
+        The first that did not take all of the data; the clients after it are left in `clients`.
+    """
+    size = len(data)
+    for client in clients:
+        try:
+            taken = client.send(data)
+        except Exception as e:  # noqa: BLE001 - for the caller, who tries this client alone
+            return Tried(client, e)
+        if taken != size:
+            return Tried(client, taken)
+    return None
+
+
 class Output:
     """Waiting output of one client.
 
@@ -53,7 +99,8 @@ class Output:
     size : int
         Bytes that wait.
     handed : int
-        Bytes that the kernel has taken so far.
+        Bytes that the kernel has taken so far; not those of `send_to_each`, which no carried
+        connection is told by.
     held : int
         Those that wait, the last of them, that must not be sent yet (see `hold`).
     allowed : int
@@ -340,23 +387,31 @@ class Memory:
     ----------
     total : int
         Of all clients that were counted.
+    unread : set of Peer
+        Those with output that waited when they were counted last.
     """
 
-    __slots__ = ("total",)
+    __slots__ = ("total", "unread")
 
     def __init__(self) -> None:
         self.total = 0
+        self.unread: set[Peer] = set()
 
     def count(self, peer: Peer) -> None:
         """Count a peer anew, since its input, output or watches changed."""
         weight = peer.weigh()
         self.total += weight - peer.weight
         peer.weight = weight
+        if peer.output.size:
+            self.unread.add(peer)
+        else:
+            self.unread.discard(peer)
 
     def release(self, peer: Peer) -> None:
         """Count a peer no longer."""
         self.total -= peer.weight
         peer.weight = 0
+        self.unread.discard(peer)
 
     def fullest(self, peers: Collection[Peer]) -> Peer | None:
         """Return the peer to drop next; None while all hold no more than they may."""

@@ -3,21 +3,22 @@
 Owns the rules by which watches come and go, the memory that one takes, the changes that are not
 told yet, and how far each client was told of events.  The tables {client: set of ids or names, or
 None for all} belong to the server, where other programs may read, fill and replace them.  Must not
-know how a line goes out.  Loop thread only, but for `Watchers.note_events`.
+know what becomes of a line that its client does not take.  Loop thread only, but for
+`Watchers.note_events`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from spalloc_server._checks.values import text, whole_number
 from spalloc_server._jobs.write_ahead import WriteAhead
 from spalloc_server._wire import messages
-from spalloc_server._wire.peer import Peer
+from spalloc_server._wire.peer import Peer, Tried, send_to_each
 
 #: Ids or names that one client may watch (protocol).
 MAX_WATCHED = 10_000
@@ -25,8 +26,6 @@ MAX_WATCHED = 10_000
 _BYTES_IN_SET = 64
 
 Watches = dict[Any, "set[Any] | None"]
-#: A line for a client.
-Notification = tuple[Any, bytes]
 
 
 @dataclass(slots=True)
@@ -49,8 +48,10 @@ class Watchers:
         Returns the peer of a client.
     write_ahead : WriteAhead
         Nothing is told before it is written.
-    tell : callable
-        ``tell(notifications)`` sends lines; it is given (client, line) for each, in order.
+    send : callable
+        ``send(client, line, tried)`` sends a line, or sees to a send that was tried.
+    at_once : callable
+        Returns whether lines may go straight to all clients, since no output waits.
     on_change : callable
         ``on_change(peer)`` is called when a client's watches have changed.
     wake : callable
@@ -70,14 +71,16 @@ class Watchers:
         tables: Callable[[], tuple[Watches, Watches]],
         peer_of: Callable[[Any], Peer],
         write_ahead: WriteAhead,
-        tell: Callable[[Iterable[Notification]], None],
+        send: Callable[[Any, bytes, Tried | None], None],
+        at_once: Callable[[], bool],
         on_change: Callable[[Peer], None],
         wake: Callable[[], None],
     ) -> None:
         self._tables = tables
         self._peer_of = peer_of
         self._write_ahead = write_ahead
-        self._tell = tell
+        self._send = send
+        self._at_once = at_once
         self._on_change = on_change
         self._wake = wake
         self.untold: deque[_Untold] = deque()
@@ -181,8 +184,29 @@ class Watchers:
             self._tell_those(machines, "machines_changed", changed.machines)
 
     def _tell_those(self, watches: Watches, kind: str, changed: Collection[Any]) -> None:
-        if changed and watches:
-            self._tell(_notifications(watches, kind, changed))
+        """Tell those who watch what has changed of it."""
+        everything: list[Any] = []
+        some: list[tuple[Any, list[Any]]] = []
+        for client, watched in watches.items() if changed else ():
+            if watched is None:
+                everything.append(client)
+            elif not watched.isdisjoint(changed):
+                some.append((client, sorted(watched.intersection(changed))))
+        if everything:
+            self._tell(messages.changed(kind, sorted(changed)), everything)
+        for client, names in some:
+            self._tell(messages.changed(kind, names), (client,))
+
+    def _tell(self, line: bytes, clients: Iterable[Any]) -> None:
+        """Send a line to clients, but not to those that are dropped meanwhile."""
+        rest = iter(clients)
+        if self._at_once():
+            tried = send_to_each(rest, line)
+            if tried is not None:
+                self._send(tried.client, line, tried)
+        for client in rest:
+            if client in self.event_watches or any(client in table for table in self._tables()):
+                self._send(client, line, None)
 
     def tell_events(self) -> None:
         """Tell the clients that want it up to which number events can be asked for.
@@ -195,7 +219,7 @@ class Watchers:
         for client, told in list(self.event_watches.items()):
             if told < until and not self._peer_of(client).output.size:
                 self.event_watches[client] = until
-                self._tell(((client, line),))
+                self._tell(line, (client,))
 
     # --- the thread of the events file ---
 
@@ -204,20 +228,6 @@ class Watchers:
         self._events_until = last
         if self.event_watches:
             self._wake()
-
-
-def _notifications(
-    watches: Watches, kind: str, changed: Collection[Any]
-) -> Iterator[Notification]:
-    """Make the notifications of changes, each when it is wanted."""
-    everything = messages.changed(kind, sorted(changed))
-    for client, watched in list(watches.items()):
-        if client not in watches:
-            continue  # dropped meanwhile
-        if watched is None:
-            yield client, everything
-        elif not watched.isdisjoint(changed):
-            yield client, messages.changed(kind, sorted(watched.intersection(changed)))
 
 
 def watch(watches: Watches, client: Any, name: int | str | None, kind: str) -> None:

@@ -96,6 +96,11 @@ class FarEnd:
         """Return so many lines."""
         return [json.loads(self._stream.readline()) for _ in range(count)]
 
+    def take_some(self) -> None:
+        """Throw away the bytes that have come so far."""
+        while not self.silent and self._connection.recv(1 << 20):
+            pass
+
     def rest(self) -> list[Any]:
         """Return all lines up to the end of the connection."""
         return [json.loads(line) for line in self._stream.readlines()]

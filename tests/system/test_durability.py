@@ -226,7 +226,7 @@ def test_what_is_told_is_taken_first_and_written_then(
     steps: list[str] = []
     with facility.server() as server, Client(server.port) as client:
         client.call("notify_job")
-        notify, commit = server._tell, server._write_ahead.commit
+        notify, commit = server._watchers._tell, server._write_ahead.commit
         taken = type(server.controller).changed_machines
 
         def take(controller: Any) -> set[str]:

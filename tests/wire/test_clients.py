@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -14,6 +19,8 @@ from spalloc_server._wire import messages
 from spalloc_server._wire import peer as peer_module
 from spalloc_server._wire.backlog import MOST_IN_A_SLICE
 from spalloc_server._wire.late_answers import Later
+from spalloc_server.controller import Controller
+from spalloc_server.polling_server_core import POLLIN
 from tests.support.bare_clients import BareClients, FarEnd, command, wait_for
 from tests.support.hand_clock import HandClock
 
@@ -45,6 +52,18 @@ class Site(BareClients):
 
     def later(self, client: Any) -> Later:
         return Later(self.asked.append)
+
+
+class Changed(Controller):
+    """A controller in which some job has always changed."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__()
+        self._job_id = job_id
+
+    @property
+    def changed_jobs(self) -> set[int]:
+        return {self._job_id}
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +225,7 @@ def test_a_replacement_of_the_sending_function_gets_every_message(
     theirs.send(looks(1, 2))
 
     site.turn(ours)
-    site._tell([(ours, b'{"jobs_changed": [1]}\n')])
+    site._notify(ours, b'{"jobs_changed": [1]}\n')
 
     assert sent == [*returned([1], [2]), {"jobs_changed": [1]}]
     assert theirs.silent
@@ -221,12 +240,85 @@ def test_one_that_cannot_be_told_is_dropped_alone(
     monkeypatch.setattr(site, "_msg_client", fail)
     (ours, theirs), (other, others) = site.client(), site.client()
 
-    site._tell([(ours, b'{"jobs_changed": [1]}\n')])
+    site._notify(ours, b'{"jobs_changed": [1]}\n')
 
     assert theirs.rest() == []
     assert others.silent
     assert list(site._client_buffers) == [other]
     assert "dropped, since telling it failed" in caplog.text
+
+
+def test_notifications_go_behind_the_answers_that_one_has_not_read(site: Site) -> None:
+    (ours, theirs), (other, others) = site.client(), site.client()
+    site._client_job_watches = {ours: None, other: None}
+    site._controller = Changed(1)
+    theirs.send(command("later"))
+    site.turn(ours)
+    site.asked[0](json.dumps("x" * 20_000_000).encode())
+    site._answer_all()
+    assert site.memory.unread == {site._peers[ours]}
+
+    site._send_change_notifications()
+
+    assert others.lines(1) == [{"jobs_changed": [1]}]
+    reader = threading.Thread(target=lambda: got.extend(theirs.lines(2)))
+    got: list[Any] = []
+    reader.start()
+    while site._peers[ours].output.size:
+        select.select([], [ours], [], 20)
+        site._channel_writable(ours)
+    reader.join()
+    assert got == [*returned("x" * 20_000_000), {"jobs_changed": [1]}]
+    assert site.memory.unread == set()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_who_have_unread_output_are_known_whatever_happens(site: Site, seed: int) -> None:
+    """Lines go straight to the sockets while nobody is among them."""
+    dice = random.Random(seed)
+    ends = [site.client() for _ in range(4)]
+    site._client_job_watches = {ours: None for ours, _ in ends}
+    site._controller = Changed(1)
+    for _ in range(60):
+        ours, theirs = dice.choice(ends)
+        match dice.choice(["ask", "answer", "tell", "read", "hold"]):
+            case "ask":
+                theirs.send(command("later") + looks(1))
+                if site._peer(ours).interest & POLLIN:
+                    site._guarded(ours, site._handle_commands)
+            case "answer" if site.asked:
+                site.asked.pop()(json.dumps("x" * dice.randrange(3_000_000)).encode())
+            case "tell":
+                site._send_change_notifications()
+            case "read":
+                theirs.take_some()
+                site._channel_writable(ours)
+            case "hold":
+                site.safety.position += dice.randrange(2)
+                site.safety.safe += dice.randrange(2)
+        site._serve_backlog(float("inf"))
+        site._answer_all()
+
+        waiting = {peer for peer in site._peers.values() if peer.output.size}
+        assert waiting <= site.memory.unread | set(site._unsent)
+    assert set(site._client_buffers) == {ours for ours, _ in ends}
+
+
+def test_a_connection_that_is_kept_has_its_notifications_counted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = site.client()
+    site._client_job_watches = {ours: None}
+    site._controller = Changed(1)
+    monkeypatch.setattr(site, "_carrier", mock.Mock(kept=0))
+    site._send_change_notifications()
+    assert site._peer(ours).output.handed == 0
+
+    monkeypatch.setattr(site, "_carrier", mock.Mock(kept=1))
+    site._send_change_notifications()
+
+    assert theirs.lines(2) == [{"jobs_changed": [1]}] * 2
+    assert site._peer(ours).output.handed == len(b'{"jobs_changed": [1]}\n')
 
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b'{"command": "unknown"}\n', b"[]\n"])

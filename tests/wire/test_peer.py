@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from spalloc_server._wire import peer as peer_module
-from spalloc_server._wire.peer import Client, Memory, Output, Peer, prepare, receive
+from spalloc_server._wire.peer import (
+    Client,
+    Memory,
+    Output,
+    Peer,
+    prepare,
+    receive,
+    send_to_each,
+)
 from tests.support.fake_client import FakeClient
 
 
@@ -159,6 +167,21 @@ def test_input_output_and_watches_count() -> None:
 
 def test_an_idle_peer_holds_nothing() -> None:
     assert holder().weigh() == 0
+
+
+def test_those_with_unread_output_are_known() -> None:
+    memory, unread, watching = Memory(), holder(unread=b"x"), holder(watches=30)
+    memory.count(unread)
+    memory.count(watching)
+    assert memory.unread == {unread}
+
+    memory.release(unread)
+    assert memory.unread == set()
+
+    memory.count(unread)
+    unread.output.clear()
+    memory.count(unread)
+    assert memory.unread == set()
 
 
 def test_the_total_is_the_sum_whatever_changes() -> None:
@@ -436,3 +459,59 @@ def test_a_peer_weighs_its_input_with_holes_its_output_and_its_watches() -> None
     assert peer.weigh() == held + 513 + 1023
     peer.lines.clear()
     assert peer.weigh() == 513 + 1023
+
+
+# --- the same to many ---
+
+
+def test_all_take_the_same() -> None:
+    clients = [FakeClient() for _ in range(3)]
+
+    assert send_to_each(iter(clients), b"line\n") is None
+
+    assert [client.sent for client in clients] == [b"line\n"] * 3
+
+
+@pytest.mark.parametrize("outcome", [3, 0, None, OSError("gone"), ValueError("odd")])
+def test_the_first_that_does_not_take_all_is_returned_with_the_outcome(outcome: Any) -> None:
+    class Odd:
+        def send(self, data: bytes) -> int:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome  # type: ignore[no-any-return]
+
+    before, odd, after = FakeClient(), Odd(), FakeClient()
+    rest = iter([before, odd, after])
+
+    tried = send_to_each(rest, b"line\n")
+
+    assert tried is not None
+    assert (tried.client, tried.outcome) == (odd, outcome)
+    assert (before.sent, after.sent) == (b"line\n", b"")
+    assert list(rest) == [after]
+
+
+def test_output_goes_on_where_a_send_that_was_tried_has_ended() -> None:
+    output, client = Output(), FakeClient(room=2)
+    tried = send_to_each(iter([client]), b"line\n")
+    assert tried is not None
+
+    assert output.send_new(tried, b"line\n") is False
+
+    assert output.size == 3
+    client.room = None
+    assert output.send(client) is True
+    assert client.sent == b"line\n"
+
+
+def test_a_send_that_failed_fails_again_without_another_try() -> None:
+    client = FakeClient()
+    client.fails = ConnectionResetError("gone")
+    tried = send_to_each(iter([client]), b"line\n")
+    assert tried is not None
+    client.fails = None
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        Output().send_new(tried, b"line\n")
+
+    assert client.sent == b""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from spalloc_server._wire import watchers as watchers_module
-from spalloc_server._wire.peer import Peer
+from spalloc_server._wire.peer import Peer, Tried
 from spalloc_server._wire.watchers import (
-    Notification,
     Watchers,
     Watches,
     bytes_of,
@@ -20,6 +19,7 @@ from spalloc_server._wire.watchers import (
     unwatch,
     watch,
 )
+from tests.support.fake_client import FakeClient
 
 
 class Position:
@@ -44,13 +44,15 @@ class Site:
         self.peers: dict[Any, Peer] = {}
         self.told: list[Any] = []
         self.on_told: Callable[[Any], object] = lambda _: None
+        self.at_once = False
         self.changed: list[Any] = []
         self.wakes = 0
         self.watchers = Watchers(
             tables=lambda: (self.jobs, self.machines),
             peer_of=self.peer,
             write_ahead=self.position,  # type: ignore[arg-type]
-            tell=self.tell,
+            send=self.send,
+            at_once=lambda: self.at_once,
             on_change=lambda peer: self.changed.append(peer.client),
             wake=self.wake,
         )
@@ -58,10 +60,9 @@ class Site:
     def peer(self, client: Any) -> Peer:
         return self.peers.setdefault(client, Peer(client))
 
-    def tell(self, notifications: Iterable[Notification]) -> None:
-        for client, line in notifications:
-            self.told.append((client, *json.loads(line).items()))
-            self.on_told(client)
+    def send(self, client: Any, line: bytes, tried: Tried | None) -> None:
+        self.told.append((client, *json.loads(line).items()) if tried is None else tried)
+        self.on_told(client)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -147,6 +148,36 @@ def test_a_client_that_is_dropped_meanwhile_is_told_nothing(site: Site) -> None:
     site.change({1}, set())
 
     assert site.told == [("a", ("jobs_changed", [1]))]
+
+
+def test_without_output_that_waits_lines_go_straight_to_the_sockets(site: Site) -> None:
+    first, second = FakeClient(), FakeClient()
+    site.jobs = {first: None, second: {2}}
+    site.at_once = True
+
+    site.change({1, 2}, set())
+
+    assert first.lines == [{"jobs_changed": [1, 2]}]
+    assert second.lines == [{"jobs_changed": [2]}]
+    assert site.told == []
+
+
+def test_one_that_does_not_take_its_line_is_left_to_the_server_and_the_others_are_told(
+    site: Site,
+) -> None:
+    first, full, dropped, last = (FakeClient() for _ in range(4))
+    full.room = 5
+    site.jobs = dict.fromkeys((first, full, dropped, last))
+    site.at_once = True
+    site.on_told = lambda _: site.jobs.pop(dropped, None)
+
+    site.change({1}, set())
+
+    assert first.lines == [{"jobs_changed": [1]}]
+    tried, other = site.told
+    assert (tried.client, tried.outcome) == (full, 5)
+    assert other == (last, ("jobs_changed", [1]))
+    assert dropped.sent == b""
 
 
 def test_of_events_one_line_waits_at_most(site: Site) -> None:
