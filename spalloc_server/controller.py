@@ -503,8 +503,6 @@ class Controller:
         with self._lock:
             return self._health.next_due
 
-    # --- boards out of service ---
-
     # --- the end ---
 
     @property

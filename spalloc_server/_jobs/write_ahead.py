@@ -32,11 +32,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spalloc_server import _clock
+from spalloc_server._jobs.keeper import Keeper
 
 if TYPE_CHECKING:
     from spalloc_server._bmp.requests import AtomicRequests
     from spalloc_server._jobs.book import Book, Outcome
-    from spalloc_server._jobs.keeper import Keeper
     from spalloc_server.async_bmp_controller import AsyncBMPController
 
 log = logging.getLogger(__name__)

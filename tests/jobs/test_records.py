@@ -1,17 +1,14 @@
 """Jobs and machines as they are: places on one machine, and changes."""
 
-import json
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._jobs.plain_machine import from_plain, to_plain
-from spalloc_server._jobs.records import MachineMap
+from spalloc_server._jobs.outlet import AtOnce
+from spalloc_server._jobs.records import MachineMap, Records
 from spalloc_server._places import Frame
-from spalloc_server.configuration import Machine
 from spalloc_server.coordinates import WrapAround
-from spalloc_server.links import Links
 from tests.support.machines import machine
 
 MACHINE = machine("m", 3, 2, boards_per_frame=6, dead_boards={(0, 0, 1)})
@@ -67,13 +64,55 @@ def test_boards_that_nobody_has_are_known() -> None:
     assert where.unowned() == [(2, 1, 2)]
 
 
-@pytest.mark.parametrize(
-    "original",
-    [
-        MACHINE,
-        machine("n", 1, 1, tags=[], dead_links={(0, 0, 0, Links.south)}),
-        Machine.single_board("s", bmp_ip="b", spinnaker_ip="s"),
-    ],
-)
-def test_a_machine_survives_json(original: Machine) -> None:
-    assert from_plain(json.loads(json.dumps(to_plain(original)))) == original
+# --- all that goes out ---
+
+
+class Outlet(AtOnce):
+    """Notes all that goes out."""
+
+    def __init__(self) -> None:
+        self.noted: list[object] = []
+
+    def note(self, outcome: object) -> None:
+        self.noted.append(outcome)
+
+    def send(self, frame: object, request: object) -> None:
+        self.noted.append((frame, request))
+
+
+def test_changes_are_handed_over_together_and_once() -> None:
+    records = Records(1, 10, AtOnce())
+    assert records.take_changes() is None
+
+    records.changed_jobs.add(7)
+    records.changed_machines.add("m")
+
+    assert records.take_changes() == ({7}, {"m"})
+    assert records.take_changes() is None
+    assert not records.take_changed_jobs()
+    assert not records.take_changed_machines()
+
+
+def test_an_outcome_goes_out_and_may_bring_a_time_forward() -> None:
+    outlet = Outlet()
+    records = Records(1, 10, outlet)
+    records.due_is_stale = False
+
+    records.tell("limits", 5, 30)
+
+    assert outlet.noted == [("limits", 5, 30)]
+    assert records.outcomes_told == 1
+    assert records.due_is_stale
+
+
+def test_each_frame_is_asked_for_its_own_part() -> None:
+    outlet = Outlet()
+    records = Records(1, 10, outlet)
+    first, second = Frame((0, 0)), Frame((0, 1))
+    bmps: Any = {first: "first's thread", second: "second's thread", Frame((0, 2)): "a third"}
+    requests: Any = {second: "links", first: "power"}
+    records.frames["m"] = bmps
+
+    records.ask("m", requests)
+
+    assert outlet.noted == [("second's thread", "links"), ("first's thread", "power")]
