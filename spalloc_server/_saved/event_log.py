@@ -193,7 +193,8 @@ class EventLog:
     def _run(self) -> None:
         while True:
             if not (self._waiting or self._has_names_to_forget()) or not self._trouble.due:
-                self._receive(self._seconds())
+                # The last turn may have taken in a wake with the events; its flag is left.
+                self._receive(0.0 if self._hurry.is_set() else self._seconds())
             # More events may follow: the thread is in the loop's way once for all.
             self._hurry.wait(_SECONDS_TO_GATHER)
             self._hurry.clear()

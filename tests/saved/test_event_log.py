@@ -377,3 +377,41 @@ def test_a_question_after_the_end_is_answered(logs: Logs) -> None:
     log.close()
 
     assert ask(log, 7) == {"events": [], "next": 7, "lost": False}
+
+
+def test_a_question_that_comes_while_events_are_taken_in_is_answered(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, "a.cfg", "", QuickDisk())
+    answered = threading.Event()
+
+    def asking() -> Iterator[dict[str, Any]]:
+        log.read(0, 10, lambda _: answered.set())
+        yield from ()
+
+    log.inbox.put(())
+    log.inbox.put(asking())
+
+    log.start()
+
+    assert answered.wait(10)
+    log.close()
+
+
+def test_an_end_that_comes_while_events_are_taken_in_is_noticed(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, "a.cfg", "", QuickDisk())
+    ending = threading.Thread(target=log.close, daemon=True)
+
+    def ended() -> Iterator[dict[str, Any]]:
+        ending.start()
+        while log.inbox.empty():
+            pass  # until it was told of the end
+        yield from ()
+
+    log.inbox.put(())
+    log.inbox.put(ended())
+
+    log.start()
+
+    while not ending.ident:
+        pass
+    ending.join(10)
+    assert not ending.is_alive()
