@@ -250,6 +250,16 @@ class EventLog:
     # --- writing ---
 
     def _write(self, events: list[Event]) -> None:
+        try:
+            self._write_all(events)
+        except OSError:
+            self._drop_oldest()
+            raise
+        self._trouble.over()
+        if self.on_written is not None:
+            self.on_written(self._written)
+
+    def _write_all(self, events: list[Event]) -> None:
         while events:
             if self._fd is None or self._size >= SEGMENT_BYTES:
                 self._begin_segment(events[0]["number"])
@@ -264,9 +274,6 @@ class EventLog:
                 self._waiting.popleft()
             del events[: len(part)]
             self._audit_part(part)
-        self._trouble.over()
-        if self.on_written is not None:
-            self.on_written(self._written)
 
     def _audit_part(self, events: Sequence[Event]) -> None:
         """Pass events on to the audit; those that it cannot take now are read again later."""
@@ -290,16 +297,16 @@ class EventLog:
         try:
             write_all(self._disk, self._fd, data)
         except OSError:
-            self._drop_oldest()
             self._disk.truncate(self._fd, self._size)
             raise
         self._size += len(data)
 
     def _drop_oldest(self) -> None:
         """Keep no more events in memory than may wait for a full disk."""
+        before = self._lost
         while len(self._waiting) > _MOST_WAITING:
             self._lost = self._waiting.popleft()["number"]
-        if self._dirty_since is None:
+        if self._lost != before and self._dirty_since is None:
             self._settle()
 
     def _settle(self) -> None:

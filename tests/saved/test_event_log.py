@@ -227,6 +227,26 @@ def test_events_wait_for_a_disk_that_takes_nothing(
         pass
 
 
+def test_no_more_events_wait_than_may_for_a_disk_without_room_for_a_segment(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_trouble, "_LONGEST_WAIT", 0.0)
+    monkeypatch.setattr(event_log, "_MOST_WAITING", 10)
+    disk = FailingDisk()
+    disk.fail("open", error=errno.ENOSPC)
+    log = logs(disk)
+
+    log.inbox.put([event(number) for number in range(1, 31)])
+
+    assert numbers(ask(log)) == []
+    assert log.settled == 20, "the last that was dropped"
+    disk.fail()
+    while (reply := ask(log))["next"] != 30:
+        pass
+    assert numbers(reply) == list(range(21, 31))
+    assert reply["lost"]
+
+
 def test_a_line_that_was_half_written_is_cut_off(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
