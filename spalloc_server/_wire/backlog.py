@@ -1,18 +1,20 @@
-"""Clients that send many commands at a time: the order of their turns, and how long one is.
+"""The backlog: input of clients that has come and is not carried out yet.
 
-Owns the line of peers with whole lines that have yet to be taken, and the bounds of one peer's
-turn.  Must not know how a command is carried out, nor how it is answered.  Loop thread only, but
-for calls from within, which have no bounds.
+Owns the lines of each peer, the order of the peers with whole lines that have yet to be taken, and
+the bounds of one peer's turn.  Must not know how a command is carried out, nor how it is answered.
+Loop thread only, but for calls from within, which have no bounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
 
 from spalloc_server import _clock
 from spalloc_server._wire import messages
-from spalloc_server._wire.messages import Command
+from spalloc_server._wire.line_buffer import LineBuffer
+from spalloc_server._wire.messages import Command, MalformedError
 from spalloc_server._wire.peer import Peer
 
 #: One client's commands in a turn: seconds, and how many, before another client has its turn.
@@ -23,11 +25,17 @@ SECONDS_OF_SLICES = 0.004
 _BLANKS = 256
 
 
+#: {client: bytes that came in and are not taken yet}
+Buffers = MutableMapping[Any, "bytes | bytearray"]
+
+
 class Backlog:
-    """Peers with whole lines that have yet to be taken.
+    """Input that waits, and the peers with whole lines in it.
 
     Parameters
     ----------
+    buffers : callable
+        Returns the server's table of input, which other programs may read, fill and replace.
     run : callable
         ``run(peer, command)`` carries out a command, and returns the monotonic time at which it
         was done.
@@ -35,14 +43,35 @@ class Backlog:
     Attributes
     ----------
     peers : {peer: None}
-        The next one first.
+        Those with whole lines, the next one first.
     """
 
-    def __init__(self, run: Callable[[Peer, Command], float]) -> None:
+    def __init__(
+        self, buffers: Callable[[], Buffers], run: Callable[[Peer, Command], float]
+    ) -> None:
+        self._buffers = buffers
         self._run = run
         self.peers: dict[Peer, None] = {}
         # Bytes that each peer had sent at some moment, of those that are not served so far yet.
         self._served_before: dict[Peer, int] | None = None
+
+    # --- lines ---
+
+    def lines_of(self, peer: Peer) -> LineBuffer:
+        """Return a peer's input, which others may have changed in the table."""
+        held = self._buffers().get(peer.client, b"")
+        if held is not peer.lines.held:
+            peer.lines = LineBuffer(held)
+        return peer.lines
+
+    def _keep_rest(self, peer: Peer) -> None:
+        """Note in the table that lines were taken."""
+        rest = peer.lines.settle()
+        buffers = self._buffers()
+        if not peer.closed and (rest or peer.client in buffers):
+            buffers[peer.client] = rest
+
+    # --- turns ---
 
     def next_ones(self, until: float) -> Iterator[Peer]:
         """Hand out each peer once, at least one and the others as far as time goes.
@@ -71,8 +100,17 @@ class Backlog:
         Raises
         ------
         MalformedError
-            If a line is no command; those before it were carried out.
+            If a line is no command; those before it were carried out, those behind are dropped.
         """
+        try:
+            self._run_slice(peer, bounded=bounded)
+        except MalformedError:
+            peer.lines.clear()
+            raise
+        finally:
+            self._keep_rest(peer)
+
+    def _run_slice(self, peer: Peer, *, bounded: bool) -> None:
         lines = peer.lines
         until = _clock.monotonic() + SLICE if bounded else math.inf
         most = MOST_IN_A_SLICE if bounded else math.inf

@@ -24,7 +24,6 @@ from spalloc_server._wire.backlog import Backlog
 from spalloc_server._wire.carrier import Carrier, body_of
 from spalloc_server._wire.doorkeeper import Doorkeeper
 from spalloc_server._wire.late_answers import LateAnswers, Later
-from spalloc_server._wire.line_buffer import LineBuffer
 from spalloc_server._wire.lingering import Lingering
 from spalloc_server._wire.messages import MalformedError
 from spalloc_server._wire.peer import Memory, Peer, Tried, prepare, receive
@@ -87,7 +86,7 @@ class Clients(PollingServerCore):
         self._client_machine_watches: Watches = {}
         self._peers: dict[Any, Peer] = {}
         self.memory = Memory()
-        self._backlog = Backlog(self._run_of_many)
+        self._backlog = Backlog(lambda: self._client_buffers, self._run_of_many)
         # Peers with output that no send was tried for.
         self._unsent: dict[Peer, None] = {}
         # Peers with replies that wait until a position is safe, oldest first.
@@ -221,7 +220,7 @@ class Clients(PollingServerCore):
 
     def _take_in(self, peer: Peer, received: bytes, error: OSError | EOFError | None) -> None:
         """Take received bytes, and run the command in them, or see to it that many are run."""
-        lines = self._lines_of(peer)
+        lines = self._backlog.lines_of(peer)
         lines.feed(received)
         if error is None and not lines.is_too_long() and not lines.has_line():
             self._client_buffers[peer.client] = lines.settle()
@@ -241,30 +240,17 @@ class Clients(PollingServerCore):
         else:
             self._run_lines(peer)
 
-    def _lines_of(self, peer: Peer) -> LineBuffer:
-        """Return a peer's input, which others may have changed in `_client_buffers`."""
-        held = self._client_buffers.get(peer.client, b"")
-        if held is not peer.lines.held:
-            peer.lines = LineBuffer(held)
-        return peer.lines
-
     def _run_lines(self, peer: Peer) -> None:
         """Run commands of a peer: in the loop a few, outside of it all.
 
         For a peer that has gone all commands are run but those that would only tell it
         something.
         """
-        lines = peer.lines
         try:
             self._backlog.run_slice(peer, bounded=self._in_loop())
         except MalformedError as e:
-            lines.clear()
             self._refuse(peer, e)
             return
-        finally:
-            rest = lines.settle()
-            if not peer.closed and (rest or peer.client in self._client_buffers):
-                self._client_buffers[peer.client] = rest
         if self._in_loop() or peer.gone:
             self._go_on(peer)
         else:
@@ -454,7 +440,7 @@ class Clients(PollingServerCore):
 
     def _serve_again(self, client: Any) -> None:
         peer = self._peer(client)
-        self._lines_of(peer)
+        self._backlog.lines_of(peer)
         self._run_lines(peer)
 
     # --- messages, and a `_msg_client` that other programs put in the place of ours ---

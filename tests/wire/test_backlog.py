@@ -1,8 +1,9 @@
-"""The backlog: whose turn it is, and for how long."""
+"""The backlog: its lines, the order of turns, and how long one is."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ class Line:
         self.clock = clock
         self.ran: list[object] = []
         self.seconds = 0.0
-        self.backlog = Backlog(self._run)
+        self.buffers: dict[Any, bytes | bytearray] = {}
+        self.backlog = Backlog(lambda: self.buffers, self._run)
 
     def _run(self, _: Peer, command: Command) -> float:
         self.clock.advance(self.seconds)
@@ -33,6 +35,7 @@ class Line:
         """Return a peer that has sent so many commands."""
         peer = Peer(object())
         peer.lines.feed(b"".join(command("look", number) for number in numbers))
+        self.buffers[peer.client] = peer.lines.held
         self.backlog.peers[peer] = None
         return peer
 
@@ -82,10 +85,48 @@ def test_the_commands_before_a_malformed_line_are_run(line: Line) -> None:
     peer = line.peer(1)
     peer.lines.feed(b"nonsense\n")
 
+    peer.lines.feed(command("look", 2))
+
     with pytest.raises(MalformedError):
         line.backlog.run_slice(peer, bounded=True)
 
     assert line.ran == [1]
+    assert not peer.lines.has_line()
+    assert line.buffers == {peer.client: b""}
+
+
+def test_the_table_has_the_lines_that_were_not_taken(line: Line) -> None:
+    peer = line.peer(*range(MOST_IN_A_SLICE + 1))
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.buffers == {peer.client: command("look", MOST_IN_A_SLICE)}
+    assert line.backlog.lines_of(peer) is peer.lines
+
+
+def test_input_that_another_program_puts_into_the_table_counts(line: Line) -> None:
+    peer = line.peer(1)
+    line.buffers[peer.client] = command("look", 2)
+
+    line.backlog.lines_of(peer)
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.ran == [2]
+    assert line.backlog.lines_of(Peer(object())).held == b""
+
+
+@pytest.mark.parametrize(("closed", "known"), [(True, True), (False, False)])
+def test_one_that_is_not_in_the_table_any_more_is_not_put_there(
+    line: Line, closed: bool, known: bool
+) -> None:
+    peer = line.peer(1)
+    before = dict(line.buffers) if known else {}
+    line.buffers = dict(before)
+    peer.closed = closed
+
+    line.backlog.run_slice(peer, bounded=True)
+
+    assert line.buffers == before
 
 
 def test_time_is_looked_at_between_many_blank_lines(
@@ -137,7 +178,6 @@ def test_later_commands_are_not_waited_for(line: Line) -> None:
     assert not line.backlog.all_served()
 
     line.backlog.run_slice(peer, bounded=True)
-    peer.lines.settle()
     peer.lines.feed(command("look", 3))
 
     assert line.backlog.all_served()
