@@ -521,12 +521,8 @@ class Clients(PollingServerCore):
         peer = self._peers.get(client)
         name = None if peer is None else peer.name
         if name is None and client is not None:
-            try:
-                name = stand_ins.address(client)
-            except Exception as e:  # noqa: BLE001 - stand-ins need not have an address
-                log.debug("a client has no address: %s", e)
-                return None
-            if isinstance(client, socket.socket):
+            name = stand_ins.address(client)
+            if name is not None and isinstance(client, socket.socket):
                 self._peer(client).name = name
         return name
 

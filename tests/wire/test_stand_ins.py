@@ -22,6 +22,8 @@ def test_an_address_is_text_or_none() -> None:
     assert stand_ins.address(FakeClient()) == "10.0.0.7"
     for told in ("", (5, 6), (None,)):
         assert stand_ins.address(SimpleNamespace(getpeername=lambda told=told: told)) is None
+    assert stand_ins.address(SimpleNamespace()) is None
+    assert stand_ins.address(SimpleNamespace(getpeername=lambda: 7)) is None
 
 
 def test_a_mock_of_a_controller_is_none_of_ours() -> None:
