@@ -184,6 +184,8 @@ def test_without_any_descriptor_only_the_reserve_is_left(
         (128, 50, 32),
         (64, 2, 32),
         (16, 0, 8),
+        (17, 0, 8),
+        (4099, 4000, 1024),
         (resource.RLIM_INFINITY, 9, math.inf),
     ],
 )

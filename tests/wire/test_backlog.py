@@ -55,9 +55,11 @@ def test_a_slice_has_so_many_commands_and_no_more(line: Line) -> None:
     assert line.ran == list(range(MOST_IN_A_SLICE + 2))
 
 
-def test_a_slice_ends_with_its_time(line: Line) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.99])
+def test_a_slice_ends_with_its_time(line: Line, share: float) -> None:
+    line.clock.now = 0.0
     peer = line.peer(1, 2, 3)
-    line.seconds = SLICE / 2
+    line.seconds = SLICE * share
 
     line.backlog.run_slice(peer, bounded=True)
 
@@ -129,12 +131,13 @@ def test_one_that_is_not_in_the_table_any_more_is_not_put_there(
     assert line.buffers == before
 
 
+@pytest.mark.parametrize("later", [SLICE, 1.0])
 def test_time_is_looked_at_between_many_blank_lines(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: Line, monkeypatch: pytest.MonkeyPatch, later: float
 ) -> None:
     peer = Peer(object())
     peer.lines.feed(b"\n" * (2 * backlog_module._BLANKS) + command("look", 1))
-    times = iter([0.0, *[1.0] * 100])
+    times = iter([0.0, *[later] * 100])
     monkeypatch.setattr(_clock, "monotonic", lambda: next(times))
 
     line.backlog.run_slice(peer, bounded=True)
@@ -152,10 +155,11 @@ def test_a_few_blank_lines_are_skipped(line: Line) -> None:
     assert line.ran == [1]
 
 
-def test_one_has_its_turn_although_the_time_is_over(line: Line) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_one_has_its_turn_although_the_time_is_over(line: Line, seconds: float) -> None:
     first, second = line.peer(1), line.peer(2)
 
-    assert list(line.backlog.next_ones(line.clock.now)) == [first]
+    assert list(line.backlog.next_ones(line.clock.now - seconds)) == [first]
 
     assert list(line.backlog.peers) == [second]
 
@@ -191,3 +195,15 @@ def test_those_who_came_later_are_not_waited_for(line: Line) -> None:
     line.peer(1)
 
     assert line.backlog.all_served()
+
+
+def test_as_many_have_their_turns_as_time_goes(line: Line) -> None:
+    peers = [line.peer(number) for number in range(4)]
+
+    handed_out = []
+    for peer in line.backlog.next_ones(line.clock.now + 2.0):
+        handed_out.append(peer)
+        line.clock.advance(0.75)
+
+    assert handed_out == peers[:3]
+    assert list(line.backlog.peers) == peers[3:]
