@@ -216,7 +216,7 @@ class Reasons:
         if resting and (free + resting >= wanted or not boards.counts[USED]):
             return _resting(boards)
         out = boards.counts[OUT] + boards.counts[UNKNOWN]
-        if out and free + resting + out >= wanted:
+        if free + resting + out >= wanted:
             return self._out_of_service(name, boards.out_of_service)
         live = len(boards.rows) - boards.counts[DEAD]
         return Reason(f"jobs have {boards.counts[USED]} of {live} boards, {free} are free")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spalloc_server._jobs.quarantine import FAULT_WINDOW, TEST_AFTER, Quarantine
+from spalloc_server._jobs.quarantine import FAULT_WINDOW, FAULTS_TO_LOCK, TEST_AFTER, Quarantine
 from spalloc_server._places import Frame
 
 BOARD = (1, 2, 0)
@@ -268,3 +268,33 @@ def test_a_board_in_service_takes_its_faults_along() -> None:
 
     assert there.cases == {}
     assert there.faults_of((0, 0, 2), HOUR) == 1
+
+
+def test_a_second_suspicion_is_no_news() -> None:
+    quarantine = Quarantine()
+    assert fault(quarantine, 0.0, sure=False)
+
+    assert not fault(quarantine, 5.0, sure=False)
+
+    assert quarantine.cases[BOARD].since == WALL
+    assert fault(quarantine, 6.0)
+    assert not fault(quarantine, 7.0)
+    assert not fault(quarantine, 7.0, sure=False)
+
+
+def test_each_fault_beyond_those_that_lock_a_board_locks_it_again() -> None:
+    quarantine = Quarantine()
+    for number in range(FAULTS_TO_LOCK + 2):
+        fault(quarantine, float(number))
+        assert (quarantine.cases[BOARD].due is None) == (number + 1 >= FAULTS_TO_LOCK)
+        quarantine.passed(BOARD, WALL)
+
+
+def test_faults_of_a_moment_ago_keep_their_time_over_a_restart() -> None:
+    plain = Quarantine().to_plain(0.0, WALL)
+    plain["faults"] = [[list(BOARD), [[WALL - 0.5, "fpga"]]]]
+
+    quarantine = Quarantine.from_plain(plain, 1000.0, WALL)
+
+    assert quarantine.faults_of(BOARD, 999.5 + FAULT_WINDOW - 0.01) == 1
+    assert quarantine.faults_of(BOARD, 999.5 + FAULT_WINDOW) == 0

@@ -1,6 +1,7 @@
 """Why jobs wait, and their places in line."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 
 from spalloc_server._allocation.kinds import Request, understand
 from spalloc_server._jobs.board_states import clock_time
-from spalloc_server._jobs.reasons import MOST_AHEAD, AwaitedBoards, Line
+from spalloc_server._jobs.reasons import (
+    MOST_AHEAD,
+    AwaitedBoards,
+    Line,
+    Reason,
+    Reasons,
+    _boards_wanted,
+)
 from spalloc_server._places import Board
 from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
@@ -385,3 +393,77 @@ def test_dead_boards_are_not_counted() -> None:
         assert why(facility, waiting) == "jobs have 9 of 11 boards, 2 are free"
     finally:
         facility.close()
+
+
+# --- the words, by the numbers of boards ---
+
+
+class Boards:
+    """So many boards of a machine, by state."""
+
+    def __init__(self, resting: dict[Board, float | None], **counts: int) -> None:
+        self.counts = Counter({**counts, "resting": len(resting)})
+        self.resting = resting
+        self.idle = counts.get("free", 0) + counts.get("reserved", 0)
+        self.rows = [()] * self.counts.total()
+        self.out_of_service = frozenset({A})
+
+
+def no_room(monkeypatch: pytest.MonkeyPatch, wanted: int, boards: Any) -> str:
+    monkeypatch.setattr(Reasons, "_out_of_service", lambda *_: Reason("out of service"))
+    nobody: Any = None
+    reasons = Reasons(nobody, nobody, nobody, nobody, nobody)
+    return reasons._no_room(understand((wanted,), {}), "m", boards).why
+
+
+@pytest.mark.parametrize(
+    ("wanted", "counts", "text"),
+    [
+        (6, {"free": 6, "used": 3}, "6 boards are free, but no place for 6 boards side by side"),
+        (1, {"free": 1, "used": 3}, "1 board is free, but no place for one board"),
+        (6, {"free": 5, "used": 3}, "1 board rests until "),
+        (7, {"free": 5, "used": 3}, "jobs have 3 of 9 boards, 5 are free"),
+        (7, {"free": 5}, "1 board rests until "),
+        (7, {"free": 5, "used": 3, "out": 1}, "out of service"),
+        (7, {"free": 5, "used": 3, "unknown": 1}, "out of service"),
+        (9, {"free": 5, "used": 3, "out": 1, "unknown": 2}, "out of service"),
+        (10, {"free": 5, "used": 3, "out": 1, "unknown": 2}, "jobs have 3 of 12 boards, 5 are"),
+        (7, {"free": 3, "reserved": 2, "used": 2, "dead": 4}, "jobs have 2 of 8 boards, 5 are"),
+        (8, {"free": 0, "used": 2, "dead": 4}, "jobs have 2 of 3 boards, 0 are free"),
+    ],
+)
+def test_the_first_state_that_would_do_is_the_reason(
+    monkeypatch: pytest.MonkeyPatch, wanted: int, counts: dict[str, int], text: str
+) -> None:
+    assert no_room(monkeypatch, wanted, Boards({B: 1.6e9}, **counts)).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("resting", "text"),
+    [
+        ({A: None}, "1 board is being switched off"),
+        ({A: 1.6e9, B: None}, "2 boards are being switched off"),
+        ({A: 1.6e9, B: 1.7e9}, f"2 boards rest until {clock_time(1.7e9)}"),
+    ],
+)
+def test_boards_rest_until_the_last_one_has(
+    monkeypatch: pytest.MonkeyPatch, resting: dict[Board, float | None], text: str
+) -> None:
+    boards = Boards(resting, used=3)
+
+    assert no_room(monkeypatch, len(resting), boards) == text
+
+
+@pytest.mark.parametrize(
+    ("what", "limits", "dead", "boards"),
+    [
+        ((2, 3), {}, 0, 18), ((2, 3), {}, 4, 14), ((2, 3), {"max_dead_boards": 1}, 4, 17),
+        ((2, 3), {"max_dead_boards": 9}, 4, 14), ((2, 3), {"max_dead_boards": 0}, 4, 18),
+        ((1, 1), {}, 3, 1), ((1, 1), {}, 50, 1), ((5,), {}, 4, 5), ((), {}, 4, 1),
+        ((0, 0, 1), {}, 4, 1),
+    ],
+)  # fmt: skip
+def test_a_request_needs_so_many_boards(
+    what: tuple[int, ...], limits: dict[str, int], dead: int, boards: int
+) -> None:
+    assert _boards_wanted(understand(what, limits), dead) == boards

@@ -160,3 +160,53 @@ def test_each_wait_is_in_one_class_of_duration(seconds: float, place: int) -> No
 
     assert tally.counts["1"][place] == 1
     assert tally.totals["1"] == max(0.0, seconds)
+
+
+@pytest.mark.parametrize(
+    ("waited", "held"), [(9.9, 0), (10.0, 1), (50.0, 1), (90.0, 1), (90.1, 0)]
+)
+def test_a_span_has_both_of_its_ends(waited: float, held: int) -> None:
+    known = history(*range(100))
+    assert known.span(1, ["m"], 3, -1.0, 0.0) == Span(10.0, 90.0, 0.0)
+
+    known.starts.append(Start(1, "m", 3, waited))
+    known.count_starts()
+
+    assert (known.judged, known.held) == (1, held)
+
+
+@pytest.mark.parametrize(("waited", "low", "high"), [(50.0, 25.0, 75.0), (1e9, 0.0, 99.0)])
+def test_spans_that_always_hold_become_half_as_wide_and_others_as_wide_as_can_be(
+    waited: float, low: float, high: float
+) -> None:
+    known = history(*range(100))
+
+    for job in range(1000):
+        known.span(job, ["m"], 3, -1.0, 0.0)
+        known.starts.append(Start(job, "another", 3, waited))
+
+    assert known.span(1000, ["m"], 3, -1.0, 0.0) == Span(low, high, 0.0)
+
+
+def test_a_clock_that_stands_still_keeps_a_span_fresh() -> None:
+    known = history(*range(100))
+    before = known.span(1, ["m"], 3, -1.0, 7.0)
+    for _ in range(MOST_WAITS):
+        known.note("m", 3, 5000.0)
+
+    assert known.span(2, ["m"], 3, -1.0, 7.0) == before
+    assert known.span(3, ["m"], 3, -1.0, 6.9) == Span(5000.0, 5000.0, 6.9)
+
+
+@pytest.mark.parametrize(("wait", "counted"), [(-5.0, 0.0), (0.0, 0.0), (0.25, 0.25)])
+def test_no_wait_is_shorter_than_none(wait: float, counted: float) -> None:
+    known = history(*[wait] * LEAST_WAITS)
+
+    assert known.span(1, ["m"], 3, -1.0, 0.0) == Span(counted, counted, 0.0)
+
+
+def test_a_single_board_is_a_size_class_of_its_own() -> None:
+    known = history(*range(100), boards=1)
+
+    assert known.span(1, ["m"], 1, -1.0, 0.0) is not None
+    assert known.span(2, ["m"], 2, -1.0, 0.0) is None

@@ -109,3 +109,28 @@ def test_a_fault_of_ours_is_not_lost_behind_a_client_s_own(
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert caplog.records[1].exc_info
+
+
+def test_a_refusal_a_second_later_is_told_at_once(
+    now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = Refusals(LOG)
+    refusals.note("me", REFUSED, ValueError())
+    now[0] += 1
+
+    refusals.note("me", REFUSED, ValueError())
+
+    assert lines(caplog) == [r"client 10.0.0.7: create_job refused: no\nowner"] * 2
+
+
+def test_a_count_is_told_with_the_refusal_that_comes_a_second_later(
+    now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = Refusals(LOG)
+    for _ in range(2):
+        refusals.note("me", REFUSED, ValueError())
+    now[0] += 1
+
+    refusals.note("me", REFUSED, ValueError())
+
+    assert [" 2 more " in line for line in lines(caplog)] == [False, True]
