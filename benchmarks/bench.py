@@ -88,10 +88,15 @@ class Bench:
                 result.failures.setdefault(contestant.name, f"{type(e).__name__}: {e}"[:200])
 
     def turns(self, rounds: int | None = None) -> Iterator[Contestant]:
-        """Hand out the contestants, round after round, each time another one first."""
+        """Hand out the contestants, round after round, each time another one first.
+
+        None of three has two turns on end, which would be an advantage: what it used last is
+        still at hand.
+        """
         for number in range(self.rounds if rounds is None else rounds):
-            step = 1 if number % 2 == 0 else -1
-            yield from self.contestants[::step]
+            first = number % len(self.contestants)
+            yield from self.contestants[first:]
+            yield from self.contestants[:first]
 
     @contextmanager
     def side_by_side(

@@ -24,6 +24,8 @@ TELL = Work("tell", "tell 1,000 subscribers of a change", "ms", 1.5, bare=True)
 WORKS = [CREATE, QUEUE, BESIDE, TELL]
 
 _CREATED, _QUEUED, _TOLD = 380, 100, 20
+#: Changes before those: two notifications each, more than are acknowledged at once.
+_UNTIMED = 10
 _NEXT = request("version")
 
 
@@ -110,19 +112,28 @@ def _tell(_bench: Bench, server: Serving, idle: list[Wire], result: Result) -> N
     The clock stops when a command is answered that was sent after the change's reply: the
     server has told everybody by then.  They read it afterwards, so that it is not their
     reading that is measured.
+
+    The first changes are not timed: after a pause Linux acknowledges 16 segments of a connection
+    at once, and on the loopback that is done, for all who are told, within the server's sends.
     """
-    taken = 0.0
-    before = server.cpu_seconds()
     with Wire(server.port) as wire:
-        for _ in range(_TOLD):
-            line = request("create_job", owner="me", keepalive=None)
-            began = time.perf_counter()
-            job_id = wire.reply(line)
-            wire.reply(_NEXT)
-            taken += time.perf_counter() - began
-            drain(idle, 1)
-            wire.call("destroy_job", job_id)
-            drain(idle, 1)
-    spent = server.cpu_seconds() - before
+        for _ in range(_UNTIMED):
+            _change(wire, idle)
+        before = server.cpu_seconds()
+        taken = sum(_change(wire, idle) for _ in range(_TOLD))
+        spent = server.cpu_seconds() - before
     result.samples[server.name].append(taken / _TOLD * 1e3)
     result.processor[server.name].append(spent / _TOLD / 2 * 1e6)
+
+
+def _change(wire: Wire, idle: list[Wire]) -> float:
+    """Create a job, and destroy it; returns how long all were told of its creation, seconds."""
+    line = request("create_job", owner="me", keepalive=None)
+    began = time.perf_counter()
+    job_id = wire.reply(line)
+    wire.reply(_NEXT)
+    taken = time.perf_counter() - began
+    drain(idle, 1)
+    wire.call("destroy_job", job_id)
+    drain(idle, 1)
+    return taken
