@@ -58,7 +58,8 @@ class LineWriter:
         ``on_trouble(text)``, from this writer's thread, when lines cannot be written, once
         a minute at most.
     seconds_to_gather : float
-        For which a line waits for others, to be written with them in one piece.
+        For which a line waits for others, to be written with them in one piece; and for which
+        the thread rests afterwards.
 
     Attributes
     ----------
@@ -148,6 +149,9 @@ class LineWriter:
             if isinstance(item, threading.Event):
                 self._hurry.clear()
                 item.set()
+            else:
+                # The next line, if it comes soon, is put without waking the thread.
+                self._hurry.wait(self._seconds_to_gather)
         self._place.close()
 
     def _write_out(self, lines: list[Lines]) -> None:

@@ -215,6 +215,8 @@ class EventLog:
                 self._guarded(self._forget)
             if stopping:
                 return
+            # The next events, if they come soon, are put without waking the thread.
+            self._hurry.wait(_SECONDS_TO_GATHER)
 
     def _receive(self, seconds: float | None) -> bool:
         """Take from the inbox, waiting if it is empty; whether there was anything."""

@@ -8,6 +8,7 @@ import pytest
 from spalloc_server._logs import line_writer
 from spalloc_server._logs.line_writer import LineWriter
 from tests.support.fake_clock import FakeClock
+from tests.support.rests import Rests
 
 PATIENCE = 10.0
 
@@ -176,6 +177,26 @@ def test_closing_writes_gathered_lines_at_once() -> None:
     assert writer.close(PATIENCE)
 
     assert paper.lines == ["last"]
+
+
+def test_the_thread_gathers_before_it_writes_and_rests_afterwards() -> None:
+    """Else each line that comes soon after another would wake it, beside the thread that logs."""
+    rests, paper = Rests(), Paper()
+    writer = LineWriter("desk", paper, "{} missing".format, seconds_to_gather=5.0)
+    writer._hurry = rests  # type: ignore[assignment]
+    writer.put("one")
+    assert rests.begin() == 5.0
+    rests.set()
+    assert rests.begin() == 5.0
+    assert paper.lines == ["one"]
+
+    writer.put("two")
+    rests.set()
+
+    assert rests.begin() == 5.0
+    assert paper.lines == ["one"]
+    assert writer.close(PATIENCE)
+    assert paper.lines == ["one", "two"]
 
 
 def test_any_text_can_be_written(desk: Desk) -> None:

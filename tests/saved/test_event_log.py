@@ -16,6 +16,7 @@ from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.event_log import EventLog
 from spalloc_server._saved.forgetting import Forgetting
 from tests.support.hand_clock import HandClock
+from tests.support.rests import Rests
 from tests.support.store_disks import FailingDisk, QuickDisk
 
 Logs = Callable[..., EventLog]
@@ -61,6 +62,33 @@ def numbers(reply: Any) -> list[int]:
 
 def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob(".a.cfg.events.*"))
+
+
+def test_the_thread_gathers_before_it_writes_and_rests_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else events that come soon after others would wake it each time, beside the loop."""
+    rests = Rests()
+    monkeypatch.setattr(event_log, "_SECONDS_TO_GATHER", 5.0)
+    log = EventLog(tmp_path, "a.cfg", "", QuickDisk())
+    written: list[int] = []
+    log.on_written = written.append
+    log._hurry = rests  # type: ignore[assignment]
+    log.start()
+    log.inbox.put([event(1)])
+    assert rests.begin() == 5.0
+    assert written == []
+    rests.set()
+    assert rests.begin() == 5.0
+    assert written == [1]
+
+    log.inbox.put([event(2)])
+    rests.set()
+
+    assert rests.begin() == 5.0
+    assert written == [1]
+    log.close()
+    assert written == [1, 2]
 
 
 def test_events_come_back_in_order_and_by_number(logs: Logs) -> None:
