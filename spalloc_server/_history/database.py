@@ -158,6 +158,8 @@ class Database:
         path = Path(self.url.database or ":memory:")
         if self._read_only and not path.exists():
             raise HistoryError(f"{self}: there is no such file; `spalloc-history follow` makes it")
+        if path.is_dir():
+            raise HistoryError(f"{self}: this is a folder; name a file, as in {path}/history.db")
         if not self._read_only:
             path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             path.touch(mode=_FILE_MODE)
@@ -213,6 +215,10 @@ class Database:
         with self.reading() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
         _check_known(script, revision, self)
+        if revision is None:
+            raise HistoryError(
+                f"{self}: there are no tables of ours in it; `spalloc-history follow` makes them"
+            )
         if revision != script.get_current_head():
             raise HistoryError(
                 f"{self}: its tables are of version {revision}, this program reads version "

@@ -128,7 +128,8 @@ class History:
         Parameters
         ----------
         since, until : float, optional
-            Unix times, widened to whole days, UTC; None for 30 days before the end, and for now.
+            Unix times, widened to whole days, UTC, or months; None for 30 days before the end,
+            and for now.
         by : str
             owner, machine, network, day or month.
         limit : int

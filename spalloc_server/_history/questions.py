@@ -63,7 +63,8 @@ def _add_usage(commands: Commands) -> None:
         "usage",
         help="tell how much was used by each owner, and how long jobs waited",
         description="Print board-hours, jobs, waits and utilisation. Times are widened to whole "
-        "days, UTC. Waits are those for the first boards, within 5 %.",
+        "days, UTC, with --by month to whole months. Waits are those for the first boards, within "
+        "5 %.",
     )
     add_span(parser, "30 days before the end")
     parser.add_argument("--by", choices=_BY, default="owner", help="subject of the rows (owner)")
@@ -210,6 +211,9 @@ def _print_jobs(rows: Sequence[JobRow]) -> None:
                 row.reason or "",
             )
         )
+    if not cells:
+        print("No jobs.")
+        return
     columns = ("job", "owner", "created", "waited", "had boards", "boards", "machine", "place")
     numbers = ("job", "waited", "had boards", "boards")
     show.console().print(show.table(None, (*columns, "reason"), cells, numbers))

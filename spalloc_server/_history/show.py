@@ -28,10 +28,18 @@ _NARROW, _LEAST = 100, 80
 _TEXT = frozenset({"owner", "reason", "moved because", "text", "back how", ""})
 
 
+class _Paper(Console):
+    """Leaves a pipe that nobody reads to the program, as `print` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on; the library's own exits with status 1."""
+        raise  # noqa: PLE0704 - called where the error is handled
+
+
 def console() -> Console:
     """Return where tables go."""
     out = sys.stdout
-    made = Console(file=out, width=None if out.isatty() else _WIDE, highlight=False)
+    made = _Paper(file=out, width=None if out.isatty() else _WIDE, highlight=False)
     # A narrower terminal breaks the lines; columns without room would say nothing at all.
     made.width = max(made.width, _LEAST)
     return made

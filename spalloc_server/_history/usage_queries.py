@@ -86,6 +86,9 @@ def usage(connection: Connection, days: Days, by: str, limit: int) -> Usage:
     """Tell the use of boards; see `History.usage`."""
     if by not in BY:
         raise HistoryError(f"usage is asked for by {by!r}, it is told by {', '.join(BY)}")
+    if by == "month":
+        # Whole months, so that the rows add up to the total.
+        days = Days(month_of(days.first), next_month(month_of(days.end - 1)))
     if by in {"day", "month"}:
         rows = series(connection, days, by, ALL)
         return Usage(days.since, days.until, _total(connection, days), rows, 0)

@@ -91,7 +91,7 @@ def test_an_empty_database_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     path.touch()
 
-    with pytest.raises(HistoryError, match="of version None, this program reads version 0001"):
+    with pytest.raises(HistoryError, match=r"there are no tables of ours in it; .* makes them"):
         Database(str(path), read_only=True)
 
 
@@ -139,3 +139,9 @@ def test_a_locked_database_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) 
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(HistoryError, match="database is locked"):
             Database(str(path))
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_folder_is_told_from_a_database(tmp_path: Path, read_only: bool) -> None:
+    with pytest.raises(HistoryError, match=r"this is a folder; name a file, as in .*/history\.db"):
+        Database(str(tmp_path), read_only=read_only)

@@ -343,8 +343,13 @@ def test_months_and_days_add_up_to_the_days(spring: History, first: int, last: i
     assert sum(row.board_hours for row in told.usage(*span).rows) == pytest.approx(
         total.board_hours
     )
-    months = told.usage(*span, by="month").rows
-    assert all(row.name.endswith("-01") for row in months)
+    by_month = told.usage(*span, by="month")
+    assert all(row.name.endswith("-01") for row in by_month.rows)
+    assert by_month.since <= span[0] < span[1] <= by_month.until
+    assert by_month.total.jobs == sum(row.jobs for row in by_month.rows) >= total.jobs
+    assert by_month.total.board_hours == pytest.approx(
+        sum(row.board_hours for row in by_month.rows)
+    )
 
 
 def test_waits_are_told_in_buckets(history: Make) -> None:

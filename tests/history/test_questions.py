@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -249,3 +250,21 @@ def test_bars(part: float, text: str) -> None:
 def test_bars_are_short_on_a_narrow_terminal() -> None:
     assert show.bar(1.0, 80) == "█" * 8
     assert show.bar(1.0, 100) == "█" * 30
+
+
+def test_no_jobs_are_told_in_a_line(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(database, capsys, "jobs", "--owner", "nobody") == "No jobs.\n"
+    assert ask(database, capsys, "board", "m", "3", "1", "2") == "No faults.\nNo jobs.\n"
+    assert ask(database, capsys, "jobs", "--owner", "nobody", "--json") == "[]\n"
+
+
+def test_a_table_for_a_pipe_that_nobody_reads_ends_as_other_programs_do(database: str) -> None:
+    program = [sys.executable, "-m", "spalloc_server._history.main"]
+    command = [*program, "jobs", "--database", database]
+    with subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True) as reader:
+        reader.wait()
+        done = subprocess.run(
+            command, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (141, "")
