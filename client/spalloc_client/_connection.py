@@ -92,12 +92,15 @@ class Connection:
     on_message
         Called in the connection's thread with each notification (a dict) and, when the
         connection has ended, once with the error that ended it. Must not block.
+    has_answered
+        Whether this server has answered us before: it then is not suspected of hanging up.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         on_message: Callable[[dict[str, Any] | ProtocolError], None],
+        has_answered: bool = False,
     ) -> None:
         self.server = endpoint.text
         self._endpoint = endpoint
@@ -109,7 +112,7 @@ class Connection:
         self.ended: ProtocolError | None = None
         self._socket: socket.socket | None = None
         self._unsent = b""
-        self._has_answered = False
+        self._has_answered = has_answered
         self._wake_lock = threading.Lock()  # guards _wake_in, which others use as it closes
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -295,7 +298,8 @@ class Connection:
         """Say why a server may hang up at once."""
         if self._has_answered:
             return ""
-        return " before it answered anything; your address may not be admitted"
+        maybe = ", or it may want TLS" * self._endpoint.is_plain
+        return f" before it answered anything; your address may not be admitted{maybe}"
 
     def _fail_outbox(self, error: ProtocolError) -> None:
         # The caller that finds the connection ended and the thread that ends it may both

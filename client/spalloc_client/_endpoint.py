@@ -70,6 +70,11 @@ class Endpoint:
         #: The files that another program needs to open the same door; None without TLS.
         self.tls_files = {"ca": _full(ca), "cert": _full(cert), "key": _full(key)} if tls else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is reached over TCP without TLS."""
+        return self.path is None and self._context is None
+
     def connect(self, timeout: float | None = None) -> socket.socket:
         """Open a connection; the socket is non-blocking after that.
 
@@ -92,12 +97,20 @@ class Endpoint:
             if self._context is not None:
                 # A server that says nothing would hold our thread for ever.
                 plain.settimeout(timeout or _PATIENCE_WITH_TLS)
-                plain = self._context.wrap_socket(plain, server_hostname=self.hostname)
+                plain = self._wrapped(plain, self._context)
             plain.setblocking(False)
         except BaseException:
             plain.close()
             raise
         return plain
+
+    def _wrapped(self, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """Agree upon TLS with the server."""
+        try:
+            return context.wrap_socket(plain, server_hostname=self.hostname)
+        except (ssl.SSLEOFError, ConnectionResetError):
+            # As our server does, to whom the greeting is no command.
+            raise OSError("it broke off the TLS handshake; it may not speak TLS here") from None
 
 
 def receive(connection: socket.socket) -> bytes | None:
@@ -131,6 +144,13 @@ def words(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+#: Words for OpenSSL's "PEM lib"; with True, if no key was named.
+_NO_PEM = {
+    True: "it holds no certificate with its key; a key in a file of its own is named by key",
+    False: "one of them is not in PEM, or the key has a password",
+}
+
+
 def _context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
     if key is not None and cert is None:
         raise ConfigError("key needs cert, the certificate that it belongs to")
@@ -144,7 +164,8 @@ def _context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContex
             context.load_cert_chain(cert, key, password=b"")
         except (OSError, ValueError) as exc:
             files = cert if key is None else f"{cert} with key {key}"
-            raise ConfigError(f"cert: {files} cannot be used: {words(exc)}") from None
+            why = _NO_PEM[key is None] if "PEM lib" in str(exc) else words(exc)
+            raise ConfigError(f"cert: {files} cannot be used: {why}") from None
     return context
 
 

@@ -290,7 +290,7 @@ class Session:
 
     def _meet(self, timeout: float | None) -> tuple[Connection, tuple[int, ...]]:
         """Connect, and ask the version."""
-        connection = Connection(self._endpoint, self._hear)
+        connection = Connection(self._endpoint, self._hear, self._met)
         try:
             connection.wait_open(timeout)
             return connection, check_version(connection.call(timeout, "version"))

@@ -19,6 +19,7 @@ from spalloc_client import (
     SpallocServerException,
 )
 from spalloc_client._endpoint import Endpoint, receive, send
+from spalloc_client._session import Session
 
 from tests.commands import runner
 from tests.fake_server import FakeServer
@@ -202,7 +203,8 @@ def make_client(endpoint: Endpoint) -> None:
         ({"ca": "/no/such"}, "ca: /no/such cannot be used: No such file"),
         ({"ca": os.devnull}, f"ca: {os.devnull} cannot be used: TLS failed: no certificate"),
         ({"cert": "/no/such"}, "cert: /no/such cannot be used: No such file"),
-        ({"cert": "client_crt"}, "cannot be used: TLS failed: "),
+        ({"cert": "client_crt"}, "cannot be used: it holds no certificate with its key; "),
+        ({"cert": "client_crt", "key": "ca_crt"}, "cannot be used: one of them is not in PEM"),
         ({"cert": "client_pem", "key": "/no/such"}, "with key /no/such cannot be used"),
         ({"key": "client_key"}, "key needs cert"),
     ],
@@ -271,17 +273,18 @@ def test_a_unix_socket_has_no_tls() -> None:
 # --- doors that are shut ---
 
 
+def _shut(listener: socket.socket, way: str) -> None:
+    connection, _ = listener.accept()
+    if way == "reset":
+        linger = b"\1\0\0\0\0\0\0\0"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connection.close()
+
+
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_a_server_that_hangs_up_at_once_may_not_admit_us(way: str) -> None:
-    def shut() -> None:
-        connection, _ = listener.accept()
-        if way == "reset":
-            linger = b"\1\0\0\0\0\0\0\0"
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        connection.close()
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=shut)
+        thread = threading.Thread(target=_shut, args=(listener, way))
         thread.start()
         client = ProtocolClient("127.0.0.1", listener.getsockname()[1], 10.0)
         with pytest.raises(ServerLostError) as caught, client:
@@ -289,8 +292,37 @@ def test_a_server_that_hangs_up_at_once_may_not_admit_us(way: str) -> None:
         thread.join()
 
     assert str(caught.value).endswith(
-        " before it answered anything; your address may not be admitted"
+        " before it answered anything; your address may not be admitted, or it may want TLS"
     )
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+def test_a_server_that_breaks_off_the_handshake_may_not_speak_tls(
+    way: str, files: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_shut, args=(listener, way))
+        thread.start()
+        client = ProtocolClient(
+            "127.0.0.1", listener.getsockname()[1], 10.0, tls=True, ca=files["ca_crt"]
+        )
+        with pytest.raises(ServerLostError, match="broke off the TLS handshake; it may not"):
+            client.connect()
+        thread.join()
+
+
+def test_a_server_that_comes_back_is_not_suspected() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_shut, args=(listener, "close"))
+        thread.start()
+        session = Session(Endpoint("127.0.0.1", listener.getsockname()[1]), 10.0, 0.0)
+        session._met = True
+        with pytest.raises(ServerLostError) as caught:
+            session.connect()
+        session.close()
+        thread.join()
+
+    assert "admitted" not in str(caught.value)
 
 
 def test_one_that_hangs_up_later_is_not_suspected(server: FakeServer) -> None:
