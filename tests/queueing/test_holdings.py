@@ -212,13 +212,14 @@ def test_requests_beyond_the_most_are_told_apart_all_the_same(
     owner.queue.scheduling = "overtaking"
     owner.queue.add_machine("m", 3, 1)
     owner.queue.create_job(1, 0, 0, job_id=0)
-    # It fails, and so would all that were taken for the same.
+    # The first gets a region; the second fails, and so would all that were taken for the same.
     owner.queue.create_job(2, 1, job_id=1)
+    owner.queue.create_job(2, 1, job_id=2)
 
     for z in range(3):
-        owner.queue.create_job(2, 0, z, job_id=2 + z)
+        owner.queue.create_job(2, 0, z, job_id=3 + z)
 
-    assert owner.news() == [("allocate", job_id, "m") for job_id in (0, 2, 3, 4)]
+    assert owner.news() == [("allocate", job_id, "m") for job_id in (0, 3, 4, 5)]
 
 
 def test_an_unknown_job_has_no_boards() -> None:
