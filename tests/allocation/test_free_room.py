@@ -1,12 +1,15 @@
-"""How seldom the filter is asked, and searches that go on later."""
+"""How seldom the filter is asked, searches that go on later, and the free triads."""
 
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spalloc_server._allocation.candidate_filter import _CandidateFilter
-from spalloc_server._allocation.free_room import UnfinishedError
+from spalloc_server._allocation.free_room import FreeRoom, UnfinishedError
+from spalloc_server._allocation.grid import Grid
 from spalloc_server._allocation.grid_allocator import GridAllocator
 from spalloc_server._allocation.kinds import understand
 from spalloc_server.links import Links
@@ -179,3 +182,71 @@ def test_a_place_is_chosen_as_in_a_naive_scan_on_machines_in_use(seed: int) -> N
             if allocator.in_use() and (got is None or dice.random() < 0.3):
                 allocator.free(dice.choice(list(allocator.in_use())))
                 allocator.check_free()
+
+
+# --- the free triads ---
+
+
+@given(st.data())
+def test_blocks_are_taken_and_freed_as_in_a_set_of_triads(data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    room = FreeRoom(Grid(width, height))
+    taken: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+
+    for _ in range(data.draw(st.integers(1, 12))):
+        if data.draw(st.booleans()) and taken:
+            corner = data.draw(st.sampled_from(sorted(taken)))
+            room.free(*corner)
+            del taken[corner]
+        else:
+            x, y = data.draw(st.integers(-1, width)), data.draw(st.integers(-1, height))
+            wide, high = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+            block = (x, y, wide, high)
+            inside = x >= 0 and x + wide <= width and y >= 0 and y + high <= height
+            others = set().union(*map(triads_of, taken.values()))
+            if inside and not set(triads_of(block)) & others:
+                room.take(*block)
+                taken[x, y] = block
+            else:
+                with pytest.raises(ValueError, match="taken already" if inside else "not inside"):
+                    room.take(*block)
+
+    every = {(x, y) for x in range(width) for y in range(height)}
+    free = every - set().union(*map(triads_of, taken.values()))
+    assert set(room.grid.triads(room.mask)) == free
+    assert sorted(room.taken()) == sorted(taken.values())
+    other = FreeRoom(Grid(width, height))
+    other.take(0, 0, 1, 1)
+    other.take_all(room.taken())
+    assert (other.mask, sorted(other.taken())) == (room.mask, sorted(room.taken()))
+    for x in range(-1, width + 1):
+        for y in range(-1, height + 1):
+            assert room.request(x, y) == ((x, y) if (x, y) in free else None)
+    assert room.mask == 0
+
+
+def test_a_block_is_freed_by_its_bottom_left_triad_only() -> None:
+    room = FreeRoom(Grid(3, 3))
+    room.take(0, 1, 2, 2)
+
+    with pytest.raises(KeyError):
+        room.free(1, 1)
+    room.free(0, 1)
+
+    assert room.mask == room.grid.full
+
+
+def test_two_openings_are_kept_until_triads_are_taken_or_freed() -> None:
+    room = FreeRoom(Grid(4, 3))
+    full, part = room.grid.full, room.grid.block(1, 0, 3, 3)
+
+    whole, beside = room.opening(full), room.opening(part)
+    assert (whole.mask, beside.mask) == (full, part)
+    assert room.opening(full) is whole
+    assert room.opening(part) is beside
+    room.take(0, 0, 1, 1)
+
+    assert room.opening(full).mask == full ^ 1
+    assert room.opening(part).mask == part
+    room.free(0, 0)
+    assert room.opening(full).mask == full
