@@ -353,7 +353,7 @@ def test_a_journal_gives_the_same_events_again_with_the_same_numbers() -> None:
     book = {**a_book(), "events": life.plain(life.unfiled)}
     records, told = [], []
     for job_id in (1, 2):
-        outcomes = [created(job_id), power(job_id)]
+        outcomes = [created(job_id), ("host", job_id, "10.0.0.1"), power(job_id)]
         batch = batch_of(life, *outcomes)
         records.append(record_of(*outcomes, batch=batch))
         told += list(batch)

@@ -12,7 +12,7 @@ from spalloc_server._jobs.records import MachineMap
 from spalloc_server._jobs.whereabouts import all_places, board_of_address, where_is
 from spalloc_server.controller import Controller
 from tests.support.fake_frame import Rack
-from tests.support.job_steps import run_job
+from tests.support.job_steps import HOST, run_job
 from tests.support.machines import machine
 
 MACHINE = machine("m", 3, 2, boards_per_frame=6, dead_boards={(0, 0, 1)})
@@ -46,6 +46,21 @@ def test_a_board_is_found_by_its_address(board: tuple[int, int, int]) -> None:
 
     assert board_of_address(where, MACHINE.spinnaker_ips[board]) == board
     assert board_of_address(where, "elsewhere") is None
+
+
+def test_the_address_of_a_bmp_stands_for_the_first_live_board_of_its_frame() -> None:
+    maps = {"m": MachineMap(machine("m", 1, 1, dead_boards={(0, 0, 0)}))}
+
+    found = where_is(maps, {}, {"machine": "m", "address": HOST})
+
+    assert found is not None
+    assert (found["logical"], found["physical"]) == ((0, 0, 1), (0, 0, 1))
+    assert where_is(maps, {}, {"machine": "m", "address": "10.9.9.9"}) is None
+
+
+def test_an_address_is_a_text() -> None:
+    with pytest.raises(TypeError, match="address must be text, not 7"):
+        where_is({}, {}, {"machine": "m", "address": 7})
 
 
 @pytest.fixture
