@@ -5,6 +5,7 @@ Owns a connection and its lines.  Knows no command's meaning.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import select
 import socket
@@ -26,7 +27,7 @@ class ProtocolError(Exception):
 
 
 def server_address(text: str) -> tuple[str, int]:
-    """Read HOST, HOST:PORT or [HOST]:PORT.
+    """Read HOST, HOST:PORT, [HOST] or [HOST]:PORT; an IPv6 address may stand without brackets.
 
     Raises
     ------
@@ -34,12 +35,20 @@ def server_address(text: str) -> tuple[str, int]:
         If it is none of these.
     """
     host, separator, port = text.rpartition(":")
-    if not separator:
+    if not separator or text.endswith("]") or _is_ipv6(text):
         host, port = text, str(DEFAULT_PORT)
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is no server, expected HOST or HOST:PORT")
     return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Client:

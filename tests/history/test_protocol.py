@@ -101,13 +101,16 @@ def test_silence_is_an_error(peer: Peer) -> None:
         ("spinnaker", ("spinnaker", 22244)),
         ("10.0.0.1:5", ("10.0.0.1", 5)),
         ("[::1]:80", ("::1", 80)),
+        ("[::1]", ("::1", 22244)),
+        ("::1", ("::1", 22244)),
+        ("2001:db8::22", ("2001:db8::22", 22244)),
     ],
 )
 def test_a_server_is_a_host_and_maybe_a_port(text: str, address: tuple[str, int]) -> None:
     assert server_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":5", "host:port", "host:0", "host:70000"])
+@pytest.mark.parametrize("text", ["", ":5", "host:port", "host:0", "host:70000", "[]", "[::1]:x"])
 def test_other_text_is_no_server(text: str) -> None:
     with pytest.raises(ValueError, match="is no server"):
         server_address(text)
