@@ -29,7 +29,7 @@ from spalloc_server._wire.endpoints import user_id_of
 log = logging.getLogger(__name__)
 
 #: Bytes of an order; thousands of boards.
-_MAX_LINE = 1 << 16
+_MAX_LINE = 65_536
 #: Operators served at a time; one more takes the place of the one idle for longest. # arbitrary
 _MAX_CONNECTIONS = 8
 #: Seconds without a word after which a connection is closed. # arbitrary

@@ -62,3 +62,17 @@ def test_blocks_that_promise_too_little_are_not_judged() -> None:
 
     assert found == (3, (1, 0, 1, 1))
     assert judged == [(1, 0, 1, 1)]
+
+
+def test_a_block_that_turns_out_worse_takes_nobodys_place() -> None:
+    class Judge(_CandidateFilter):
+        def __call__(self, x: int, y: int, width: int, height: int) -> bool:
+            self.boards = {(x, 0, z) for z in range(reached[x])}
+            return True
+
+    reached = {0: 6, 1: 5, 2: 7, 3: 7}
+    judge = Judge(4, 3, set(), set(), None, None, False)
+
+    found = fullest([(x, 0, 1, 3) for x in range(4)], judge, set(), 9)
+
+    assert found == (7, (2, 0, 1, 3))

@@ -443,7 +443,9 @@ def test_the_age_of_a_region_is_kept_when_its_job_is_requeued(
     assert record.age == 100
 
 
-@pytest.mark.parametrize(("seconds", "closed"), [(99, False), (100, True), (101, True)])
+@pytest.mark.parametrize(
+    ("seconds", "closed"), [(99, False), (100, True), (101, True), (5000, True)]
+)
 def test_a_region_given_again_is_closed_if_its_job_has_lost_patience(
     owner: RegionOwner, clock: FakeClock, seconds: float, closed: bool
 ) -> None:
@@ -453,6 +455,19 @@ def test_a_region_given_again_is_closed_if_its_job_has_lost_patience(
     owner.queue.requeue(2)
 
     assert owner.queue.region_of(2) == RegionRecord("m", (0, 0, 4, 1), seconds, closed)
+
+
+def test_the_last_holder_of_a_region_is_gone_when_its_boards_have_rested(
+    owner: RegionOwner, clock: FakeClock
+) -> None:
+    machine = owner.queue._machines["m"]
+    assert machine.slowest(clock.now) > 10
+
+    owner.finish(1)
+
+    assert machine.slowest(clock.now) == 10
+    clock.advance(4)
+    assert machine.slowest(clock.now) == 6
 
 
 def test_a_region_ends_with_its_job(owner: RegionOwner, clock: FakeClock) -> None:

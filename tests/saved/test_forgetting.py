@@ -182,6 +182,18 @@ def test_a_file_without_names_is_left_alone(tmp_path: Path) -> None:
     assert path.stat() == before
 
 
+@pytest.mark.parametrize(("name", "other"), [(b"b\n", b"a\n"), (b"a\n", b"b\n")])
+def test_any_other_line_has_a_file_written_anew(
+    tmp_path: Path, name: bytes, other: bytes
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(name)
+
+    assert rewrite(QuickDisk(), path, lambda _: other)
+
+    assert path.read_bytes() == other
+
+
 def test_long_files_are_written_in_parts(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("nobody\n" * 2500 + "ADA\n")

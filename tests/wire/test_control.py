@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import pytest
 
 from spalloc_server import _clock
 from spalloc_server._wire import control as control_module
-from spalloc_server._wire.control import Control
-from spalloc_server._wire.control_socket import ask
+from spalloc_server._wire.control import Control, control_path
+from spalloc_server._wire.control_socket import Connection, ask
+from tests.support.hand_clock import HandClock
 
 
 class Answering:
@@ -104,3 +106,68 @@ def test_half_a_line_does_not_keep_a_place(answering: Answering) -> None:
 
     for connection in idle:
         connection.close()
+
+
+def test_each_configuration_and_its_simulation_have_a_socket_of_their_own(tmp_path: Path) -> None:
+    assert control_path(tmp_path, "a.cfg") == tmp_path / ".a.cfg.control"
+    assert control_path(tmp_path, "a.cfg", "simulated") == (
+        tmp_path / ".a.cfg.simulated.server-control"
+    )
+
+
+def test_an_order_has_64_kibibytes_at_most(answering: Answering) -> None:
+    longest = "x" * 65_536
+    answer = ask(answering.path, longest, "the server", timeout=60.0)
+    assert answer == f"did {longest}\n".encode()
+
+    connection = answering.connect()
+    with suppress(OSError):  # closed already
+        connection.sendall(longest.encode() + b"y\n")
+
+    assert ended(connection)
+    connection.close()
+
+
+# --- without its thread ---
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
+    """A control whose thread has ended, at five thousand seconds."""
+    control = Control(tmp_path / "control", lambda: None)
+    control.stop()
+    HandClock(monkeypatch)
+    return control
+
+
+def test_after_the_end_orders_are_told_so(stopped: Control) -> None:
+    answer = json.loads(stopped._ask_loop(0, "list"))
+
+    assert answer == {"ok": False, "text": "the server is stopping"}
+    assert not stopped.carry_out(lambda *_: pytest.fail("nothing is carried out"))
+    stopped.stop()
+
+
+def test_the_thread_waits_until_the_first_connection_has_been_idle_for_long(
+    stopped: Control,
+) -> None:
+    assert stopped._milliseconds_to_wait() is None
+
+    for heard, milliseconds in ((5000.0, 60_001), (4990.5, 50_501), (4940.0, 1), (1000.0, 1)):
+        stopped._heard = {7: heard, 8: 5000.0}
+        assert stopped._milliseconds_to_wait() == milliseconds
+
+
+def test_connections_are_closed_that_were_not_heard_of_since(stopped: Control) -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    for number, (ours, _) in enumerate(pairs):
+        stopped._connections[number] = Connection(ours, str)
+        stopped._heard[number] = 10.0 * number
+
+    stopped._close_idle(10.0)
+
+    assert list(stopped._heard) == list(stopped._connections) == [2]
+    assert [ours.fileno() < 0 for ours, _ in pairs] == [True, True, False]
+    for pair in pairs:
+        for each in pair:
+            each.close()

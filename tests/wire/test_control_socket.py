@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import threading
@@ -17,6 +18,7 @@ from spalloc_server._wire.control_socket import (
     Lines,
     Listener,
     NobodyThere,
+    _address,
     ask,
 )
 
@@ -264,3 +266,15 @@ def test_nobody_there_and_nobody_who_answers_are_told_apart(tmp_path: Path) -> N
         with pytest.raises(ControlFailed, match="timed out") as caught:
             ask(path, "x", "a server", timeout=0.05)
     assert not isinstance(caught.value, NobodyThere)
+
+
+@pytest.mark.parametrize(("length", "direct"), [(106, True), (107, True), (108, False)])
+def test_a_path_is_an_address_if_it_fits(tmp_path: Path, length: int, direct: bool) -> None:
+    path = tmp_path / ("x" * (length - len(os.fsencode(tmp_path)) - 1))
+
+    with _address(path) as address:
+        assert (address == str(path)) is direct
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(address)
+
+    assert path.is_socket()

@@ -48,6 +48,8 @@ def test_an_empty_address_beside_others_is_refused() -> None:
         ("/run/p.sock", Endpoint(Kind.proxy, "/run/p.sock")),
         ("127.0.0.1:9000", Endpoint(Kind.proxy, "127.0.0.1", 9000)),
         ("[::1]:9000", Endpoint(Kind.proxy, "::1", 9000)),
+        ("127.0.0.1:0", Endpoint(Kind.proxy, "127.0.0.1", 0)),
+        ("127.0.0.1:65535", Endpoint(Kind.proxy, "127.0.0.1", 65_535)),
     ],
 )
 def test_a_place_for_a_proxy_is_a_path_or_an_address_with_port(
