@@ -10,7 +10,6 @@ tcp(7) for SIOCINQ (FIONREAD) and SIOCOUTQ (TIOCOUTQ).
 
 from __future__ import annotations
 
-import array
 import fcntl
 import socket
 import struct
@@ -56,9 +55,9 @@ def waiting(client: socket.socket, kind: int) -> int:
     OSError
         If the socket is closed.
     """
-    count = array.array("i", [0])
-    fcntl.ioctl(client, kind, count)
-    return count[0]
+    (count,) = struct.unpack("i", fcntl.ioctl(client, kind, bytes(4)))
+    assert isinstance(count, int)
+    return count
 
 
 def _info(client: socket.socket) -> Counts:

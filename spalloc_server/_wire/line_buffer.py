@@ -63,7 +63,7 @@ class LineBuffer:
 
     def is_too_long(self) -> bool:
         """Whether there are more bytes than one line may have."""
-        return len(self.held) - self._start > MAX_LINE
+        return len(self) > MAX_LINE
 
     def has_line(self) -> bool:
         """Whether a whole line is there."""

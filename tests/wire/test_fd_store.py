@@ -241,3 +241,17 @@ def test_descriptors_on_their_way_to_the_manager_are_waited_for(
         store._socket = usual
     assert store.flush()
     assert received(manager) == (b"FDSTORE=1\nFDNAME=c1\n", 1)
+
+
+def test_descriptors_are_numbered_from_three_on_and_may_lack_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[tuple[int, bool]] = []
+    monkeypatch.setattr(os, "set_inheritable", lambda *call: closed.append(call))
+
+    found = take_inherited(
+        {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "c1:l2"}
+    )
+
+    assert found == [Inherited("c1", 3), Inherited("l2", 4), Inherited("", 5), Inherited("", 6)]
+    assert closed == [(number, False) for number in (3, 4, 5, 6)]

@@ -158,3 +158,18 @@ def test_a_directory_that_does_not_answer_is_not_waited_for(
     for thread in threading.enumerate():
         if thread.name == "user-names":
             thread.join()
+
+
+def test_a_users_name_is_looked_up_again_after_five_minutes() -> None:
+    woken = threading.Event()
+    names = UserNames(woken.set)
+    names._names[os.getuid()] = "before", 1000.0
+    assert names.ask(os.getuid(), 1299.9) == (True, "before")
+
+    assert names.ask(os.getuid(), 1300.0) == (False, None)
+
+    assert woken.wait(20)
+    for thread in threading.enumerate():
+        if thread.name == "user-names":
+            thread.join()
+    assert names.ask(os.getuid(), 1300.0) == (True, pwd.getpwuid(os.getuid()).pw_name)
