@@ -347,7 +347,8 @@ class WriteAhead:
     def _release(self, _position: int, requests: Requests, batch: EventBatch | None) -> None:
         if batch is not None:
             self._file_events(batch)
-        _ask(requests)
+        if requests:
+            _ask(requests)
 
     def _file_events(self, batch: EventBatch) -> None:
         """Have events made and written to their file, by its thread, a moment later."""
