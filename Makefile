@@ -34,7 +34,7 @@ run: install web/.venv/.installed
 	$(BIN)/spalloc_server --simulate examples/demo.cfg & server=$$!; \
 	trap 'kill $$server' TERM; \
 	wait $$server || wait $$server; status=$$?; \
-	kill $$others 2>/dev/null; wait $$others; exit $$status
+	kill $$others 2>/dev/null; wait $$others 2>/dev/null; exit $$status
 
 lint: install
 	$(BIN)/ruff check .
