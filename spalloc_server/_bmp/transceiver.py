@@ -429,7 +429,8 @@ class Transceiver:
                 return None
             kind = _PassingError if name in _PASSING_RESULTS else BMPAnswerError
             asked = repr(command).rpartition(".")[2]
-            raise kind(f"{asked} answered {name or error}") from error
+            told = name or f"with the unknown result {result}"
+            raise kind(f"{asked} answered {told}") from error
         if isinstance(command, _spinnman().get_version) and not packet.endswith(b"\0"):
             # The text at its end was cut off, and with it maybe a digit of the version.
             return None

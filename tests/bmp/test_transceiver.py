@@ -286,15 +286,20 @@ def test_a_bmp_that_sends_nothing_but_pieces_is_silent(
         bmp.read_fpga_register(fpga_num=0, register=4, board=0)
 
 
-@pytest.mark.parametrize("result", [RC_CMD, 0x8D, 0x1234])
-def test_an_error_reply_is_told_from_silence(peer: Peer, bmp: Transceiver, result: int) -> None:
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [(RC_CMD, "RC_CMD"), (0x8D, "RC_"), (0x1234, "with the unknown result 4660")],
+)
+def test_an_error_reply_is_told_from_silence(
+    peer: Peer, bmp: Transceiver, result: int, told: str
+) -> None:
     peer.reply = lambda packet: [answer_to(packet, result)]
 
     with pytest.raises(BMPAnswerError) as error:
         bmp.power_on(boards=[0])
 
     assert not is_silence(error.value)
-    assert "CMD_BMP_POWER" in str(error.value)
+    assert f"CMD_BMP_POWER answered {told}" in str(error.value)
 
 
 def test_an_error_reply_that_may_pass_is_asked_about_again(
