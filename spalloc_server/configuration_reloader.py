@@ -24,6 +24,9 @@ from spalloc_server._configuration_file import (
 
 _log = logging.getLogger(__name__)
 
+#: Characters of an error's words that are told. # arbitrary
+_LONGEST = 200
+
 
 class ConfigurationReloader(metaclass=AbstractBase):
     """Reads a configuration file, when asked and when SIGHUP asks for it.
@@ -195,5 +198,7 @@ class ConfigurationReloader(metaclass=AbstractBase):
         name = str(self._config_filename)
         line = line_in_file(exc, name)
         where = name if line is None else f"{name}, line {line}"
-        self._why_not_loaded = f"{where}: {type(exc).__name__}"
+        # The first line of its words, which may be many.
+        said = str(exc).strip().partition("\n")[0]
+        self._why_not_loaded = f"{where}: {type(exc).__name__}{': ' * bool(said)}{said[:_LONGEST]}"
         _log.error("Configuration not loaded: %s", self._why_not_loaded, exc_info=exc)

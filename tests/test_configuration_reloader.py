@@ -177,7 +177,24 @@ def test_the_line_is_found_whoever_runs_the_file(
 
     assert reloader.read_config_file() is False
 
-    assert f"{file}, line 4: NameError" in caplog.text
+    why = f"{file}, line 4: NameError: name 'undefined' is not defined"
+    assert f"Configuration not loaded: {why}\n" in caplog.text
+    assert reloader._why_not_loaded == why
+
+
+def test_an_unexpected_error_is_told_in_a_line_of_its_words(
+    reloader: Reloader, file: Path
+) -> None:
+    for error, told in (
+        (RuntimeError("can't start new thread"), "RuntimeError: can't start new thread"),
+        (RuntimeError("one\ntwo"), "RuntimeError: one"),
+        (RuntimeError("x" * 999), f"RuntimeError: {'x' * 200}"),
+        (RuntimeError(), "RuntimeError"),
+    ):
+        reloader.parse = raising(error)
+
+        assert reloader.read_config_file() is False
+        assert reloader._why_not_loaded == f"{file}: {told}"
 
 
 def test_the_users_interrupt_is_not_swallowed(reloader: Reloader) -> None:
