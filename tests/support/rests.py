@@ -25,5 +25,8 @@ class Rests:
     def set(self) -> None:
         self._over.put(None)
 
+    def is_set(self) -> bool:
+        return not self._over.empty()
+
     def clear(self) -> None:
         """A rest that was ended stays so."""
