@@ -402,12 +402,11 @@ class EventLog:
         if after > self._written:
             return _reply([], self._written, True)
         segments = [segment for segment in self._segments if segment.last > after]
-        lost = bool(self._lost or (segments and segments[0].previous > after))
-        if segments and segments[0] is not self._segments[0]:
-            lost = bool(self._lost)
+        lost, known = self._lost > after, after
         found: list[bytes] = []
         room = REPLY_BYTES
         for segment in segments:
+            lost, known = lost or segment.previous > known, segment.last
             for line in segment.lines(after, limit - len(found), room, first=not found):
                 found.append(line)
                 room -= len(line) + 1

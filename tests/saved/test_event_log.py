@@ -273,6 +273,7 @@ def test_no_more_events_wait_than_may_for_a_disk_without_room_for_a_segment(
         pass
     assert numbers(reply) == list(range(21, 31))
     assert reply["lost"]
+    assert not ask(log, 20)["lost"], "it has heard of all that was before"
 
 
 def test_a_line_that_was_half_written_is_cut_off(
