@@ -203,6 +203,7 @@ class EventLog:
                 stopping = self._stopping
             while self._receive(0.0):
                 pass  # events that were told before the question, or the end
+            self._guarded(self._forget_removed)
             if self._audit_lacks and (self._trouble.due or stopping):
                 self._guarded(self._fill_audit)
             if self._waiting and (self._trouble.due or stopping):
@@ -342,6 +343,18 @@ class EventLog:
         self._segments.append(Segment(self._disk, path))
         while len(self._segments) > SEGMENTS:
             self._disk.unlink(self._segments.pop(0).path)
+
+    def _forget_removed(self) -> None:
+        """Forget the segments that others have removed or moved, and go on without them."""
+        removed = [each for each in self._segments if self._disk.look(each.path) is None]
+        for segment in removed:
+            log.error("others have removed %s: its events are lost", segment.path)
+            self._lost = max(self._lost, segment.last)
+            if self._fd is not None and segment is self._segments[-1]:
+                let_go(self._disk, self._fd)
+                self._fd = self._dirty_since = None
+                self._settle()
+            self._segments.remove(segment)
 
     def _fsync(self) -> None:
         if self._dirty_since is None or self._fd is None:

@@ -464,3 +464,44 @@ def test_an_end_that_comes_while_events_are_taken_in_is_noticed(tmp_path: Path) 
         pass
     ending.join(10)
     assert not ending.is_alive()
+
+
+def test_the_file_is_begun_anew_where_others_have_removed_it(
+    logs: Logs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logs()
+    log.inbox.put([event(1), event(2)])
+    ask(log)
+    segments(tmp_path)[0].unlink()
+
+    assert ask(log, 1) == {"events": [], "next": 1, "lost": True}
+    assert log.settled == 2
+    assert ask(log, 2) == {"events": [], "next": 2, "lost": False}
+    log.inbox.put([event(3)])
+
+    assert ask(log, 2) == {"events": [event(3)], "next": 3, "lost": False}
+    assert ask(log) == {"events": [event(3)], "next": 3, "lost": True}
+    assert "others have removed" in caplog.text
+    log.close()
+    assert ask(logs()) == {"events": [event(3)], "next": 3, "lost": True}
+
+
+def test_an_old_segment_that_others_have_removed_is_a_loss_for_those_who_lack_it(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "SEGMENT_BYTES", 100)
+    log = logs()
+    for number in range(1, 4):
+        log.inbox.put([event(number, "x" * 100)])
+        ask(log)
+    segments(tmp_path)[1].unlink()
+
+    reply = ask(log)
+
+    assert numbers(reply) == [1, 3]
+    assert reply["lost"]
+    assert not ask(log, 2)["lost"]
+    log.close()
+    again = logs()
+    assert [ask(again, after)["lost"] for after in range(4)] == [True, True, False, False]
+    assert not ask(again, 0, 1)["lost"], "the loss comes behind this event"

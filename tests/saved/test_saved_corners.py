@@ -69,15 +69,18 @@ def test_a_listener_that_fails_does_not_stop_the_events(
 
 
 def test_a_segment_that_cannot_be_read_gives_a_reply_without_events(
-    log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    disk = FailingDisk()
+    log = EventLog(tmp_path, "a.cfg", "", disk)
+    log.start()
     log.inbox.put([event(1)])
     assert ask(log)["next"] == 1
-    (path,) = tmp_path.glob(".a.cfg.events.*")
-    path.unlink()
+    disk.fail("open")
 
     assert ask(log) == {"events": [], "next": 0, "lost": False}
     assert "cannot read the events" in caplog.text
+    log.close()
 
 
 def test_segments_that_the_audit_has_are_not_read_for_it_again(
