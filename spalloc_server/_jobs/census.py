@@ -110,7 +110,7 @@ def take_census(
             holders[job.allocated_machine.name] += 1
     return Census(
         jobs={state: states[state] for state in JOB_STATES},
-        jobs_created=records.next_id - 1,
+        jobs_created=records.next_id - records.first_id,
         jobs_retired=len(records.ended.reasons),
         jobs_on_grace=len(life.grace),
         spans_judged=waits.judged,

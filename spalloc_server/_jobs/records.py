@@ -181,6 +181,8 @@ class Records:
 
     Attributes
     ----------
+    first_id, next_id : int
+        Ids of the first job since the start, and of the next one.
     lock : RLock
         Guards everything here, and the queue, health and fleet beside it.  Re-entrant, since
         the queue calls back.
@@ -210,7 +212,7 @@ class Records:
         on_background_state_change: Callable[[], None] | None = None,
     ) -> None:
         self.lock = threading.RLock()
-        self.next_id = next_id
+        self.first_id = self.next_id = next_id
         self.outlet = outlet
         self.on_background_state_change = on_background_state_change
         self.jobs: dict[int, _Job] = {}

@@ -84,7 +84,7 @@ METRICS = (
         ("command",),
     ),
     Metric("spalloc_jobs", "gauge", "Jobs that have not ended, by state.", ("state",)),
-    Metric("spalloc_jobs_created_total", "counter", "Jobs created since the first one ever."),
+    Metric("spalloc_jobs_created_total", "counter", "Jobs created since the start."),
     Metric("spalloc_jobs_remembered", "gauge", "Ended jobs whose reasons are remembered."),
     Metric(
         "spalloc_jobs_on_grace",

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from spalloc_server._jobs.census import Census, _old_words
-from spalloc_server.controller import JobState
+from spalloc_server.controller import Controller, JobState
 from tests.support.facility import Facility, machine
+from tests.support.fake_frame import Rack
 
 
 @pytest.fixture
@@ -60,6 +61,25 @@ def test_jobs_are_counted_by_state_and_machine(facility: Facility) -> None:
     assert (counted.jobs_created, counted.jobs_retired) == (6, 1)
     assert counted.oldest_queued == begun
     assert (counted.machines["m"].jobs, counted.machines["n"].jobs) == (2, 1)
+
+
+def test_jobs_are_counted_since_the_start_wherever_their_ids_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Rack(monkeypatch).at_once = True
+    controller = Controller(next_id=500)
+    controller.machines = {"m": machine("m", 1)}
+    controller.create_job(None, owner="me")
+    counted = controller.overview.census()
+    book = controller.__getstate__()
+    controller.stop()
+    again = Controller.restore(book)
+
+    taken_over = again.overview.census()
+
+    again.stop()
+    assert counted is not None and counted.jobs_created == 1
+    assert taken_over is not None and taken_over.jobs_created == 0
 
 
 def test_boards_are_counted_in_old_and_new_words(facility: Facility) -> None:
