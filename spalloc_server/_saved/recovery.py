@@ -8,7 +8,8 @@ so that a crash during recovery costs nothing.
 - A journal counts only with the snapshot that it was begun for; a crash may have left
   the one of the newest snapshot under its temporary name.
 - A file of a newer format, or one that others may have written, stops the start.
-- Job ids go on above the highest that anything readable tells.
+- Job ids go on above the highest that anything readable tells; after a crash also above those
+  that a disk which took nothing kept from being saved.
 
 Must not know what a state means beyond its `next_id`, nor how files are written.
 """
@@ -35,6 +36,10 @@ from spalloc_server._saved.state_file import State
 
 log = logging.getLogger(__name__)
 
+#: Job ids that are left out after a crash: the journal tells those that were given out, but for
+#: those of a time when the disk took nothing.  More than a server gives out until it is mended.
+UNSAVED_IDS = 10_000  # arbitrary
+
 
 class Book(Protocol):
     """What must be known of states; the module `_jobs.book` is one."""
@@ -58,7 +63,9 @@ class Recovered:
     """What was found.
 
     `state` is None for a cold start; else it was made of the files `used`.
-    `clean` tells whether the last server stopped in order.  `generation` is the
+    `clean` tells whether the last server stopped in order, and `crashed` whether it ended without
+    saving all at once, so that there is a journal.  `next_id` is above every job id that may have
+    been given out, the state's own above those that files tell.  `generation` is the
     highest seen, 0 for none; `pair` is that of the state file which bears this
     version's name.  `records` are the journal's outcomes that the state has in it, and
     `before` is the state without them (None if there are none).  `notes` are sentences
@@ -69,6 +76,7 @@ class Recovered:
 
     state: State | None = None
     clean: bool = True
+    crashed: bool = False
     next_id: int = 1
     generation: int = 0
     pair: str | None = None
@@ -99,7 +107,8 @@ class Loaded:
 
     `state` is None if there is none to go on from; `clean` tells whether the
     last server stopped in order, so that the hardware is as the state says;
-    `next_id` is above every job id that anything readable tells; `notes` are
+    `next_id` is above every job id that may have been given out, the state's own above those
+    that files tell; `notes` are
     sentences for the log; `traces` are files, by their names, that tell of an earlier
     state whose ids may not all be known.  `records` are the outcomes that the journal had for the
     state, one list for each commit, and `before` is the state without them.
@@ -190,22 +199,35 @@ def recover(
         for journal in journals:
             records = journal.contents.payloads + journal.contents.stray
             found.next_id = max(found.next_id, next_id_after(records, book))
-        return found
-    snapshots.sort(
-        key=lambda s: (
-            s.header.generation,
-            any(journal.belongs_to(s) for journal in journals),
-            s.path == own,
-        ),
-        reverse=True,
-    )
+    else:
+        snapshots.sort(
+            key=lambda s: (
+                s.header.generation,
+                any(journal.belongs_to(s) for journal in journals),
+                s.path == own,
+            ),
+            reverse=True,
+        )
+        _read_state(found, snapshots, journals, names, book)
+    if found.crashed:
+        found.next_id += UNSAVED_IDS
+    return found
+
+
+def _read_state(
+    found: Recovered,
+    snapshots: Sequence[_Snapshot],
+    journals: Sequence[_OldJournal],
+    names: Names,
+    book: Book,
+) -> None:
+    """Make a state of the first files that serve."""
     chosen = _choose(found, snapshots, book)
     for journal in _in_order(found, journals, chosen, names, book):
         _add_journal(found, journal, chosen, book)
     if found.state is not None:
         found.next_id = max(found.next_id, found.state["next_id"])
         found.state["next_id"] = found.next_id
-    return found
 
 
 # --- which files there are ---
@@ -287,6 +309,7 @@ def _old_journals(found: Recovered, names: Names, book: Book, disk: Disk) -> lis
             data = read_trusted(disk, path)
             if data is None:
                 continue
+            found.crashed = True
             header = read_header(data, "journal", book.FORMAT, path)
         except DamagedError as e:
             if path == names.journal:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spalloc_server._saved import generation
+from spalloc_server._saved.recovery import UNSAVED_IDS
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
@@ -78,8 +79,11 @@ def assert_trouble(server: SpallocServer, words: str) -> None:
     assert words in text
 
 
-def assert_goes_on(facility: Facility, folder: Path, jobs: list[int], next_id: int) -> None:
+def assert_goes_on(
+    facility: Facility, folder: Path, jobs: list[int], next_id: int, crashed: bool = False
+) -> None:
     """Check that a start finds these jobs, and gives no id twice."""
+    next_id += UNSAVED_IDS if crashed else 0
     with facility.server(state_dir=folder) as again:
         assert ids(again) == jobs
         assert again.store.trouble is None
@@ -103,7 +107,7 @@ def test_a_full_disk_is_shown_while_running_and_got_over(
         assert_recovers_by_itself(facility, server, small_disk.directory)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
 
 
 @pytest.mark.usefixtures("rotating")
@@ -149,7 +153,7 @@ def test_a_stop_on_a_full_disk_loses_nothing(
     assert left.keys() == kept.keys()
     assert all(left[name].startswith(kept[name]) for name in kept)  # the journal may have grown
     small_disk.make_room()
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
 
 
 def test_a_stop_on_a_disk_that_takes_nothing_damages_nothing(
@@ -195,7 +199,24 @@ def test_a_start_on_a_full_disk_serves_and_saves_when_there_is_room(
         assert_recovers_by_itself(facility, again, small_disk.directory)
         jobs = ids(again)
         facility.crash(again)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
+
+
+def test_ids_that_a_full_disk_did_not_take_are_not_given_again_after_a_crash(
+    facility: Facility, small_disk: SmallDisk
+) -> None:
+    with facility.server(state_dir=small_disk.directory) as server:
+        serve_some(server)
+        small_disk.fill_under(server)
+        serve_some(server, PAGE // 200)
+        assert_trouble(server, "No space left")
+        told = ids(server)
+        facility.crash(server)
+    small_disk.make_room()
+
+    with facility.server(state_dir=small_disk.directory) as again:
+        assert ids(again) != told, "the disk did not take the last ones"
+        assert again.create_job(None, owner="me") > told[-1]
 
 
 # --- read-only ---
@@ -239,7 +260,7 @@ def test_a_stop_on_a_disk_that_became_read_only_loses_nothing(
     assert NOT_WHOLE in caplog.text
     assert "Read-only" in caplog.text
     small_disk.take_away()
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
 
 
 def test_a_start_on_a_read_only_disk_serves_and_saves_when_somebody_mends_it(
@@ -260,7 +281,7 @@ def test_a_start_on_a_read_only_disk_serves_and_saves_when_somebody_mends_it(
         assert_recovers_by_itself(facility, again, small_disk.directory)
         jobs = ids(again)
         facility.crash(again)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
 
 
 # --- gone ---
@@ -283,7 +304,7 @@ def test_a_disk_that_is_gone_is_missed_until_it_is_there_again(
         assert_saved_is_known(facility, server, folder)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, folder, jobs, told + 1)
+    assert_goes_on(facility, folder, jobs, told + 1, crashed=True)
 
 
 def test_a_stop_while_the_disk_is_gone_loses_nothing(
@@ -300,7 +321,7 @@ def test_a_stop_while_the_disk_is_gone_loses_nothing(
 
     assert NOT_WHOLE in caplog.text
     small_disk.put_in_place()
-    assert_goes_on(facility, folder, jobs, told + 1)
+    assert_goes_on(facility, folder, jobs, told + 1, crashed=True)
 
 
 def test_a_disk_that_leaves_an_empty_folder_is_missed_and_taken_up_again(
@@ -326,4 +347,4 @@ def test_a_disk_that_leaves_an_empty_folder_is_missed_and_taken_up_again(
         assert_recovers_by_itself(facility, server, small_disk.directory)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
