@@ -76,12 +76,29 @@ def test_the_life_of_a_job(facility: Facility) -> None:
     ]  # fmt: skip
 
 
-def test_boards_of_a_place_that_a_job_did_not_get_are_named() -> None:
-    facility = Facility([machine("m", 4, 1, dead_boards={B})])
+@pytest.mark.parametrize(
+    ("size", "boards"), [((1, 1), 2), ((1, 2), 5), ((2, 1), 5), ((2, 2), 11)]
+)
+def test_boards_of_a_place_that_a_job_did_not_get_are_named(
+    size: tuple[int, int], boards: int
+) -> None:
+    facility = Facility([machine("m", 2, 2, dead_boards={B})])
     try:
-        facility.create(1, 1)
+        facility.create(*size)
         (told,) = events(facility, "allocated")
-        assert (told["boards"], told["without"]) == (2, [[0, 0, 1]])
+        assert (told["boards"], told["without"]) == (boards, [[0, 0, 1]])
+    finally:
+        facility.close()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_a_whole_place_lacks_nothing(size: tuple[int, int]) -> None:
+    facility = Facility([machine("m", 2, 2, dead_boards=set())])
+    try:
+        facility.create(*size)
+        (told,) = events(facility, "allocated")
+        assert told["boards"] == 3 * size[0] * size[1]
+        assert "without" not in told
     finally:
         facility.close()
 

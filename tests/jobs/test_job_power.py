@@ -309,6 +309,19 @@ def test_a_job_for_a_whole_machine_moves_to_another_one(build: Build) -> None:
     assert facility.controller.get_job_machine_info(None, job).machine_name == "n"
 
 
+@pytest.mark.parametrize(("first", "second"), [("a", "m"), ("m", "a")])
+def test_a_job_moves_to_another_machine_of_any_name(first: str, second: str) -> None:
+    facility = Facility([small_frames(name, 1, 1, dead_boards=set()) for name in (first, second)])
+    facility.inject("0 board 0 refuse-power on", first)
+
+    job_id = facility.create(1, 1)
+    facility.run_until(lambda: facility.state(job_id) is JobState.ready, 1200.0)
+
+    assert [given.machine for given in facility.given] == [first, second]
+    assert facility.moves == [job_id]
+    facility.close()
+
+
 def test_a_job_that_was_ready_is_ended_when_its_board_fails(facility: Facility) -> None:
     job = facility.create()
     facility.run_until(is_ready(facility, job), 60)

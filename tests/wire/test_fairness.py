@@ -100,6 +100,25 @@ def test_whoever_sends_one_command_is_served_although_a_turn_s_time_is_over(
     assert "one" in ran
 
 
+def test_a_turn_has_4_ms_for_those_who_send_many(
+    server: SpallocServer, ran: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve, times = server._serve_backlog, []
+
+    def note(until: float) -> None:
+        times.append(until - _clock.monotonic())
+        serve(until)
+
+    monkeypatch.setattr(server, "_serve_backlog", note)
+    with TcpClient(server.port) as client:
+        client.send(line("many") * 20)
+        for _ in range(20):
+            assert client.line() == {"return": "many"}
+
+    assert times
+    assert times == pytest.approx([0.004] * len(times))
+
+
 def test_a_long_line_waits_until_others_have_had_their_turn(
     server: SpallocServer, ran: list[Any]
 ) -> None:
