@@ -70,9 +70,9 @@ def test_a_block_that_turns_out_worse_takes_nobodys_place() -> None:
             self.boards = {(x, 0, z) for z in range(reached[x])}
             return True
 
-    reached = {0: 6, 1: 5, 2: 7, 3: 7}
+    reached = {0: 6, 1: 7, 2: 5, 3: 7}
     judge = Judge(4, 3, set(), set(), None, None, False)
 
     found = fullest([(x, 0, 1, 3) for x in range(4)], judge, set(), 9)
 
-    assert found == (7, (2, 0, 1, 3))
+    assert found == (7, (1, 0, 1, 3))
