@@ -268,3 +268,18 @@ def test_identities_are_plain_for_the_next_process() -> None:
     assert keeper.plain_identity(USER) == {"address": "192.0.2.1", "certificate": None}
     assert keeper.plain_identity("local") is None
     assert keeper.plain_identity("unseen") is None
+
+
+def test_the_findings_of_a_policy_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    keeper = Doorkeeper(Policy(), PRINCIPALS.get)
+
+    for _ in range(3):
+        assert keeper.change_policy(Policy()) == []
+
+    assert len(caplog.messages) == 1
+    keeper.change_policy(Policy([("192.0.2.0/24", "use"), ("192.0.2.1", "read")]))
+    assert caplog.messages[1:] == [
+        "access rule 2 (192.0.2.1) has no effect: rule 1 (192.0.2.0/24) comes first"
+    ]
+    assert caplog.records[1].levelname == "WARNING"
