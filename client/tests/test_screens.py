@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from subprocess import PIPE
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -206,6 +207,22 @@ def test_a_dumb_terminal_has_a_line_of_its_own_for_the_prompt_after_ctrl_c(
 
         assert terminal.wait_for_end() == 0
         assert terminal.screen.at_line_start()
+
+
+@pytest.mark.parametrize("screen", [True, False])
+def test_only_without_a_screen_does_an_interrupt_begin_a_line(
+    screen: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    session: Any = SimpleNamespace(listen=lambda bell: nullcontext())
+
+    def draw() -> list[str]:
+        raise KeyboardInterrupt
+
+    _watch.watch(Console(file=io.StringIO(), force_terminal=screen), session, draw)
+
+    assert capsys.readouterr().err == "\n" * (not screen)
 
 
 def test_a_narrow_terminal_wraps_the_reason_for_waiting(server: FakeServer) -> None:
