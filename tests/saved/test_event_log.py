@@ -225,6 +225,21 @@ def test_an_event_that_is_too_long_for_a_reply_is_told_alone(
     assert numbers(ask(log, 2)) == [3]
 
 
+@pytest.mark.parametrize(("missing", "found"), [(0, [1, 2, 3]), (1, [1, 2])])
+def test_a_reply_is_as_long_as_it_may_be_over_several_segments(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch, missing: int, found: list[int]
+) -> None:
+    monkeypatch.setattr(event_log, "SEGMENT_BYTES", 1)
+    log = logs()
+    for number in (1, 2, 3):
+        log.inbox.put([event(number)])
+        ask(log)
+    line = len('{"number":1,"event":"created","owner":""}')
+    monkeypatch.setattr(event_log, "REPLY_BYTES", 3 * line + 2 - missing)
+
+    assert numbers(ask(log)) == found
+
+
 def test_any_number_is_found_in_a_long_file(logs: Logs) -> None:
     log = logs()
     log.inbox.put([event(number * 3, "x" * (number % 400)) for number in range(1, 3001)])
