@@ -361,6 +361,36 @@ def test_commands_of_one_that_is_gone_are_carried_out_if_they_change_something(
     assert site._peers == {}
 
 
+def test_one_that_is_noticed_while_it_must_read_has_hung_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_module, "PAUSE_ABOVE", 10)
+    ours, theirs = site.client()
+    site._peers[ours].output.add(b"x" * 11)
+    theirs.send(command("act", 1) + looks(2))
+    wait_for(ours)
+
+    site._handle_commands(ours)
+    site._serve_backlog(math.inf)
+
+    assert ours not in site._peers
+    assert site.ran == [(1,)]
+
+
+def test_one_with_a_little_output_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "PAUSE_ABOVE", 10)
+    ours, theirs = site.client()
+    site._peers[ours].output.add(b"x" * 9 + b"\n")
+    theirs.send(looks(2))
+    wait_for(ours)
+
+    site._handle_commands(ours)
+    site._answer_all()
+
+    assert ours in site._peers
+    assert site.ran == [(2,)]
+
+
 def test_one_whose_turn_fails_is_dropped_alone(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
