@@ -45,6 +45,7 @@ def test_others_within_a_second_are_counted(
         refusals.note("me", REFUSED, ValueError())
     assert len(lines(caplog)) == 1
     assert refusals.seconds_left(now[0] + 0.25) == 0.75
+    assert refusals.seconds_left(now[0] + 1.5) == 0.0
 
     now[0] += 1
     refusals.tell(now[0])
