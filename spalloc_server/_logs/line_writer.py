@@ -119,14 +119,14 @@ class LineWriter:
         if not self._thread.is_alive():
             return False
         written = threading.Event()
+        self._hurry.set()  # before the thread, done with the lines, ends the hurry
         self._queue.put(written)
-        self._hurry.set()
         return written.wait(seconds)
 
     def close(self, seconds: float) -> bool:
         """Write the lines so far, within some seconds, and no more; twice is harmless."""
-        self._queue.put(None)
         self._hurry.set()
+        self._queue.put(None)
         self._thread.join(seconds)
         return not self._thread.is_alive()
 

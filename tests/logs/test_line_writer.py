@@ -199,6 +199,28 @@ def test_the_thread_gathers_before_it_writes_and_rests_afterwards() -> None:
     assert paper.lines == ["one", "two"]
 
 
+def test_the_hurry_of_a_flush_is_over_with_it(gatherer: tuple[Paper, LineWriter]) -> None:
+    """Else the thread would be woken by each line until the next flush."""
+    _, writer = gatherer
+    queue = writer._queue
+
+    class Slow:
+        """A queue that gives a mark to the thread, and comes back when that is done with it."""
+
+        get = queue.get
+
+        def put(self, written: threading.Event) -> None:
+            queue.put(written)
+            assert written.wait(PATIENCE)
+
+    writer._queue = Slow()  # type: ignore[assignment]
+
+    assert writer.flush(PATIENCE)
+
+    writer._queue = queue
+    assert not writer._hurry.is_set()
+
+
 def test_any_text_can_be_written(desk: Desk) -> None:
     desk.writer.put("\ud800 é")
 
