@@ -77,17 +77,21 @@ class Overtaking:
             If given, nothing has become free, and only this job is tried.
         """
         machines = list(self._machines())
-        self._begin(machines)
+        unreviewed = self._begin(machines)
         if newcomer is None or any(each.came_free or each.unfinished for each in machines):
             while self._round(machines):
                 pass
+            for machine in unreviewed:
+                machine.unfinished = True
         elif self._try_newcomer(newcomer):
             # The others wait as before.
             return
         if not any(machine.unfinished for machine in machines):
             self._give_regions(machines)
 
-    def _begin(self, machines: list[_Machine]) -> None:
+    def _begin(self, machines: list[_Machine]) -> list[_Machine]:
+        """Look at faults and regions; tell on which machines a region is to be looked at again."""
+        unreviewed = []
         self._now = _clock.monotonic()
         self._leaks.clear()
         for machine in machines:
@@ -95,8 +99,10 @@ class Overtaking:
             if version != machine.faults_seen:
                 machine.faults_seen = version
                 machine.note_free_boards()
-            if machine.region is not None:
-                self._review(machine, machine.region)
+            if machine.region is not None and not self._review(machine, machine.region):
+                machine.unfinished = True
+                unreviewed.append(machine)
+        return unreviewed
 
     def _round(self, machines: list[_Machine]) -> bool:
         """Go through all queues; tell whether failures were forgotten underway."""
@@ -210,12 +216,13 @@ class Overtaking:
             self._leaks[machine.name] = leaks
         return leaks
 
-    def _review(self, machine: _Machine, region: Region) -> None:
-        """Move, close or end a region as need be."""
+    def _review(self, machine: _Machine, region: Region) -> bool:
+        """Move, close or end a region as need be; False if the search is to go on."""
         try:
             self._review_region(machine, region)
         except UnfinishedError:
-            machine.unfinished = True
+            return False
+        return True
 
     def _review_region(self, machine: _Machine, region: Region) -> None:
         closed = region.age(self._now) >= self.patience
