@@ -376,3 +376,19 @@ def test_places_beside_a_region_that_is_taken_are_looked_for_once() -> None:
     room.take(0, 0, 2, 2)
 
     assert room.opening(others) is room.opening(allocator.grid.full)
+
+
+def test_a_given_block_is_had_if_it_is_free_and_accepted() -> None:
+    allocator = GridAllocator(4, 1, {(1, 0, 1)})
+    strict, lenient = understand((2, 1), {"max_dead_boards": 0}), understand((2, 1), {})
+
+    assert allocator.allocate_block_at(strict, 0, 0, 2, 1) is None
+    assert allocator.allocations == {}
+    given = allocator.allocate_block_at(lenient, 0, 0, 2, 1)
+
+    assert given is not None
+    assert len(given[1]) == 5
+    assert allocator.allocate_block_at(lenient, 1, 0, 2, 1) is None
+    whole = allocator.allocate_block_at(strict, 2, 0, 2, 1)
+    assert whole is not None
+    assert len(whole[1]) == 6
