@@ -80,6 +80,8 @@ class Database:
         self.url = database_url(where)
         self._read_only = read_only
         self._is_sqlite = self.url.get_backend_name() == "sqlite"
+        # The file that was opened; None where there is none.
+        self._file: tuple[int, int] | None = None
         try:
             self.engine = self._engine()
         except (NoSuchModuleError, ImportError) as e:
@@ -90,6 +92,7 @@ class Database:
             self._check_version()
         else:
             self._upgrade()
+        self._file = self._file_now()
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -105,8 +108,10 @@ class Database:
         Raises
         ------
         HistoryError
-            If the database does not take it.
+            If the database does not take it, or its file is no longer the one that was opened.
         """
+        if self._file is not None and self._file_now() != self._file:
+            raise HistoryError(f"{self}: others removed, moved or replaced the file; start again")
         with self._troubles(), self.engine.begin() as connection:
             yield connection
 
@@ -126,6 +131,7 @@ class Database:
         HistoryError
             If the database cannot be read.
         """
+        self._follow_file()
         deadline = time.monotonic() + seconds
         try:
             with (
@@ -149,6 +155,23 @@ class Database:
                 busy, *_ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 log.info("%s: the write-ahead log is in use and could not be emptied", self)
+
+    # --- the file ---
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return which file has the database's name, by device and inode."""
+        try:
+            found = Path(self.url.database or "").resolve().stat() if self._is_sqlite else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
+
+    def _follow_file(self) -> None:
+        """Go on with the file that has the name now: a copy may have been restored."""
+        now = self._file_now()
+        if self._file is not None and now not in (None, self._file):
+            self._file = now
+            self.engine.dispose()
 
     # --- opening ---
 

@@ -145,3 +145,40 @@ def test_a_locked_database_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_folder_is_told_from_a_database(tmp_path: Path, read_only: bool) -> None:
     with pytest.raises(HistoryError, match=r"this is a folder; name a file, as in .*/history\.db"):
         Database(str(tmp_path), read_only=read_only)
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_file_that_others_took_away_is_not_written_to(path: Path, how: str) -> None:
+    with closing(Database(str(path))) as database:
+        with database.writing():
+            pass
+        if how == "removed":
+            path.unlink()
+        elif how == "moved":
+            path.rename(path.with_name("old.db"))
+        else:
+            copy = path.with_name("copy.db")
+            copy.write_bytes(path.read_bytes())
+            copy.replace(path)
+
+        taken = pytest.raises(HistoryError, match=r"others removed, moved or replaced the file")
+        with taken, database.writing():
+            pytest.fail("it was written to")
+
+
+def test_a_restored_copy_is_read(path: Path) -> None:
+    make(path)
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as raw, closing(sqlite3.connect(copy)) as other:
+        raw.backup(other)
+        other.execute("CREATE TABLE mark (x)")
+    question = "SELECT count(*) FROM sqlite_master WHERE name = 'mark'"
+
+    with closing(Database(str(path), read_only=True)) as database:
+        with database.reading() as connection:
+            assert connection.exec_driver_sql(question).scalar() == 0
+        for extra in path.parent.glob("history.db-*"):
+            extra.unlink()
+        copy.replace(path)
+        with database.reading() as connection:
+            assert connection.exec_driver_sql(question).scalar() == 1
