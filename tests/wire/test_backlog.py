@@ -177,8 +177,9 @@ def test_each_has_one_turn_and_those_who_left_have_none(line: Line) -> None:
     assert list(line.backlog.peers) == [first, third]
 
 
-def test_later_commands_are_not_waited_for(line: Line) -> None:
-    peer = line.peer(1, 2)
+@pytest.mark.parametrize("count", [2, 40])
+def test_later_commands_are_not_waited_for(line: Line, count: int) -> None:
+    peer = line.peer(*range(count))
     assert not line.backlog.all_served()
 
     line.backlog.run_slice(peer, bounded=True)

@@ -229,3 +229,7 @@ def test_rows_remember_how_they_read() -> None:
     rows.append(Row())
     assert messages.returned(rows) == b'{"return": [{"a": 1}, {"b": [2]}]}\n'
     assert messages.returned(Rows()) == b'{"return": []}\n'
+
+
+def test_values_that_are_json_already_are_replies_as_they_are() -> None:
+    assert messages.returned_json(b'{"a": 1}') == b'{"return": {"a": 1}}\n'

@@ -251,3 +251,35 @@ def test_lines_are_answered_whatever_they_are(controller: Controller) -> None:
     assert answer('{"do": "list", "told": 5}')["ok"]
     assert answer("[")["ok"] is False
     assert answer("[]")["text"] == "an order is a JSON object"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("m:9,9,0", "no such board"), ("m:c7f7b1", "no such board"), ("m:c7f7", "no such boards"),
+     ("m:9,9,0-9,9,2", "no such boards")],
+)  # fmt: skip
+def test_one_board_or_several_are_missing(controller: Controller, name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: machine 'm' has {words}$"):
+        do(controller, "out", boards=[name], reason="x")
+
+
+@pytest.mark.parametrize(
+    ("word", "order", "changes"),
+    [
+        ("list", {}, False), ("find", {"boards": ["m:0,0,0"]}, False), ("jobs", {}, False),
+        ("job", {"id": 1}, False), ("access", {"address": "10.0.0.1"}, False),
+        ("out", {"boards": ["m:0,0,0"], "reason": "fan"}, True),
+        ("message", {"text": "hi", "accepting": True}, True),
+    ],
+)  # fmt: skip
+def test_orders_that_change_something_are_noted(
+    controller: Controller, word: str, order: dict[str, Any], changes: bool
+) -> None:
+    controller.create_job("10.0.0.1", owner="me")
+    outcomes: list[Any] = []
+    hear_outcomes(controller, outcomes.append)
+
+    do(controller, word, **order)
+
+    noted = [outcome[1]["order"] for outcome in outcomes if outcome[0] == "order"]
+    assert noted == ([word] if changes else [])
