@@ -127,3 +127,16 @@ def test_in_a_hurry_nobody_is_waited_for() -> None:
 
 def test_nothing_to_wait_for() -> None:
     assert join_frames([], 0.0, Hurry()) is True
+
+
+@pytest.mark.parametrize(("timeout", "level"), [(0.0, "DEBUG"), (0.5, "WARNING")])
+def test_frames_that_are_given_up_are_named(
+    caplog: pytest.LogCaptureFixture, timeout: float, level: str
+) -> None:
+    caplog.set_level("DEBUG")
+
+    assert not join_frames([Frame(10**6), Frame(0), Frame(10**6)], timeout, Hurry())
+
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert record.getMessage() == "frames given up with requests unfinished: frame, frame"

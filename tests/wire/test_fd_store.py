@@ -78,7 +78,7 @@ def test_what_is_removed_is_sent_no_more(store: FdStore, manager: socket.socket)
         store.keep("c1", [gone.fileno()])
         store.keep("c2", [manager.fileno()])
         store.remove("c1")
-    store.flush()
+        store.flush()
 
     assert received(manager) == (b"FDSTORE=1\nFDNAME=c2\n", 1)
     assert received(manager) == (b"FDSTOREREMOVE=1\nFDNAME=c1\n", 0)

@@ -144,3 +144,24 @@ def test_a_long_rest_can_be_appended_to_in_place(rest: int, kind: type) -> None:
         assert type(buffer.settle()) is kind
 
         assert buffer.held == b"x" * rest
+
+
+def test_lines_that_were_taken_are_not_counted_any_more() -> None:
+    buffer = LineBuffer(b"one\nthree\nhal")
+    assert len(buffer) == 13
+
+    for left in (9, 3):
+        buffer.next_line()
+        assert len(buffer) == left
+
+    buffer.settle()
+    assert len(buffer) == 3
+
+
+def test_lines_that_were_taken_do_not_make_a_buffer_too_long() -> None:
+    buffer = LineBuffer(b"one\n" + b"x" * MAX_LINE)
+    assert buffer.is_too_long()
+
+    buffer.next_line()
+
+    assert not buffer.is_too_long()
