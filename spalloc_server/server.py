@@ -211,9 +211,7 @@ class SpallocServer(Server):
             log.info("cold start: no job is taken over, boards without an owner are switched off")
         if before_hardware is not None:
             before_hardware(book.empty() if loaded.state is None else loaded.state)
-        recovered = loaded.state and revive(
-            loaded.state, loaded.next_id, self._write_ahead
-        )
+        recovered = loaded.state and revive(loaded.state, self._write_ahead)
         if loaded.state is not None and recovered is None:
             self._store.reject()
         self._controller = self._recorded = recovered or begin_anew(

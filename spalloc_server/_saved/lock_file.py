@@ -1,7 +1,9 @@
 """The lock against a second server on the same state.
 
 A kernel lock (`flock`) on a file that says who holds it: it ends with the
-process, however that ends.  Must not know what is locked.
+process, however that ends.  A second line of the file is a note to the next
+holder, if this one ends without a release.  It is written over the block that the
+file has already, so a full disk takes it, too.  Must not know what is locked.
 """
 
 from __future__ import annotations
@@ -30,6 +32,11 @@ class LockFile:
         What opens and writes.
     path : Path
         The file, made when needed and removed on release.
+
+    Attributes
+    ----------
+    note : str
+        The note in the file: that of the last holder, until there is another.
     """
 
     def __init__(self, disk: Disk, path: Path) -> None:
@@ -38,6 +45,8 @@ class LockFile:
         self._fd: int | None = None
         # Whether it was held before: then it is the disk's fault if it cannot be had.
         self._had = False
+        # The first line, and the second one without its line feed.
+        self._about = self.note = ""
         #: Whether a server that did not stop in order has left it behind.
         self.left_behind = False
 
@@ -70,13 +79,14 @@ class LockFile:
         """
         for _ in range(_MOST_TRIES):
             if self.held:
-                self._say(about)
+                self._about = about
+                self._write()
                 return
             # Gone with its folder; or its last holder removed it just before it was locked.
             self._let_go()
             self._fd = self._locked()
             if not self._had:
-                self.left_behind = self._disk.size(self._fd) > 0
+                self._read(self._fd)
             self._had = True
         self._let_go()
         raise OSError(errno.ESTALE, "the lock does not stay where it is made", str(self._path))
@@ -87,7 +97,7 @@ class LockFile:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            holder = os.pread(fd, 1000, 0).decode(errors="replace").strip()
+            holder = _lines(fd)[0].strip()
             let_go(self._disk, fd)
             raise StoreError(
                 f"the state is in use by {holder or 'another server'} (lock {self._path})"
@@ -106,12 +116,38 @@ class LockFile:
                 raise  # so that the server runs on, and says so
             raise StoreError(f"cannot open the lock {self._path} ({e.strerror})") from e
 
-    def _say(self, about: str) -> None:
+    def leave_note(self, note: str) -> None:
+        """Change the note to the next holder; nothing happens if the lock is not held.
+
+        Parameters
+        ----------
+        note : str
+            One short line.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
+        self.note = note
+        if self._fd is not None:
+            self._write()
+
+    def _read(self, fd: int) -> None:
+        """Take over what the last holder left."""
+        self.left_behind = self._disk.size(fd) > 0
+        self.note = _lines(fd)[1]
+
+    def _write(self) -> None:
         fd = self._fd
         assert fd is not None
-        self._disk.truncate(fd, 0)
+        lines = [self._about, self.note] if self.note else [self._about]
+        text = "".join(f"{line}\n" for line in lines).encode()
+        # Over the old words, which are cut off last: on a full disk a file that was emptied
+        # would stay empty.
         os.lseek(fd, 0, os.SEEK_SET)
-        write_all(self._disk, fd, about.encode() + b"\n")
+        write_all(self._disk, fd, text)
+        self._disk.truncate(fd, len(text))
 
     def release(self) -> None:
         """Remove the file and let the lock go; harmless twice."""
@@ -127,3 +163,10 @@ class LockFile:
         if self._fd is not None:
             fd, self._fd = self._fd, None
             let_go(self._disk, fd)
+
+
+def _lines(fd: int) -> tuple[str, str]:
+    """Return the first and the second line of a file."""
+    text = os.pread(fd, 1000, 0).decode(errors="replace")
+    first, _, rest = text.partition("\n")
+    return first, rest.partition("\n")[0]

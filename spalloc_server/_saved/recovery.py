@@ -8,16 +8,16 @@ so that a crash during recovery costs nothing.
 - A journal counts only with the snapshot that it was begun for; a crash may have left
   the one of the newest snapshot under its temporary name.
 - A file of a newer format, or one that others may have written, stops the start.
-- Job ids go on above the highest that anything readable tells; after a crash also above those
-  that a disk which took nothing kept from being saved.
+- Job ids go on above the highest that anything readable tells.
 
 Must not know what a state means beyond its `next_id`, nor how files are written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,10 +35,6 @@ from spalloc_server._saved.saved_file import (
 from spalloc_server._saved.state_file import State
 
 log = logging.getLogger(__name__)
-
-#: Job ids that are left out after a crash: the journal tells those that were given out, but for
-#: those of a time when the disk took nothing.  More than a server gives out until it is mended.
-UNSAVED_IDS = 10_000  # arbitrary
 
 
 class Book(Protocol):
@@ -63,9 +59,7 @@ class Recovered:
     """What was found.
 
     `state` is None for a cold start; else it was made of the files `used`.
-    `clean` tells whether the last server stopped in order, and `crashed` whether it ended without
-    saving all at once, so that there is a journal.  `next_id` is above every job id that may have
-    been given out, the state's own above those that files tell.  `generation` is the
+    `clean` tells whether the last server stopped in order.  `generation` is the
     highest seen, 0 for none; `pair` is that of the state file which bears this
     version's name.  `records` are the journal's outcomes that the state has in it, and
     `before` is the state without them (None if there are none).  `notes` are sentences
@@ -76,7 +70,6 @@ class Recovered:
 
     state: State | None = None
     clean: bool = True
-    crashed: bool = False
     next_id: int = 1
     generation: int = 0
     pair: str | None = None
@@ -94,6 +87,18 @@ class Recovered:
         self.generation = max(self.generation, header.generation)
         self.next_id = max(self.next_id, header.next_id)
 
+    def skip_unsaved(self, next_id: int) -> None:
+        """Have ids go on at one that the last server left where its records should be."""
+        if next_id <= self.next_id:
+            return
+        self.notes.append(
+            f"ids of jobs go on at {next_id}, not {self.next_id}: when the last server ended, the"
+            " disk took no records, so jobs with ids between may be lost"
+        )
+        self.next_id = next_id
+        if self.state is not None:
+            self.state["next_id"] = next_id
+
     def reject(self, path: Path, why: str) -> None:
         """Note a file of ours that cannot be used."""
         self.notes.append(f"{path} {why}; it will be kept aside")
@@ -107,8 +112,7 @@ class Loaded:
 
     `state` is None if there is none to go on from; `clean` tells whether the
     last server stopped in order, so that the hardware is as the state says;
-    `next_id` is above every job id that may have been given out, the state's own above those
-    that files tell; `notes` are
+    `next_id` is above every job id that anything readable tells; `notes` are
     sentences for the log; `traces` are files, by their names, that tell of an earlier
     state whose ids may not all be known.  `records` are the outcomes that the journal had for the
     state, one list for each commit, and `before` is the state without them.
@@ -199,35 +203,22 @@ def recover(
         for journal in journals:
             records = journal.contents.payloads + journal.contents.stray
             found.next_id = max(found.next_id, next_id_after(records, book))
-    else:
-        snapshots.sort(
-            key=lambda s: (
-                s.header.generation,
-                any(journal.belongs_to(s) for journal in journals),
-                s.path == own,
-            ),
-            reverse=True,
-        )
-        _read_state(found, snapshots, journals, names, book)
-    if found.crashed:
-        found.next_id += UNSAVED_IDS
-    return found
-
-
-def _read_state(
-    found: Recovered,
-    snapshots: Sequence[_Snapshot],
-    journals: Sequence[_OldJournal],
-    names: Names,
-    book: Book,
-) -> None:
-    """Make a state of the first files that serve."""
+        return found
+    snapshots.sort(
+        key=lambda s: (
+            s.header.generation,
+            any(journal.belongs_to(s) for journal in journals),
+            s.path == own,
+        ),
+        reverse=True,
+    )
     chosen = _choose(found, snapshots, book)
     for journal in _in_order(found, journals, chosen, names, book):
         _add_journal(found, journal, chosen, book)
     if found.state is not None:
         found.next_id = max(found.next_id, found.state["next_id"])
         found.state["next_id"] = found.next_id
+    return found
 
 
 # --- which files there are ---
@@ -309,7 +300,6 @@ def _old_journals(found: Recovered, names: Names, book: Book, disk: Disk) -> lis
             data = read_trusted(disk, path)
             if data is None:
                 continue
-            found.crashed = True
             header = read_header(data, "journal", book.FORMAT, path)
         except DamagedError as e:
             if path == names.journal:
@@ -421,17 +411,21 @@ def replay(base: Callable[[], State], payloads: Sequence[bytes], book: Book) -> 
 
 def next_id_after(payloads: Sequence[bytes], book: Book) -> int:
     """Return an id above all that records give out, although they fit no state."""
-    scratch = book.empty()
+    return next_id_of(_outcomes(payloads), book)
+
+
+def _outcomes(payloads: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
     for payload in payloads:
-        try:
-            outcomes = journal_contents.decode(payload)
-        except DamagedError:
-            continue
-        for outcome in outcomes:
-            try:
-                book.apply(scratch, outcome)
-            except ValueError:
-                continue  # speaks of jobs that are not known here, which is why nobody uses it
+        with contextlib.suppress(DamagedError):
+            yield from journal_contents.decode(payload)
+
+
+def next_id_of(outcomes: Iterable[tuple[Any, ...]], book: Book) -> int:
+    """Return an id above all that outcomes give out; 1 if they give none."""
+    scratch = book.empty()
+    for outcome in outcomes:
+        with contextlib.suppress(ValueError):  # speaks of jobs that are not known here
+            book.apply(scratch, outcome)
     next_id = scratch["next_id"]
     assert isinstance(next_id, int)
     return next_id

@@ -35,6 +35,7 @@ from spalloc_server._saved.recovery import Book, Loaded, recover
 from spalloc_server._saved.saved_file import ChangedError, Header, Names, StoreError
 from spalloc_server._saved.state_file import State
 from spalloc_server._saved.syncer import SECONDS_UNTIL_FSYNC, Syncer
+from spalloc_server._saved.unsaved_ids import UnsavedIds
 
 __all__ = ("DURABILITIES", "Loaded", "Store", "StoreError")
 
@@ -108,6 +109,7 @@ class Store:
         self.snapshots = 0
         self.on_news: Callable[[], object] | None = None
         self._lock = LockFile(self._disk, self._names.lock)
+        self._unsaved_ids = UnsavedIds(self._lock, book)
         self._about: str | None = None
         self._trouble = DiskTrouble()
         self._leftovers: Leftovers | None = None
@@ -180,20 +182,16 @@ class Store:
             If a file is of a newer format, or not to be trusted.
         """
         found = recover(self._names, self._version, self._book, self._disk, cold=cold)
+        found.skip_unsaved(self._unsaved_ids.next_id)
         self._leftovers = Leftovers(self._disk, self._names, self._own, found, self._book.FORMAT)
         self._number = found.generation
         before = found.state if found.before is None else found.before
         traces = [path.name for path in found.traces]
         if self._lock.left_behind and found.state is None and found.next_id == 1:
             traces.append(self._names.lock.name)
+        notes = list(found.notes)
         return Loaded(
-            found.state,
-            found.clean,
-            found.next_id,
-            list(found.notes),
-            traces,
-            before,
-            found.records,
+            found.state, found.clean, found.next_id, notes, traces, before, found.records
         )
 
     def reject(self) -> None:
@@ -336,9 +334,10 @@ class Store:
         if self.news:
             self.settle()
         self._safe_before = self.safe
-        if self._appended:
-            self._take(len(self._appended))
+        outcomes = self._take(len(self._appended))
         self._write()
+        if outcomes and self._trouble.text is not None:
+            self._unsaved_ids.note(outcomes)
 
     def snapshot(self, state: State, position: int | None = None) -> None:
         """Begin the next generation, which is put into place while the caller goes on.
@@ -442,8 +441,8 @@ class Store:
             raise ValueError(f"position {position} is not from {self._taken} to {self.position}")
         return count
 
-    def _take(self, count: int) -> None:
-        """Make a record of the oldest outcomes, for each journal."""
+    def _take(self, count: int) -> list[tuple[Any, ...]]:
+        """Make a record of the oldest outcomes, for each journal; returns them."""
         # Both lines are safe beside append() in another thread: only this one removes.
         batch = self._appended[:count]
         del self._appended[:count]
@@ -451,12 +450,14 @@ class Store:
         if batch and self._begun and self._durability != "none":
             self._journals.add(batch)
             self._note_gap()
+        return batch
 
     def _write(self) -> None:
         """Write the records that are queued."""
         wrote = self._journals.write(self._taken)
         if wrote and self._trouble.text and not self._needs_snapshot and self._next is None:
             self._trouble.over()
+            self._unsaved_ids.clear()
         self._note_gap()
 
     def _note_gap(self) -> None:
@@ -588,6 +589,7 @@ class Store:
         elif not self._needs_snapshot:
             self._journals.note_synced(generation.position)
             self._trouble.over()
+            self._unsaved_ids.clear()
 
 
 @functools.cache

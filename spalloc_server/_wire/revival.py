@@ -16,22 +16,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def revive(state: Book, known: int, outlet: Outlet) -> Controller | None:
-    """Return the controller of a saved state; None if that contradicts itself.
-
-    Parameters
-    ----------
-    state : dict
-        See `_jobs.book`; its next id is raised to `known`.
-    known : int
-        An id above all that may have been given out.
-    outlet : Outlet
-        The controller's.
-    """
+def revive(state: Book, outlet: Outlet) -> Controller | None:
+    """Return the controller of a saved state; None if that contradicts itself."""
     try:
-        if known > state["next_id"]:
-            log.info("ids of jobs go on at %d: those before may have been given out", known)
-            state["next_id"] = known
         controller = Controller.restore(state, outlet)
     except (LookupError, TypeError, ValueError, AttributeError):
         log.exception("the saved state contradicts itself: it is kept aside, the jobs lost")

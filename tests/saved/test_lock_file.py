@@ -117,6 +117,42 @@ def test_a_lock_that_never_stays_is_given_up(
 
 
 
+def test_a_note_is_for_the_next_holder_alone(path: Path) -> None:
+    lock = LockFile(Disk(), path)
+    lock.acquire("process 17, a long text")
+    assert lock.note == ""
+    lock.leave_note("much is to be done")
+    assert path.read_bytes() == b"process 17, a long text\nmuch is to be done\n"
+    with pytest.raises(StoreError, match=r"in use by process 17, a long text \(lock"):
+        LockFile(Disk(), path).acquire("three")
+    lock.acquire("process 17")
+    lock.leave_note("little")
+    assert path.read_bytes() == b"process 17\nlittle\n"
+    lock._let_go()  # as the kernel does when a process is killed
+
+    following = LockFile(Disk(), path)
+    following.acquire("process 18")
+
+    assert (following.left_behind, following.note) == (True, "little")
+    assert path.read_bytes() == b"process 18\nlittle\n", "until there is another note"
+    following.release()
+    assert not path.exists()
+
+
+def test_a_note_without_a_lock_is_kept_for_it(path: Path) -> None:
+    lock = LockFile(Disk(), path)
+
+    lock.leave_note("next")
+    assert not path.exists()
+    path.parent.rmdir()
+    path.parent.mkdir()
+    lock._had = True
+    lock.acquire("process 17")
+
+    assert path.read_bytes() == b"process 17\nnext\n"
+    lock.release()
+
+
 @pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_disk_in_trouble_is_no_other_holder(path: Path, error: int) -> None:
     disk = FailingDisk()

@@ -11,7 +11,7 @@ import pytest
 
 from spalloc_server._saved import journal_contents
 from spalloc_server._saved.disk import Disk
-from spalloc_server._saved.recovery import UNSAVED_IDS, recover
+from spalloc_server._saved.recovery import recover
 from spalloc_server._saved.saved_file import Names
 from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.support.store_disks import FakeBook, State, files_in
@@ -121,7 +121,7 @@ def test_a_state_that_contradicts_itself_is_kept_aside(
 
     for name, data in kept.items():
         assert (tmp_path / f"{name}.unreadable.1").read_bytes() == data
-    assert found(tmp_path).state == {"next_id": 4 + UNSAVED_IDS, "jobs": {}}
+    assert found(tmp_path).state == {"next_id": 4, "jobs": {}}
 
 
 def test_a_damaged_state_falls_back_to_an_older_versions(tmp_path: Path, lives: Lives) -> None:
@@ -361,7 +361,7 @@ def test_a_format_that_nobody_knows_any_more_is_kept_aside(tmp_path: Path, lives
     life = lives(tmp_path).start()
 
     assert life.loaded.state is None
-    assert life.loaded.next_id == 8 + UNSAVED_IDS
+    assert life.loaded.next_id == 8
     assert "brought up to date" in life.loaded.notes[0]
     assert (tmp_path / ".a.cfg.state.0.1.unreadable.1").exists()
 
@@ -375,7 +375,7 @@ def test_a_state_that_tells_no_ids_is_kept_aside(tmp_path: Path) -> None:
     broken = recover(Names(tmp_path, CONFIG), "1.0.0", NoUpgradeBook(), Disk())
 
     assert broken.state is None
-    assert broken.next_id == 8 + UNSAVED_IDS
+    assert broken.next_id == 8
     assert "next job id" in broken.notes[0]
 
 
@@ -418,54 +418,3 @@ def test_files_of_others_are_told_once_and_together(tmp_path: Path, lives: Lives
     assert "1!6.0.0" in note
     assert "1!7.0.0 are not used, they stay as they are: it looks like a state" in note
     assert second.loaded.notes == []
-
-
-# --- ids that no file tells ---
-
-
-@pytest.mark.parametrize("clean", [True, False])
-def test_a_stop_leaves_no_id_out(tmp_path: Path, lives: Lives, clean: bool) -> None:
-    life = lives(tmp_path).start()
-    life.busy()
-    life.stop(clean)
-
-    assert found(tmp_path).next_id == life.state["next_id"]
-
-
-@pytest.mark.parametrize("jobs", [0, 1])
-def test_a_crash_leaves_ids_out_that_may_not_have_been_saved(
-    tmp_path: Path, lives: Lives, jobs: int
-) -> None:
-    life = lives(tmp_path).start()
-    for _ in range(jobs):
-        life.create()
-    life.die()
-
-    recovered = found(tmp_path)
-
-    assert recovered.next_id == 1 + jobs + UNSAVED_IDS
-    assert recovered.state == life.state, "which tells no more than its files"
-
-
-@pytest.mark.parametrize("name", [JOURNAL, f"{JOURNAL}.tmp"])
-def test_a_journal_that_cannot_be_read_tells_of_a_crash_too(
-    tmp_path: Path, lives: Lives, name: str
-) -> None:
-    life = lives(tmp_path).start()
-    life.create()
-    life.stop()
-    (tmp_path / name).touch(0o600)
-    (tmp_path / name).write_bytes(b"rubbish")
-
-    assert found(tmp_path).next_id == 2 + UNSAVED_IDS
-
-
-def test_one_crash_after_the_other_leaves_ids_out_for_each(tmp_path: Path, lives: Lives) -> None:
-    for _ in range(3):
-        life = lives(tmp_path).start()
-        life.state["next_id"] = life.loaded.next_id
-        life.store.renew()
-        life.turn()
-        life.die()
-
-    assert found(tmp_path).next_id == 1 + 3 * UNSAVED_IDS

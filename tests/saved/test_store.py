@@ -20,7 +20,6 @@ from spalloc_server._saved import store as _store
 from spalloc_server._saved.crash_points import POINTS, CrashingDisk, kill_at
 from spalloc_server._saved.disk import Disk
 from spalloc_server._saved.generation import Generation
-from spalloc_server._saved.recovery import UNSAVED_IDS
 from spalloc_server._saved.store import Loaded, Store, StoreError
 from tests.support.store_disks import FailingDisk, FakeBook, RecordingDisk, files_in
 from tests.support.store_life import (
@@ -78,7 +77,7 @@ def test_a_crash_loses_nothing_committed(tmp_path: Path, lives: Lives) -> None:
     life.die()
 
     again = lives(tmp_path).start()
-    assert again.loaded == Loaded(saved, False, 4 + UNSAVED_IDS, [])
+    assert again.loaded == Loaded(saved, False, 4, [])
 
 
 def test_a_stop_that_is_not_clean_says_so(tmp_path: Path, lives: Lives) -> None:
@@ -130,7 +129,7 @@ def test_without_the_state_file_of_a_crash_no_job_is_known_but_ids_go_on(
     again = lives(tmp_path).start()
 
     assert again.loaded.state is None
-    assert again.loaded.next_id == 4 + UNSAVED_IDS
+    assert again.loaded.next_id == 4
     assert not again.loaded.clean
     assert JOURNAL in again.loaded.notes[0]
     assert (tmp_path / f"{JOURNAL}.unreadable.1").exists()
@@ -220,7 +219,7 @@ def test_a_cold_start_reads_no_state_and_replaces_it(tmp_path: Path, lives: Live
     cold = lives(tmp_path).start(cold=True)
 
     assert cold.loaded.state is None
-    assert cold.loaded.next_id == 4 + UNSAVED_IDS  # above those that the journal tells
+    assert cold.loaded.next_id == 4  # above those that the journal tells
     assert sorted(files_in(tmp_path)) == [JOURNAL, LOCK, STATE]
     cold.die()
     assert found(tmp_path).generation > 1
@@ -455,8 +454,7 @@ def test_ids_go_on_above_those_of_damaged_records(tmp_path: Path, lives: Lives) 
     again = lives(tmp_path).start()
 
     assert set(again.state["jobs"]) == {1, 2}
-    assert again.state["next_id"] == 6
-    assert again.loaded.next_id == 6 + UNSAVED_IDS
+    assert again.state["next_id"] == again.loaded.next_id == 6
 
 
 # --- levels ---

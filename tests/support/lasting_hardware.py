@@ -56,7 +56,10 @@ class Facility:
 
     def crash(self, server: SpallocServer) -> None:
         """End a server as SIGKILL would, as far as that can be done from within."""
-        server._store.close = lambda *_args, **_kwargs: server._store.abandon()  # type: ignore[method-assign]
+        store = server._store
+        store.close = lambda *_args, **_kwargs: store.abandon()  # type: ignore[method-assign]
+        # The file stays.
+        store._lock.release = store._lock._let_go  # type: ignore[method-assign]
         server.stop_timeout = 0.0
         server.stop_and_join()
 

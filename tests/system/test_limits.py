@@ -26,9 +26,9 @@ from spalloc_server._saved import (
     event_log,
     generation,
     journal,
-    recovery,
     store,
     syncer,
+    unsaved_ids,
 )
 from spalloc_server._wire import (
     backlog,
@@ -138,7 +138,9 @@ LIMITS = {
     "Look at the files while nothing is written": f"every {syncer._SECONDS_BETWEEN_LOOKS:g} s",
     "Events on disk": f"{event_log.SEGMENTS} segments of {size(event_log.SEGMENT_BYTES)}",
     "Events that wait for a full disk": f"{event_log._MOST_WAITING:,}",
-    "Job numbers left out after a crash": f"{recovery.UNSAVED_IDS:,}",
+    "Job numbers left out after a crash while the disk takes no records": (
+        f"{unsaved_ids.IDS_AT_A_TIME:,}"
+    ),
     "Job numbers left out after a crash without durability": f"{store._RESERVED_IDS:,}",
     "Log of jobs": f"{job_log.DEFAULT_DAYS} days; {job_log._LONGEST:,} characters",
     "Memory for reasons of ended jobs": size(ended_jobs.MAX_BYTES),

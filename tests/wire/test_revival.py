@@ -32,26 +32,13 @@ def test_a_saved_state_goes_on(book: Any, caplog: pytest.LogCaptureFixture) -> N
     outcomes: list[Any] = []
     caplog.set_level("INFO")
 
-    controller = revive(book, 1, Told(outcomes.append))
+    controller = revive(book, Told(outcomes.append))
 
     assert controller is not None
     assert [job.job_id for job in controller.list_jobs()] == [1, 2]
     assert caplog.messages == ["jobs taken over from the saved state: 2"]
     controller.destroy_job(None, 1)
     assert ("ended", 1) in [outcome[:2] for outcome in outcomes]
-    controller.stop()
-
-
-@pytest.mark.parametrize(("known", "next_id"), [(1, 3), (3, 3), (4, 4), (500, 500)])
-def test_ids_go_on_above_those_that_may_have_been_given_out(
-    book: Any, known: int, next_id: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    controller = revive(book, known, Told(print))
-
-    assert controller is not None
-    assert controller.create_job(None, owner="me") == next_id
-    assert (f"ids of jobs go on at {next_id}" in caplog.text) == (next_id > 3)
     controller.stop()
 
 
@@ -70,7 +57,7 @@ def test_a_state_that_contradicts_itself_is_not_taken(
 ) -> None:
     book[part] = value
 
-    assert revive(book, 1, Told(print)) is None
+    assert revive(book, Told(print)) is None
 
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -88,7 +75,7 @@ def test_any_contradiction_keeps_a_state_from_being_taken(
 
     monkeypatch.setattr(Controller, "restore", fail)
 
-    assert revive(book, 1, Told(print)) is None
+    assert revive(book, Told(print)) is None
 
 
 def test_a_fault_that_is_no_states_ends_the_start(
@@ -100,7 +87,7 @@ def test_a_fault_that_is_no_states_ends_the_start(
     monkeypatch.setattr(Controller, "restore", fail)
 
     with pytest.raises(OSError, match="too many open files"):
-        revive(book, 1, Told(print))
+        revive(book, Told(print))
 
 
 @pytest.mark.parametrize(

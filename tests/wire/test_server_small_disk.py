@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from spalloc_server._saved import generation
-from spalloc_server._saved.recovery import UNSAVED_IDS
 from spalloc_server.server import SpallocServer
 from tests.support.lasting_hardware import Facility, facility, wait_until
 from tests.support.simulated_server import Client
@@ -79,11 +78,8 @@ def assert_trouble(server: SpallocServer, words: str) -> None:
     assert words in text
 
 
-def assert_goes_on(
-    facility: Facility, folder: Path, jobs: list[int], next_id: int, crashed: bool = False
-) -> None:
+def assert_goes_on(facility: Facility, folder: Path, jobs: list[int], next_id: int) -> None:
     """Check that a start finds these jobs, and gives no id twice."""
-    next_id += UNSAVED_IDS if crashed else 0
     with facility.server(state_dir=folder) as again:
         assert ids(again) == jobs
         assert again.store.trouble is None
@@ -107,7 +103,7 @@ def test_a_full_disk_is_shown_while_running_and_got_over(
         assert_recovers_by_itself(facility, server, small_disk.directory)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
 
 
 @pytest.mark.usefixtures("rotating")
@@ -153,7 +149,7 @@ def test_a_stop_on_a_full_disk_loses_nothing(
     assert left.keys() == kept.keys()
     assert all(left[name].startswith(kept[name]) for name in kept)  # the journal may have grown
     small_disk.make_room()
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
 
 
 def test_a_stop_on_a_disk_that_takes_nothing_damages_nothing(
@@ -199,11 +195,11 @@ def test_a_start_on_a_full_disk_serves_and_saves_when_there_is_room(
         assert_recovers_by_itself(facility, again, small_disk.directory)
         jobs = ids(again)
         facility.crash(again)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
 
 
-def test_ids_that_a_full_disk_did_not_take_are_not_given_again_after_a_crash(
-    facility: Facility, small_disk: SmallDisk
+def test_ids_that_a_full_disk_did_not_take_are_not_given_again_after_crashes(
+    facility: Facility, small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
     with facility.server(state_dir=small_disk.directory) as server:
         serve_some(server)
@@ -212,11 +208,17 @@ def test_ids_that_a_full_disk_did_not_take_are_not_given_again_after_a_crash(
         assert_trouble(server, "No space left")
         told = ids(server)
         facility.crash(server)
+
+    with facility.server(state_dir=small_disk.directory) as still_full:
+        assert ids(still_full) != told, "the disk did not take the last ones"
+        second = still_full.create_job(None, owner="me")
+        facility.crash(still_full)
     small_disk.make_room()
 
     with facility.server(state_dir=small_disk.directory) as again:
-        assert ids(again) != told, "the disk did not take the last ones"
-        assert again.create_job(None, owner="me") > told[-1]
+        third = again.create_job(None, owner="me")
+    assert told[-1] < second < third
+    assert f"ids of jobs go on at {second}, not" in caplog.text
 
 
 # --- read-only ---
@@ -260,7 +262,7 @@ def test_a_stop_on_a_disk_that_became_read_only_loses_nothing(
     assert NOT_WHOLE in caplog.text
     assert "Read-only" in caplog.text
     small_disk.take_away()
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
 
 
 def test_a_start_on_a_read_only_disk_serves_and_saves_when_somebody_mends_it(
@@ -281,7 +283,7 @@ def test_a_start_on_a_read_only_disk_serves_and_saves_when_somebody_mends_it(
         assert_recovers_by_itself(facility, again, small_disk.directory)
         jobs = ids(again)
         facility.crash(again)
-    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, jobs[-1] + 2)
 
 
 # --- gone ---
@@ -304,7 +306,7 @@ def test_a_disk_that_is_gone_is_missed_until_it_is_there_again(
         assert_saved_is_known(facility, server, folder)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, folder, jobs, told + 1, crashed=True)
+    assert_goes_on(facility, folder, jobs, told + 1)
 
 
 def test_a_stop_while_the_disk_is_gone_loses_nothing(
@@ -321,7 +323,7 @@ def test_a_stop_while_the_disk_is_gone_loses_nothing(
 
     assert NOT_WHOLE in caplog.text
     small_disk.put_in_place()
-    assert_goes_on(facility, folder, jobs, told + 1, crashed=True)
+    assert_goes_on(facility, folder, jobs, told + 1)
 
 
 def test_a_disk_that_leaves_an_empty_folder_is_missed_and_taken_up_again(
@@ -347,4 +349,4 @@ def test_a_disk_that_leaves_an_empty_folder_is_missed_and_taken_up_again(
         assert_recovers_by_itself(facility, server, small_disk.directory)
         jobs = ids(server)
         facility.crash(server)
-    assert_goes_on(facility, small_disk.directory, jobs, told + 1, crashed=True)
+    assert_goes_on(facility, small_disk.directory, jobs, told + 1)
