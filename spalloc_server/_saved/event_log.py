@@ -108,6 +108,8 @@ class EventLog:
         self._disk = disk if disk is not None else Disk()
         self.on_written: Callable[[int], object] | None = None
         self._trouble = DiskTrouble()
+        # The audit may be on another disk.
+        self._audit_trouble = DiskTrouble()
         self._segments = self._open_segments()
         self.last = self._segments[-1].last if self._segments else 0
         self.settled = self._written = self.last
@@ -204,7 +206,7 @@ class EventLog:
             while self._receive(0.0):
                 pass  # events that were told before the question, or the end
             self._guarded(self._forget_removed)
-            if self._audit_lacks and (self._trouble.due or stopping):
+            if self._audit_lacks and (self._audit_trouble.due or stopping):
                 self._guarded(self._fill_audit)
             if self._waiting and (self._trouble.due or stopping):
                 self._guarded(self._write, list(self._waiting))
@@ -232,6 +234,8 @@ class EventLog:
         if self._waiting or self._has_names_to_forget():
             return 1.0  # the disk is in trouble
         seconds = None if self._forgetting is None else self._forgetting.seconds()
+        if self._audit_trouble.text is not None:
+            seconds = 1.0 if seconds is None else min(1.0, seconds)
         if self._dirty_since is None:
             return seconds
         until_fsync = self._dirty_since + _SECONDS_UNTIL_FSYNC - _clock.monotonic()
@@ -278,21 +282,28 @@ class EventLog:
             del events[: len(part)]
             self._audit_part(part)
 
-    def _audit_part(self, events: Sequence[Event]) -> None:
+    def _audit_part(self, events: Iterable[Event]) -> None:
         """Pass events on to the audit; those that it cannot take now are read again later."""
         if self._audit is None or self._audit_lacks:
             return
         self._audit_lacks = True
-        self._audit.take(events)
-        self._audit_lacks = False
+        try:
+            self._audit.take(events)
+        except OSError as e:
+            self._audit_trouble.met("cannot write the audit", e)
+        else:
+            self._audit_lacks = False
 
     def _fill_audit(self) -> None:
         """Give the audit the events that the file has and it lacks."""
         assert self._audit is not None
-        for segment in self._segments:
-            lines = segment.lines(self._audit.last, sys.maxsize, sys.maxsize, first=True)
-            self._audit.take(json.loads(line) for line in lines)
         self._audit_lacks = False
+        after = self._audit.last
+        for segment in self._segments:
+            lines = segment.lines(after, sys.maxsize, sys.maxsize, first=True)
+            self._audit_part(json.loads(line) for line in lines)
+        if not self._audit_lacks:
+            self._audit_trouble.over()
 
     def _put(self, data: bytes) -> None:
         """Add to the segment; nothing is left of data that the disk does not take."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -113,15 +114,41 @@ def test_events_that_the_audit_could_not_take_are_given_again(tmp_path: Path) ->
     disk = FullForAudit()
     log = EventLog(tmp_path, "m.cfg", audit=AuditFile(tmp_path, "audit", disk))
     log._audit_lacks = False
-    with pytest.raises(OSError, match="No space"):
-        log._audit_part([event(1)])
     log._waiting.append(event(1))
     log._write([event(1)])
+    log._waiting.append(event(2))
+    log._write([event(2)])
     assert numbers(tmp_path) == {}
+    assert not log._waiting, "the events' own file has them"
+    assert log._trouble.text is None
+    log._dirty_since = None
+    assert log._seconds() == 1.0, "it is tried again soon"
 
+    log._fill_audit()
+    assert numbers(tmp_path) == {}
     disk.full = False
     log._fill_audit()
-    log._audit_part([event(2)])
+    log._audit_part([event(3)])
 
-    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 2]}
+    assert numbers(tmp_path) == {"audit-2026-07.jsonl": [1, 2, 3]}
+    assert log._audit_trouble.text is None
     log.close()
+
+
+def test_events_are_read_while_the_audit_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that is gone kept all events in memory until it was there again."""
+    folder = tmp_path / "audit"
+    log = EventLog(tmp_path, "m.cfg", audit=AuditFile(folder, "audit"))
+    log.start()
+    told: SimpleQueue[bytes] = SimpleQueue()
+    for number in range(1, 6):
+        log.inbox.put([event(number)])
+        log.read(number - 1, 10, told.put)
+        assert json.loads(told.get(timeout=10))["next"] == number
+        log.read(number, 10, told.put)  # a turn without an event, in which the audit fails
+        told.get(timeout=10)
+
+    folder.mkdir()
+
+    log.close()
+    assert numbers(folder) == {"audit-2026-07.jsonl": [1, 2, 3, 4, 5]}
