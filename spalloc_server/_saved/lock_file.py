@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 from spalloc_server._saved.disk import Disk, discard, let_go, write_all
@@ -47,6 +48,9 @@ class LockFile:
         self._had = False
         # The first line, and the second one without its line feed.
         self._about = self.note = ""
+        # Guards the descriptor and the words: the lock may be taken again, in the thread of
+        # snapshots, while the loop leaves a note.
+        self._changing = threading.Lock()
         #: Whether a server that did not stop in order has left it behind.
         self.left_behind = False
 
@@ -77,6 +81,10 @@ class LockFile:
             If the disk is full, read-only or broken, or a lock that was held
             is gone with its folder.
         """
+        with self._changing:
+            self._acquire(about)
+
+    def _acquire(self, about: str) -> None:
         for _ in range(_MOST_TRIES):
             if self.held:
                 self._about = about
@@ -129,9 +137,10 @@ class LockFile:
         OSError
             If the disk does not take it.
         """
-        self.note = note
-        if self._fd is not None:
-            self._write()
+        with self._changing:
+            self.note = note
+            if self._fd is not None:
+                self._write()
 
     def _read(self, fd: int) -> None:
         """Take over what the last holder left."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,54 @@ def test_a_file_of_others_stays_when_the_lock_is_released(path: Path) -> None:
     lock.release()
 
     assert path.read_bytes() == b"others"
+
+
+def test_a_note_is_not_written_where_the_lock_was_while_that_is_taken_again(path: Path) -> None:
+    """Another file or a client may have its number by then."""
+    writing, go_on, overlapping = threading.Event(), threading.Event(), []
+
+    class Watched(Disk):
+        def write(self, fd: int, data: bytes) -> int:
+            if b"note" in data and not go_on.is_set():
+                writing.set()
+                assert go_on.wait(10)
+                writing.clear()
+            return super().write(fd, data)
+
+        def close(self, fd: int) -> None:
+            overlapping.append(writing.is_set())
+            super().close(fd)
+
+    class Announced:
+        """A lock that tells when somebody wants it."""
+
+        def __init__(self) -> None:
+            self.wanted = threading.Semaphore(0)
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self.wanted.release()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    lock = LockFile(Watched(), path)
+    lock.acquire("me")
+    announced = lock._changing = Announced()  # type: ignore[assignment]
+    path.unlink()
+    noting = threading.Thread(target=lock.leave_note, args=("note",))
+    taking = threading.Thread(target=lock.acquire, args=("me",))
+    noting.start()
+    assert writing.wait(10)
+    assert announced.wanted.acquire(timeout=10)
+    taking.start()
+    assert announced.wanted.acquire(timeout=10)
+
+    go_on.set()
+
+    noting.join()
+    taking.join()
+    assert overlapping == [False]
+    assert path.read_text() == "me\nnote\n"
+    lock.release()
