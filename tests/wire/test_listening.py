@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spalloc_server._wire import listening
 from spalloc_server._wire.endpoints import Endpoint, Kind
 from spalloc_server._wire.listening import ListenError, Listening
 
@@ -201,3 +202,21 @@ def test_inherited_sockets_are_used_instead_of_new_ones() -> None:
     assert listening.port == ours.getsockname()[1]
     listening.close()
     assert unused.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [(errno.EADDRINUSE, True), (errno.EACCES, False), (errno.EADDRNOTAVAIL, False)],
+)
+def test_the_holder_of_a_port_is_named_only_if_that_is_the_trouble(
+    monkeypatch: pytest.MonkeyPatch, error: int, named: bool
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(listening, "holder_of", asked.append)
+
+    told = ListenError(
+        Endpoint(Kind.tcp, "127.0.0.1"), 22244, OSError(error, os.strerror(error))
+    )
+
+    assert asked == ([22244] if named else [])
+    assert os.strerror(error) in str(told)
