@@ -46,6 +46,8 @@ MOST = 60.0
 TIMES_LONGER, LONGER = 4.0, 30.0
 #: The exit status of pytest if each test of a file is left out.
 _NO_TESTS = 5
+#: The exit status of pytest if there is no such test.
+_NO_SUCH_TEST = 4
 #: Operators of mutants that mean the same to the program: types are no business of a test.
 _NO_CHANGE = ("core/ReplaceBinaryOperator_BitOr",)
 
@@ -154,6 +156,8 @@ def _pass(tests: Sequence[str], timeout: float) -> bool:
     with contextlib.suppress(ProcessLookupError):  # It and all programs that it has started.
         os.killpg(process.pid or 0, signal.SIGKILL)
     process.join()
+    if process.exitcode == _NO_SUCH_TEST:
+        raise RuntimeError("a test of the record is gone; mutants need a new record of the tests")
     return process.exitcode in (0, _NO_TESTS)
 
 

@@ -13,6 +13,7 @@ from tests.support.mutants import (
     READERS,
     Log,
     Mutant,
+    _pass,
     lines_of_types,
     runs_of,
 )
@@ -94,3 +95,8 @@ def test_a_log_tells_the_next_run_which_mutants_were_tried(tmp_path: Path) -> No
     assert Log(tmp_path / "log").tried == {
         f"{MODULE}:3:4 AddNot 7": True, f"{MODULE}:5:4 AddNot 7": False,
     }
+
+
+def test_a_test_that_is_gone_notices_nothing() -> None:
+    with pytest.raises(RuntimeError, match="a test of the record is gone"):
+        _pass([f"{OWN}::test_nothing"], 120.0)
