@@ -334,3 +334,17 @@ def settled(book: dict[str, Any]) -> Any:
             # It is as old, but was told at another time.
             job["region"]["began"] = job["region"].pop("at") - job["region"].pop("age")
     return book
+
+
+@pytest.mark.parametrize(("what", "place"), [((), [0, 0, 0]), ((2, 1), [0, 0, 2, 1])])
+def test_a_job_goes_on_in_its_place(
+    rack: Rack, clock: HandClock, what: tuple[int, ...], place: list[int]
+) -> None:
+    made = new_controller(rack)
+    job_id = made.create_job(HOST, *what, owner="me", machine="m")
+    assert made._jobs[job_id].place == place
+
+    restarted = again(made, rack)
+
+    assert restarted._jobs[job_id].place == place
+    restarted.stop()

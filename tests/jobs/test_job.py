@@ -16,6 +16,12 @@ def job() -> _Job:
     )
 
 
+def test_states_have_the_protocol_s_numbers() -> None:
+    numbers = {state.name: state.value for state in JobState}
+
+    assert numbers == {"unknown": 0, "queued": 1, "power": 2, "ready": 3, "destroyed": 4}
+
+
 def test_a_new_job_is_queued(job: _Job) -> None:
     assert job.state_row() == (JobState.queued, None, 60.0, None, 5.0, "h")
     assert job.row() == (

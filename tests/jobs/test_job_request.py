@@ -66,7 +66,7 @@ def test_a_period_is_a_finite_number_of_seconds() -> None:
     assert keepalive_seconds(None) is None
     assert keepalive_seconds(0) == 0.0
     assert isinstance(keepalive_seconds(7), float)
-    for wrong in (10**400, "1", [1], float("-inf")):
+    for wrong in (10**400, "1", [1], float("-inf"), float("inf"), float("nan")):
         with pytest.raises((TypeError, ValueError), match="keepalive"):
             keepalive_seconds(wrong)
 

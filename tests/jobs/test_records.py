@@ -39,6 +39,18 @@ def test_boards_are_sorted_by_frame() -> None:
     assert where.frame_boards(Frame((7, 7))) == set()
 
 
+def test_faults_that_are_changed_in_place_are_told_once() -> None:
+    where = MachineMap(machine("m", dead_boards=set()))
+    assert not where.is_dead_stale()
+
+    where.machine.dead_boards.add((0, 0, 1))
+
+    assert where.is_dead_stale()
+    assert where.dead_changed()
+    assert not where.is_dead_stale()
+    assert not where.dead_changed()
+
+
 def test_a_board_alone_is_its_own_network() -> None:
     where = MachineMap(MACHINE)
 
