@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spalloc_server._jobs.outlet import AtOnce
 from spalloc_server._jobs.records import MachineMap, Records
-from spalloc_server._places import Frame
+from spalloc_server._places import Board, Frame
 from spalloc_server.coordinates import WrapAround
 from tests.support.machines import machine
 
@@ -40,10 +40,11 @@ def test_boards_are_sorted_by_frame() -> None:
 
 
 def test_faults_that_are_changed_in_place_are_told_once() -> None:
-    where = MachineMap(machine("m", dead_boards=set()))
+    dead: set[Board] = set()
+    where = MachineMap(machine("m", dead_boards=dead))
     assert not where.is_dead_stale()
 
-    where.machine.dead_boards.add((0, 0, 1))
+    dead.add((0, 0, 1))
 
     assert where.is_dead_stale()
     assert where.dead_changed()
