@@ -1,6 +1,7 @@
 """Pictures of the manual, drawn from the geometry that the server itself uses.
 
-``spalloc-picture``  ``triads``, ``links``, ``data-flow`` or a moment of `sharing_pictures`
+``spalloc-picture``  ``triads``, ``links``, ``data-flow``, ``dashboard`` or a moment of
+                     `sharing_pictures`
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from math import cos, pi, sin, sqrt
 from typing import Any, ClassVar
 
 import sharing_pictures
+from dashboard_picture import dashboard
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 
@@ -172,6 +174,7 @@ class Picture(Directive):
         "triads": triads,
         "links": links,
         "data-flow": data_flow,
+        "dashboard": dashboard,
         **sharing_pictures.DRAWINGS,
     }
 
