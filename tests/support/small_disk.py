@@ -128,13 +128,15 @@ def at_rest(store: Store) -> bool:
 
 @contextmanager
 def between_steps(server: SpallocServer) -> Iterator[None]:
-    """Keep a server from doing anything: its loop needs that lock, its threads are idle."""
-    while True:
-        with server.controller.undisturbed:
-            file = server._event_file
-            # Its thread opens the events file a moment after the start, if there is room.
-            tried = file is not None and (file._fd is not None or file._trouble.text is not None)
-            if at_rest(server.store) and tried:
-                yield
-                return
-        server.store.wait_for_news(sys.maxsize, 0.1)
+    """Keep a server from doing anything: its loop needs that lock, its threads are idle.
+
+    The threads end their work without the lock.  Without it here, a loop that begins a snapshot in
+    each turn could begin the next one every time before this thread has a look.
+    """
+    file = server._event_file
+    assert file is not None
+    with server.controller.undisturbed:
+        # The events' thread opens its file a moment after the start, if there is room.
+        while not (at_rest(server.store) and (file._fd is not None or file._trouble.text)):
+            server.store.wait_for_news(sys.maxsize, 0.1)
+        yield
