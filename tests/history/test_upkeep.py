@@ -67,7 +67,7 @@ def test_names_stay_until_their_day(database: Database, where: Path) -> None:
         rows = told.jobs(limit=100).rows
         known = [row.job for row in rows if row.owner in {"ada", "Zacharias"}]
         hosts = [row.job for row in rows if row.host in {"10.1.2.3", "192.0.2.77"}]
-        reasons = [row.job for row in rows if "ada" in (row.reason or "")]
+        reasons = [row.job for row in rows if "killed by ada," in (row.reason or "")]
         assert [row.pseudonym for row in rows] == [row.job not in known for row in rows]
     # Day 31 is the tenth day, the present one included.
     assert known == hosts == list(range(40, 31, -1))
