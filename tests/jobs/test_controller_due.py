@@ -134,10 +134,5 @@ def test_what_is_due_is_remembered(
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
-
-
-@pytest.fixture
 def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
     return Rack(monkeypatch)

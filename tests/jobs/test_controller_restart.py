@@ -25,16 +25,6 @@ from tests.support.outcomes import hear_outcomes
 HOST = "10.1.0.0"
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
-
-
-@pytest.fixture
-def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
-    return Rack(monkeypatch)
-
-
 def new_controller(rack: Rack) -> Controller:
     made = Controller()
     made.machines = {"m": machine("m", 2, 1), "n": machine("n", net=2, tags=["odd"])}

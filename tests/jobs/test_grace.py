@@ -12,16 +12,6 @@ from tests.support.machines import machine
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
-
-
-@pytest.fixture
-def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
-    return Rack(monkeypatch)
-
-
-@pytest.fixture
 def taken_over(rack: Rack, clock: HandClock) -> Controller:
     """A controller after a restart: job 1 has a triad, job 2 never expires, job 3 the rest."""
     before = Controller()

@@ -21,11 +21,6 @@ from tests.support.outcomes import hear_outcomes
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
-
-
-@pytest.fixture
 def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
     rack = Rack(monkeypatch)
     rack.at_once = True
